@@ -1,0 +1,1 @@
+"""What is measured: torch in, `Measurement` out."""

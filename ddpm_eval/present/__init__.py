@@ -1,0 +1,1 @@
+"""From the record to paper: tables, figures and a page."""
