@@ -17,6 +17,7 @@ not exist there is NaN on purpose. T, B, C, H, W stay capitals.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -37,12 +38,12 @@ class NoiseSchedule:
         """The number of diffusion steps."""
         return len(self.betas) - 1
 
-    @property
+    @cached_property
     def alphas_bar_before(self) -> Tensor:
         """alpha-bar_{t-1} in row t; row 0 is NaN."""
         return torch.cat([torch.full((1,), math.nan, dtype=torch.float64), self.alphas_bar[:-1]])
 
-    @property
+    @cached_property
     def posterior_variances(self) -> Tensor:
         """beta-tilde_t = beta_t (1 - alpha-bar_{t-1}) / (1 - alpha-bar_t) (Eq. 7), 0 at t = 1."""
         return self.betas * (1 - self.alphas_bar_before) / (1 - self.alphas_bar)

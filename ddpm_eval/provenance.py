@@ -1,0 +1,62 @@
+"""Where a number comes from: versions, hardware, wall time and the exact command."""
+
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import ddpm_train
+
+
+def gather(
+    argv: Sequence[str], *, seconds: float, device: torch.device, size: int
+) -> dict[str, Any]:
+    """What the record says of a measurement beside its settings. Home and host are left out.
+
+    Args:
+        argv: The command line, as in ``sys.argv``.
+        seconds: The wall time of the measurement.
+        device: Where the network ran.
+        size: The number of processes.
+    """
+    return {
+        "command": public(shlex.join([Path(argv[0]).name, *argv[1:]])),
+        "seconds": round(seconds, 1),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "processes": size,
+        "hardware": hardware(device),
+        "versions": {
+            "ddpm-eval": ddpm_train.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+    }
+
+
+def public(text: str) -> str:
+    """Replace the user's home by ``~``."""
+    try:
+        home = str(Path.home())
+    except RuntimeError:  # no HOME and no entry for the user
+        return text
+    return text if home == "/" else text.replace(home, "~")
+
+
+def hardware(device: torch.device) -> str:
+    """The processor that the network ran on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if sys.platform == "linux" and cpuinfo.exists():
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+        models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        name = models[0] if models else name
+    return f"{name}, {torch.get_num_threads()} threads"

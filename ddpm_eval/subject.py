@@ -1,0 +1,63 @@
+"""What is being measured: a reverse process and the facts that name it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ddpm_train import checkpoint, schedule
+from ddpm_train.config import ModelConfig, RunConfig, to_dict
+from ddpm_train.diffusion import Gaussian, decoder_nll
+from ddpm_train.reverse import Denoiser
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A trained model, ready to be evaluated."""
+
+    denoise: Denoiser
+    model: ModelConfig
+    run: RunConfig | None  # the settings it was trained with, where they are known
+    identity: Mapping[str, Any]  # JSON: weights digest, which weights, step, ...
+    device: torch.device
+    decoder: Callable[[Tensor, Gaussian], Tensor] = decoder_nll
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """[C, H, W] of an image."""
+        unet = self.model.unet
+        return unet.channels, unet.image_size, unet.image_size
+
+
+def open_checkpoint(path: Path, *, device: torch.device, ema: bool = True) -> Subject:
+    """Load a checkpoint for evaluation, with its averaged weights unless told otherwise.
+
+    Raises:
+        FixableError: The file is missing or damaged, or holds no such weights.
+    """
+    found = checkpoint.load(path)
+    network = checkpoint.network(found, ema=ema)
+    network = network.to(device, memory_format=torch.channels_last)
+    weights = found.ema if ema else found.weights
+    identity = {
+        "checkpoint": checkpoint.weights_digest(weights, found.model),
+        "file": path.name,
+        "step": found.step,
+        "weights": "ema" if ema else "raw",
+        "parameters": sum(value.numel() for value in weights.values()),
+        "model": to_dict(found.model),
+        "run": None if found.run is None else to_dict(found.run),
+        "facts": dict(found.facts),
+    }
+    process = schedule.build(found.model.schedule)
+    return Subject(
+        denoise=Denoiser(network, process, found.model.objective),
+        model=found.model,
+        run=found.run,
+        identity=identity,
+        device=device,
+    )

@@ -1,0 +1,216 @@
+"""Our one checkpoint file: plain tensors and JSON in a ``.pt``, checked at every load.
+
+The file is a ``torch.save`` zip of ``{"meta": JSON text, "tensors": {name: tensor}}``. It is read
+with ``weights_only=True`` and nothing else, after a CRC check of every member, and each tensor is
+compared with its SHA-256 in the JSON: flipped bits otherwise load silently. It is written beside,
+synced, read back, and only then takes its name.
+"""
+
+import hashlib
+import json
+import pickle
+import platform
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import ddpm_train
+from ddpm_train.config import ModelConfig, RunConfig, from_dict, to_dict
+from ddpm_train.errors import FixableError
+from ddpm_train.files import require_space, write_atomically
+from ddpm_train.unet import UNet
+
+FORMAT, VERSION = "ddpm-eval checkpoint", 1
+GROUPS = ("weights", "ema", "optimizer")
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A model, and for a training checkpoint all that is needed to go on.
+
+    Every random draw of training is named by the seed and the step, so there is no random state.
+    """
+
+    model: ModelConfig
+    step: int
+    weights: Tensors = field(default_factory=dict)  # as trained; empty in an export
+    ema: Tensors = field(default_factory=dict)  # their moving average; empty if there is none
+    optimizer: Tensors = field(default_factory=dict)  # moments, "exp_avg/NAME"
+    run: RunConfig | None = None  # the settings of the run; None for foreign checkpoints
+    facts: Mapping[str, Any] = field(default_factory=dict)  # JSON: data name and digest, ...
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint atomically and read it back before it takes its name.
+
+    Raises:
+        FixableError: The disk is full or not writable (older files are untouched), or a tensor
+            holds NaN or Inf.
+    """
+    tensors = {
+        f"{group}/{name}": tensor.detach().cpu().contiguous()
+        for group in GROUPS
+        for name, tensor in getattr(checkpoint, group).items()
+    }
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise FixableError(
+                f"{path}: not written, {name} holds NaN or Inf",
+                "resume from the checkpoint before; lower optim.lr if it happens again",
+            )
+    meta = {
+        "format": FORMAT,
+        "version": VERSION,
+        "step": checkpoint.step,
+        "model": to_dict(checkpoint.model),
+        "run": None if checkpoint.run is None else to_dict(checkpoint.run),
+        "facts": dict(checkpoint.facts),
+        "versions": {
+            "ddpm-eval": ddpm_train.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        "digests": {name: digest(tensor) for name, tensor in tensors.items()},
+    }
+    content = {"meta": json.dumps(meta, indent=1), "tensors": tensors}
+    size = sum(tensor.nbytes for tensor in tensors.values())
+    require_space(path.parent, size + size // 100 + 1_000_000)
+    write_atomically(path, lambda file: torch.save(content, file), verify=_read)
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint after checking every byte of it.
+
+    Raises:
+        FixableError: The file is missing, damaged, of a newer version or of another kind.
+    """
+    meta, tensors = _read(path)
+    groups: dict[str, Tensors] = {group: {} for group in GROUPS}
+    for name, tensor in tensors.items():
+        group, _, rest = name.partition("/")
+        groups[group][rest] = tensor
+    return Checkpoint(
+        model=from_dict(ModelConfig, meta["model"]),
+        step=meta["step"],
+        run=None if meta["run"] is None else from_dict(RunConfig, meta["run"]),
+        facts=meta["facts"],
+        **groups,
+    )
+
+
+def network(checkpoint: Checkpoint, *, ema: bool = True) -> UNet:
+    """Build the network with the averaged (default) or the raw weights, ready for evaluation.
+
+    Raises:
+        FixableError: The checkpoint lacks these weights, or they are of another shape.
+    """
+    weights = checkpoint.ema if ema else checkpoint.weights
+    if not weights:
+        have, option = ("raw", "--raw") if ema else ("averaged (EMA)", "the default")
+        raise FixableError(f"the checkpoint has only {have} weights", f"use {option}")
+    net = build_network(checkpoint.model)
+    load_weights(net, weights)
+    return net.eval().requires_grad_(requires_grad=False)
+
+
+def build_network(model: ModelConfig, *, seed: int = 0) -> UNet:
+    """Build the network of a model's settings, initialised from ``seed``."""
+    out_channels = model.unet.channels * (2 if model.objective.variance == "learned" else 1)
+    return UNet(model.unet, out_channels=out_channels, seed=seed)
+
+
+def load_weights(net: torch.nn.Module, weights: Tensors) -> None:
+    """Copy weights into a network, by name and shape.
+
+    Raises:
+        FixableError: Names or shapes differ; the first three differences are named.
+    """
+    ours = net.state_dict()
+    wrong = [f"{name} is missing" for name in ours.keys() - weights.keys()]
+    wrong += [f"{name} is not part of this network" for name in weights.keys() - ours.keys()]
+    wrong += [
+        f"{name} is {tuple(weights[name].shape)} instead of {tuple(ours[name].shape)}"
+        for name in ours.keys() & weights.keys()
+        if weights[name].shape != ours[name].shape
+    ]
+    if wrong:
+        raise FixableError(
+            f"{len(wrong)} weights do not fit the network: {'; '.join(sorted(wrong)[:3])}",
+            "set unet.* as the checkpoint was trained",
+        )
+    net.load_state_dict(weights)
+
+
+def digest(tensor: Tensor) -> str:
+    """SHA-256 of a tensor's type, shape and bytes."""
+    tensor = tensor.detach().cpu().contiguous()
+    found = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
+    found.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def weights_digest(weights: Tensors, model: ModelConfig) -> str:
+    """SHA-256 of what is measured: these weights in this model, whatever file holds them."""
+    found = hashlib.sha256(json.dumps(to_dict(model), sort_keys=True).encode())
+    for name in sorted(weights):
+        found.update(f"{name} {digest(weights[name])} ".encode())
+    return found.hexdigest()
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Tensors]:
+    """Read and verify a file: CRC of every member, kind, version, digest of every tensor."""
+    content = _unpack(path)
+    if not isinstance(content, dict) or content.keys() != {"meta", "tensors"}:
+        raise FixableError(
+            f"{path}: not a checkpoint of ddpm-train", "use a file from a run's checkpoints folder"
+        )
+    try:
+        meta = json.loads(content["meta"])
+        version, digests = meta["version"], meta["digests"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, "its description does not parse") from error
+    if version > VERSION:
+        raise FixableError(
+            f"{path}: format {version} is newer than this program's {VERSION}",
+            "pip install --upgrade ddpm-eval",
+        )
+    tensors: Tensors = content["tensors"]
+    for name in digests.keys() | tensors.keys():
+        if name not in tensors or digest(tensors[name]) != digests.get(name):
+            raise _damaged(path, f"{name} does not match its digest")
+    return meta, tensors
+
+
+def _unpack(path: Path) -> object:
+    """Load a file as plain data after a CRC check of every member; never execute it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+        if broken is not None:
+            raise _damaged(path, f"member {broken} fails its CRC check")
+        content: object = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise FixableError(f"{path}: no such file", "check the path") from None
+    except IsADirectoryError:
+        raise FixableError(f"{path}: a folder, not a checkpoint", "name the .pt file") from None
+    except pickle.UnpicklingError:
+        raise FixableError(
+            f"{path}: holds Python objects, which are never executed",
+            "use a file that ddpm-train wrote, or export the plain tensors from it",
+        ) from None
+    except (zipfile.BadZipFile, RuntimeError, ValueError, KeyError, EOFError, OSError) as error:
+        raise _damaged(path, str(error).split("\n")[0]) from error
+    return content
+
+
+def _damaged(path: Path, how: str) -> FixableError:
+    return FixableError(
+        f"{path}: damaged ({how})", "use an older checkpoint of the run, or copy the file again"
+    )

@@ -1,0 +1,234 @@
+"""The command line ``ddpm-train``. torch is imported inside the commands: ``--help`` is instant."""
+
+import contextlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from ddpm_train import config as settings
+from ddpm_train.config import PRESETS, RunConfig
+from ddpm_train.errors import FixableError
+from ddpm_train.terminal import Group, Meter, Stop, console, is_first_process, output, say
+
+if TYPE_CHECKING:
+    from ddpm_train.session import Event, Stepped
+
+app = typer.Typer(
+    cls=Group,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Train denoising diffusion models: [bold]ddpm-train cifar10[/].",
+)
+
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", "--archive", help="Where the images lie: archive, folder, zip, npz."),
+]
+Out = Annotated[Path | None, typer.Option("--out", help="The run's folder; runs/PRESET.")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", help="Change a setting: --set optim.lr=1e-4.")
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
+Json = Annotated[bool, typer.Option("--json", help="Events as lines of JSON on standard output.")]
+Accept = Annotated[
+    bool, typer.Option("--accept-changes", help="Go on though settings, data or program changed.")
+]
+
+
+@app.callback()
+def root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Hold the options of all commands."""
+
+
+def _command(preset: str, make: Callable[[], RunConfig]) -> None:
+    """Add the command that trains a preset."""
+
+    def train(
+        data: Data = None,
+        out: Out = None,
+        changes: Changes = None,
+        device: Device = "auto",
+        quiet: Quiet = False,
+        json_lines: Json = False,
+        accept_changes: Accept = False,
+    ) -> None:
+        config = make()
+        if data is not None:
+            config = replace(config, data=replace(config.data, path=str(data)))
+        config = replace(config, compute=replace(config.compute, device=device))
+        config = settings.override(config, changes or [])
+        show = _Display(config, quiet=quiet, json_lines=json_lines)
+        _train(config, out or Path("runs") / preset, show, accept_changes=accept_changes)
+
+    summary = (make.__doc__ or "").split("\n")[0]
+    app.command(preset, help=f"{summary} Rerun the same command to resume.")(train)
+
+
+for _preset, _make in PRESETS.items():
+    _command(_preset, _make)
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(help="The run's folder.")],
+    changes: Changes = None,
+    quiet: Quiet = False,
+    json_lines: Json = False,
+    accept_changes: Accept = False,
+) -> None:
+    """Go on with a run from its newest checkpoint that verifies."""
+    path = run / "config.json"
+    if not path.is_file():
+        raise FixableError(f"{run}: not a run (no config.json)", "name a folder like runs/cifar10")
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FixableError(
+            f"{path}: damaged", "rerun the command that began the run, with the same --out"
+        ) from error
+    config = settings.override(settings.from_dict(RunConfig, plain), changes or [])
+    show = _Display(config, quiet=quiet, json_lines=json_lines)
+    _train(config, run, show, accept_changes=accept_changes)
+
+
+@app.command()
+def presets(
+    name: Annotated[str | None, typer.Argument(help="One preset: lists every setting.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every setting of every preset.")] = False,
+) -> None:
+    """List the presets, or every setting of them."""
+    if name is not None and name not in PRESETS:
+        raise FixableError(f"there is no preset {name}", f"choose one of {', '.join(PRESETS)}")
+    names = [name] if name else list(PRESETS)
+    table = Table(box=None, header_style="bold")
+    if every or name:
+        table.add_column("setting")
+        columns = [settings.flatten(settings.to_dict(PRESETS[n]())) for n in names]
+        for key in columns[0]:
+            table.add_row(key, *(escape(str(column[key])) for column in columns))
+    else:
+        table.add_column("preset")
+        columns = []
+        table.add_column("what")
+        for n in names:
+            table.add_row(n, escape((PRESETS[n].__doc__ or "").split("\n")[0]))
+    for n in names if columns else []:
+        table.add_column(n)
+    output.print(table)
+
+
+@app.command()
+def export(
+    source: Annotated[Path, typer.Argument(help="A checkpoint of ddpm-train.")],
+    target: Annotated[Path, typer.Argument(help="The file to write.")],
+) -> None:
+    """Write the averaged (EMA) weights alone: a quarter of the size, all that evaluation needs."""
+    if target.exists() and source.exists() and target.samefile(source):
+        raise FixableError(f"{target}: is the source", "name another file")
+    from ddpm_train import checkpoint
+
+    full = checkpoint.load(source)
+    if not full.ema:
+        raise FixableError(f"{source}: holds no averaged weights", "export a training checkpoint")
+    checkpoint.save(target, replace(full, weights={}, optimizer={}))
+    say(f"wrote {target} (step {full.step:,}, EMA weights)", to=output)
+
+
+def _train(config: RunConfig, folder: Path, show: "_Display", *, accept_changes: bool) -> None:
+    """Train in a folder until done or told to stop."""
+    path = config.data.path
+    if path and not Path(path).exists():
+        raise FixableError(f"{path}: no such file or folder", "check --data (data.path)")
+    from ddpm_train import data, loop, runs, session, world
+
+    with Stop().listening() as stop:
+        here = world.join(config.compute.device)
+        with session.lock(folder, here):
+            unet = config.unet
+            images = data.load(config.data, image_size=unet.image_size, channels=unet.channels)
+            old, source, warnings = runs.newest(folder)
+            if old is not None:
+                facts = loop.facts(images)
+                warnings += session.check_same(config, facts, old, accept_changes=accept_changes)
+            for warning in warnings:
+                show(session.Warned(warning))
+            if old is not None:
+                show(session.Resumed(old.step, source))
+            trainer = loop.Trainer(config, images, here, resume=old)
+            with show, contextlib.closing(trainer):
+                for event in session.Session(trainer, folder, stop).run():
+                    show(event)
+        world.leave()
+    if stop():
+        raise typer.Exit(stop.status)
+
+
+class _Display:
+    """Turns the events of a run into a bar, plain lines, lines of JSON or silence."""
+
+    def __init__(self, config: RunConfig, *, quiet: bool, json_lines: bool) -> None:
+        self.config, self.json_lines = config, json_lines
+        self.silent = quiet or json_lines or not is_first_process()
+        self.meter = Meter(config.preset, config.optim.steps, quiet=self.silent)
+
+    def __enter__(self) -> None:
+        self.meter.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        self.meter.__exit__(*error)
+
+    def __call__(self, event: "Event") -> None:
+        """Show one event."""
+        name = type(event).__name__.lower()
+        if self.json_lines and is_first_process():
+            fields = {field: getattr(event, field) for field in event.__slots__}
+            say(escape(json.dumps({"event": name, **fields}, default=str)), to=output)
+        elif not self.silent:
+            text = getattr(self, f"_{name}")(event)
+            if text:
+                say(text)
+
+    def _stepped(self, event: "Stepped") -> str:
+        note = (
+            f"loss {event.loss:.4f}  lr {event.lr:.1e}  grad {event.grad_norm:.2f}  "
+            f"{event.images_per_second:.1f} images/s"
+        )
+        self.meter.move(event.step, note)
+        return ""
+
+    def _resumed(self, event: Any) -> str:
+        self.meter = Meter(self.config.preset, self.config.optim.steps, begin=event.step)
+        return f"resuming from step {event.step:,} ({escape(str(event.path))})"
+
+    def _warned(self, event: Any) -> str:
+        return f"[yellow]warning:[/] {escape(event.text)}"
+
+    def _saved(self, event: Any) -> str:
+        return f"saved {escape(str(event.path))} in {event.seconds:.1f} s"
+
+    def _sampled(self, event: Any) -> str:
+        return f"sampled {escape(str(event.path))}"
+
+    def _ended(self, event: Any) -> str:
+        if event.complete:
+            return f"complete at step {event.step:,}"
+        return f"stopped at step {event.step:,}; rerun the same command to go on"
+
+
+def main() -> None:
+    """Run ``ddpm-train``."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        console.print("aborted; the last checkpoint is safe")
+        raise SystemExit(130) from None

@@ -1,0 +1,279 @@
+"""Training (Algorithm 1): everything that decides the weights, and nothing else.
+
+Every random draw is named by the seed and the position of an image in the training order, so the
+state is the weights, their average, Adam's moments and the step: a resumed run, another number of
+processes or another microbatch draws the same images, times, noise and dropout.
+"""
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+import ddpm_train
+from ddpm_train import checkpoint, data, sampler, schedule
+from ddpm_train.checkpoint import Checkpoint
+from ddpm_train.config import RunConfig
+from ddpm_train.ema import WeightAverage
+from ddpm_train.errors import FixableError
+from ddpm_train.noise import Stream, keep_mask
+from ddpm_train.objective import Objective
+from ddpm_train.reverse import Denoiser
+from ddpm_train.world import World
+
+DTYPES = {"float32": torch.float32, "bf16": torch.float32, "float64": torch.float64}
+
+
+class Batch(NamedTuple):
+    """What one step shows the network; times stay on the CPU, where the tables are."""
+
+    x_0: Tensor
+    t: Tensor
+    eps: Tensor
+    keep: Tensor | None
+
+    def split(self, parts: int) -> Iterable["Batch"]:
+        """Cut into microbatches of sizes that differ by one at most."""
+        columns = [
+            [None] * parts if column is None else column.tensor_split(parts) for column in self
+        ]
+        return (Batch(*row) for row in zip(*columns, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What one step did. ``loss`` is the mean over the global batch, NaN where not asked for."""
+
+    step: int  # 1 after the first
+    lr: float
+    grad_norm: float  # before clipping
+    loss: float
+
+
+class Trainer:
+    """The state of a training run and the one step that moves it."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        images: data.Images,
+        world: World,
+        *,
+        resume: Checkpoint | None = None,
+    ) -> None:
+        if config.optim.batch_size < world.size:
+            raise FixableError(
+                f"optim.batch_size={config.optim.batch_size} images for {world.size} processes",
+                "start fewer processes or raise optim.batch_size",
+            )
+        self.config, self.images, self.world = config, images, world
+        self.step = 0 if resume is None else resume.step
+        self.dtype = DTYPES[config.compute.precision]
+        process = schedule.build(config.schedule)
+        network = checkpoint.build_network(config.model, seed=config.seed)
+        self.network = network.to(world.device, self.dtype, memory_format=torch.channels_last)
+        self.denoise = Denoiser(self.network, process, config.objective)
+        self.objective = Objective(config.objective, self.denoise)
+        self.parameters = dict(self.network.named_parameters())
+        # The learning rate is set at every step.
+        self.optimizer = torch.optim.Adam(self.parameters.values(), lr=0.0, fused=True)
+        self.average = WeightAverage(self.parameters, decay=config.optim.ema_decay)
+        if resume is not None:
+            self._restore(resume)
+        self.model = self._parallel()
+        self._order: tuple[int, np.ndarray] | None = None  # the last epoch's permutation
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self._next: Future[Batch] = self._reader.submit(self._draw, self.step)
+
+    def advance(self, *, stopping: Callable[[], bool], measure_loss: bool) -> StepResult | None:
+        """Take one step, or None if asked to stop before it was complete; then nothing moved.
+
+        Raises:
+            FixableError: The gradient is NaN or Inf. The weights are as before the step.
+        """
+        batch = self._next.result()
+        parts = self._microbatches(len(batch.x_0))
+        total = torch.zeros((), dtype=self.dtype, device=self.world.device)
+        for number, part in enumerate(batch.split(parts), 1):
+            if self.world.any(stopping()) if number == 1 else self.world.size == 1 and stopping():
+                self.optimizer.zero_grad()
+                return None
+            with self._synchronised(last=number == parts):
+                loss = self._loss(part)
+                # DDP averages over processes: together they are the mean over the global batch.
+                (loss * self.world.size).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        self._next = self._reader.submit(self._draw, self.step + 1)
+        norm = self._update()
+        loss_value = self.world.sum(total).item() if measure_loss else float("nan")
+        return StepResult(self.step, self._lr(self.step - 1), norm, loss_value)
+
+    def checkpoint(self) -> Checkpoint:
+        """Everything that is needed to go on, sharing memory with the run."""
+        state = self.optimizer.state
+        moments = {
+            f"{moment}/{name}": state[parameter][moment]
+            for name, parameter in self.parameters.items()
+            if parameter in state
+            for moment in ("exp_avg", "exp_avg_sq")
+        }
+        return Checkpoint(
+            model=self.config.model,
+            step=self.step,
+            weights={name: value.detach() for name, value in self.parameters.items()},
+            ema=self.average.shadow,
+            optimizer=moments,
+            run=self.config,
+            facts=facts(self.images),
+        )
+
+    def samples(self, count: int, *, stopping: Callable[[], bool]) -> np.ndarray | None:
+        """Images 0..count-1 of the averaged weights, uint8 [count, H, W, C]; None if stopped."""
+        network = copy.deepcopy(self.network).eval()
+        checkpoint.load_weights(network, self.average.shadow)
+        denoise = Denoiser(network, self.denoise.schedule, self.config.objective)
+        stream, indices = Stream(self.config.seed, "sample"), range(count)
+        unet = self.config.unet
+        shape = (unet.channels, unet.image_size, unet.image_size)
+        x_T = sampler.prior(stream, indices, shape).to(self.world.device, self.dtype)
+        for frame in sampler.chain(denoise, x_T, indices, stream):
+            if stopping():
+                return None
+            if frame.t == 1:
+                return data.to_uint8(frame.x_0_hat)
+        return None
+
+    def close(self) -> None:
+        """Let the reading thread go."""
+        self._reader.shutdown(cancel_futures=True)
+
+    def _draw(self, step: int) -> Batch:
+        """Read the images of a step and draw their flips, times, noise and dropout."""
+        size = self.config.optim.batch_size
+        positions = self.world.share(range(step * size, (step + 1) * size))
+        pixels = self.images.read([self._image_at(position) for position in positions])
+        stream = Stream(self.config.seed, "train")
+        times, eps = [], np.empty((len(pixels), *pixels.shape[:0:-1]), np.float32)
+        for row, position in enumerate(positions):
+            generator = stream.generator(position)
+            if self.config.data.flip and generator.random() < 0.5:
+                pixels[row] = pixels[row, :, ::-1]
+            times.append(int(generator.integers(1, self.config.schedule.T + 1)))
+            generator.standard_normal(out=eps[row], dtype=np.float32)
+        keep = None
+        if self.network.dropout_elements:
+            keep = keep_mask(
+                Stream(self.config.seed, "dropout"),
+                positions,
+                self.network.dropout_elements,
+                drop=self.config.unet.dropout,
+                device=self.world.device,
+            )
+        return Batch(
+            self._to_device(data.to_model(pixels)),
+            torch.tensor(times),
+            self._to_device(torch.from_numpy(eps)),
+            keep,
+        )
+
+    def _to_device(self, images: Tensor) -> Tensor:
+        return images.to(self.world.device, self.dtype, memory_format=torch.channels_last)
+
+    def _image_at(self, position: int) -> int:
+        """The image at a position of the training order: every epoch is a permutation."""
+        epoch, place = divmod(position, len(self.images))
+        if self._order is None or self._order[0] != epoch:
+            generator = Stream(self.config.seed, "order").generator(epoch)
+            self._order = epoch, generator.permutation(len(self.images))
+        return int(self._order[1][place])
+
+    def _loss(self, batch: Batch) -> Tensor:
+        """This part's share of the mean loss over the global batch."""
+        x_t = self.objective.noisy(batch.x_0, batch.t, batch.eps)
+        bf16 = self.config.compute.precision == "bf16"
+        with torch.autocast(self.world.device.type, torch.bfloat16, enabled=bf16):
+            output = self.model(x_t, batch.t.to(self.world.device), batch.keep)
+        losses = self.objective.loss(output, batch.x_0, x_t, batch.t, batch.eps)
+        return losses.sum() / self.config.optim.batch_size
+
+    def _update(self) -> float:
+        """Clip, step and average; the step counts up."""
+        parameters = list(self.parameters.values())
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.optim.grad_clip).item()
+        if not np.isfinite(norm):
+            self.optimizer.zero_grad()
+            raise FixableError(
+                f"the gradient of step {self.step + 1} is {norm}: stopped before the weights moved",
+                "resume from the last checkpoint with a lower optim.lr (--accept-changes)",
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._lr(self.step)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.average.update(parameters)
+        self.step += 1
+        return norm
+
+    def _lr(self, step: int) -> float:
+        """Linear warmup from 0 at step 0."""
+        optim = self.config.optim
+        return optim.lr * min(step / optim.warmup_steps, 1.0) if optim.warmup_steps else optim.lr
+
+    def _microbatches(self, images: int) -> int:
+        """How many passes a local batch takes.
+
+        On a CPU a pass is about 16 images of 32x32, so that a stop is seen within seconds.
+        """
+        size = self.config.compute.microbatch
+        if size == 0:
+            pixels = self.config.unet.image_size**2
+            size = images if self.world.device.type != "cpu" else max(1, 16 * 1024 // pixels)
+        return -(-images // size)
+
+    def _parallel(self) -> torch.nn.Module:
+        model: torch.nn.Module = self.network
+        if self.config.compute.compile:
+            model = torch.compile(model)  # type: ignore[assignment]
+        if self.world.size > 1:
+            model = DistributedDataParallel(
+                model, gradient_as_bucket_view=True, broadcast_buffers=False
+            )
+        return model
+
+    def _synchronised(self, *, last: bool) -> contextlib.AbstractContextManager[None]:
+        """Exchange gradients once a step, after the last microbatch."""
+        if isinstance(self.model, DistributedDataParallel) and not last:
+            return self.model.no_sync()
+        return contextlib.nullcontext()
+
+    def _restore(self, resume: Checkpoint) -> None:
+        checkpoint.load_weights(self.network, resume.weights)
+        for name, value in resume.ema.items():
+            self.average.shadow[name].copy_(value)
+        for name, parameter in self.parameters.items():
+            if f"exp_avg/{name}" not in resume.optimizer:
+                continue  # before the first step there are no moments
+            self.optimizer.state[parameter] = {
+                "step": torch.tensor(float(resume.step), device=self.world.device),
+                **{
+                    moment: torch.empty_like(parameter).copy_(resume.optimizer[f"{moment}/{name}"])
+                    for moment in ("exp_avg", "exp_avg_sq")
+                },
+            }
+
+
+def facts(images: data.Images) -> dict[str, object]:
+    """What a resumed run must share with the one before, beside its settings."""
+    return {
+        "data": images.name,
+        "data_digest": images.digest,
+        "data_n": len(images),
+        "program": ddpm_train.__version__,
+    }

@@ -1,0 +1,110 @@
+"""The reverse process p(x_{t-1} | x_t): how a network's output is read.
+
+The one place where prediction and variance are a choice; beyond it they are a function and a table.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from ddpm_train.config import ObjectiveConfig
+from ddpm_train.diffusion import Gaussian, q_posterior, x_0_from_eps, x_0_from_mean
+from ddpm_train.schedule import NoiseSchedule, at
+
+
+class Network(Protocol):
+    """Anything that maps x_t [B, C, H, W] and the paper's t [B] to an output [B, C or 2C, H, W]."""
+
+    def __call__(self, x: Tensor, t: Tensor, /) -> Tensor:
+        """Evaluate."""
+
+
+class Denoised(NamedTuple):
+    """What one evaluation of the network says."""
+
+    p: Gaussian  # p(x_{t-1} | x_t)
+    x_0_hat: Tensor  # the clean image, clipped to [-1, 1] where clipping is on
+
+
+def _read_eps(
+    schedule: NoiseSchedule, out: Tensor, x_t: Tensor, t: Tensor, bound: float
+) -> tuple[Tensor, Tensor]:
+    """Noise -> x_0_hat -> posterior mean. Clipping acts on the mean too."""
+    x_0_hat = x_0_from_eps(schedule, x_t, t, out).clamp(-bound, bound)
+    return q_posterior(schedule, x_0_hat, x_t, t).mean, x_0_hat
+
+
+def _read_mu_tilde(
+    schedule: NoiseSchedule, out: Tensor, x_t: Tensor, t: Tensor, bound: float
+) -> tuple[Tensor, Tensor]:
+    """The output is the mean. Clipping acts on x_0_hat alone, as in the original."""
+    return out, x_0_from_mean(schedule, x_t, t, out).clamp(-bound, bound)
+
+
+Read = Callable[[NoiseSchedule, Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
+PREDICTIONS: dict[str, Read] = {"eps": _read_eps, "mu_tilde": _read_mu_tilde}
+
+
+def fixed_small(schedule: NoiseSchedule) -> Tensor:
+    """The table log sigma^2_t = log beta-tilde_t, row 1 (there 0) taken from row 2, [T+1]."""
+    variances = schedule.posterior_variances.clone()
+    variances[1] = variances[2]
+    return variances.log()
+
+
+def fixed_large(schedule: NoiseSchedule) -> Tensor:
+    """The table log sigma^2_t = log beta_t, row 1 as in ``fixed_small``, [T+1]."""
+    log_variances = schedule.betas.log()
+    log_variances[:2] = fixed_small(schedule)[:2]
+    return log_variances
+
+
+VARIANCES: dict[str, Callable[[NoiseSchedule], Tensor]] = {
+    "fixedsmall": fixed_small,
+    "fixedlarge": fixed_large,
+}
+"""Fixed variances of section 3.2. A learned one is the second half of the network's output."""
+
+
+class Denoiser:
+    """p(x_{t-1} | x_t) for a network trained with an objective.
+
+    >>> import torch
+    >>> from ddpm_train.schedule import from_betas, linear
+    >>> process = from_betas(linear(1000, 1e-4, 0.02))
+    >>> denoise = Denoiser(lambda x, t: 0 * x, process, ObjectiveConfig())
+    >>> p, x_0_hat = denoise(torch.ones(1, 1, 2, 2), torch.tensor([1]))
+    >>> f"{127.5 * math.exp(0.5 * p.log_var.item()):.2f}"  # sigma_1 in grey levels
+    '0.94'
+    """
+
+    def __init__(
+        self, network: Network, schedule: NoiseSchedule, objective: ObjectiveConfig
+    ) -> None:
+        self.network, self.schedule = network, schedule
+        self._read = PREDICTIONS[objective.prediction]
+        fixed = VARIANCES.get(objective.variance)
+        self.log_variances = None if fixed is None else fixed(schedule)
+
+    def __call__(self, x_t: Tensor, t: Tensor, *, clip: bool = True) -> Denoised:
+        """Evaluate the network at x_t and read its output.
+
+        Args:
+            x_t: Noisy images, [B, C, H, W].
+            t: Steps in 1..T, [B]. Tables lie on the CPU: a t that lies there costs no
+                synchronisation with an accelerator.
+            clip: Keep x_0_hat inside [-1, 1].
+        """
+        return self.read(self.network(x_t, t.to(x_t.device)), x_t, t, clip=clip)
+
+    def read(self, output: Tensor, x_t: Tensor, t: Tensor, *, clip: bool) -> Denoised:
+        """Read an output, in the precision of ``x_t``."""
+        output = output.to(x_t.dtype)
+        if self.log_variances is None:
+            output, log_var = output.chunk(2, dim=1)
+        else:
+            log_var = at(self.log_variances, t, x_t)
+        mean, x_0_hat = self._read(self.schedule, output, x_t, t, 1.0 if clip else math.inf)
+        return Denoised(Gaussian(mean, log_var), x_0_hat)

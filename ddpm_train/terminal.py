@@ -1,0 +1,162 @@
+"""What both command lines share: one console, one place for errors, signals and progress."""
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
+from typing import Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typer.core import TyperGroup
+
+from ddpm_train.errors import FixableError
+
+Item = TypeVar("Item")
+PLAIN_SECONDS = 30.0  # between progress lines where there is no terminal
+
+console = Console(stderr=True, highlight=False)
+output = Console(highlight=False, soft_wrap=True)
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that talks (torchrun numbers them)."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+class Group(TyperGroup):
+    """A command group that turns a FixableError into two lines and exit status 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except FixableError as error:
+            if ctx.params.get("debug"):
+                raise
+            say(f"[red]error:[/] {escape(error.problem)}\n  [green]fix:[/] {escape(error.fix)}")
+            raise typer.Exit(2) from error
+        except BrokenPipeError:
+            sys.stdout = None  # the reader has left; do not complain about it at exit
+            raise typer.Exit(141) from None
+
+
+def say(text: str, *, to: Console = console) -> None:
+    """Print, with a ``?`` for each sign that the terminal's encoding lacks."""
+    encoding = to.encoding
+    to.print(text.encode(encoding, "replace").decode(encoding), soft_wrap=True)
+
+
+class Stop:
+    """A flag that SIGTERM, SIGINT and SIGUSR1 set; long work looks at it between steps.
+
+    A second ^C aborts at once, which loses no verified file.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        return self.signal is not None
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator["Stop"]:
+        """Catch the signals inside the block."""
+        names = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+        old = {name: signal.signal(name, self._set) for name in names}
+        try:
+            yield self
+        finally:
+            for name, handler in old.items():
+                signal.signal(name, handler)
+
+    @property
+    def status(self) -> int:
+        """The exit status by convention: 128 plus the signal's number, 0 without one."""
+        return 0 if self.signal is None else 128 + self.signal
+
+    def _set(self, number: int, _frame: FrameType | None) -> None:
+        if self.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = number
+
+
+def duration(seconds: float) -> str:
+    """Say how long in two units.
+
+    >>> duration(42.4), duration(3700), duration(200_000)
+    ('42 s', '1 h 01 min', '2 d 07 h')
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes:02d} min"
+    return f"{hours // 24} d {hours % 24:02d} h"
+
+
+class Meter:
+    """Progress through a known amount: a bar on a terminal, a plain line every 30 s elsewhere."""
+
+    def __init__(self, label: str, total: int, *, quiet: bool = False, begin: int = 0) -> None:
+        self.label, self.total, self._begin, self._done = label, total, begin, begin
+        self._began = self._spoke = time.monotonic()
+        self._silent = quiet or not is_first_process()
+        self._bar: Progress | None = None
+        if not self._silent and console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=console,
+            )
+            self._task = self._bar.add_task(label, total=total, completed=begin, note="")
+
+    def __enter__(self) -> "Meter":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def move(self, done: int, note: str = "") -> None:
+        """Say that ``done`` of the total is behind us."""
+        self._done = done
+        if self._bar:
+            self._bar.update(self._task, completed=done, note=note)
+        elif not self._silent and time.monotonic() - self._spoke >= PLAIN_SECONDS:
+            self._spoke = time.monotonic()
+            say(f"{self.label} {done:,}/{self.total:,} {note} {self.time_left()}")
+
+    def time_left(self) -> str:
+        """The time left at the rate so far."""
+        moved = self._done - self._begin
+        if not moved:
+            return ""
+        rate = moved / (time.monotonic() - self._began)
+        return f"{duration((self.total - self._done) / rate)} left"
+
+
+def tracker(*, quiet: bool) -> Callable[..., Iterable[Any]]:
+    """A ``Track`` (ddpm_eval.progress) that shows the items going by."""
+
+    def track(items: Iterable[Item], label: str, total: int) -> Iterator[Item]:
+        with Meter(label, total, quiet=quiet) as meter:
+            for done, item in enumerate(items, 1):
+                yield item
+                meter.move(done)
+
+    return track

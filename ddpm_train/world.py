@@ -1,0 +1,105 @@
+"""The processes that share a job: one, or those that torchrun started."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ddpm_train.errors import FixableError
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """This process among its peers, and the device that it computes on."""
+
+    device: torch.device
+    rank: int = 0
+    size: int = 1
+
+    def share(self, items: Sequence[Item]) -> Sequence[Item]:
+        """The contiguous part of ``items`` that falls to this process; nothing is padded.
+
+        >>> [World(torch.device("cpu"), rank, 3).share(range(7)) for rank in range(3)]
+        [range(0, 3), range(3, 5), range(5, 7)]
+        """
+        each, more = divmod(len(items), self.size)
+        start = self.rank * each + min(self.rank, more)
+        return items[start : start + each + (self.rank < more)]
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over processes; every process gets it."""
+        if self.size > 1:
+            values = values.to(self.device)
+            dist.all_reduce(values)
+        return values
+
+    def any(self, flag: bool) -> bool:  # noqa: FBT001
+        """Whether the flag is set in any process."""
+        if self.size == 1:
+            return flag
+        return bool(self.sum(torch.tensor(float(flag))).item())
+
+    def barrier(self) -> None:
+        """Wait for the others."""
+        if self.size > 1:
+            self.sum(torch.zeros(1))
+
+
+def choose_device(name: str) -> torch.device:
+    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` into a device that exists.
+
+    Raises:
+        FixableError: There is no such device here.
+
+    >>> choose_device("cpu")
+    device(type='cpu')
+    """
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise FixableError(f"{name}: not a device", "use auto, cpu, cuda, cuda:1 or mps") from error
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", local)
+    present = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not present.get(device.type, False):
+        raise FixableError(
+            f"there is no device {device} here", "use --device cpu, or a machine that has it"
+        )
+    return device
+
+
+def join(device: str = "auto") -> World:
+    """Join the processes that torchrun started, or work alone.
+
+    NCCL connects GPUs, gloo connects CPUs.
+    """
+    chosen = choose_device(device)
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        return World(chosen)
+    backend = "nccl" if chosen.type == "cuda" else "gloo"
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    if not dist.is_initialized():
+        dist.init_process_group(backend, timeout=timedelta(minutes=30))
+    return World(chosen, dist.get_rank(), size)
+
+
+def leave() -> None:
+    """Part from the others, if there are any."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
