@@ -1,0 +1,66 @@
+"""Arrays in an .npz file that is, byte for byte, a function of its content.
+
+A key ends in a digest of its array, so that arrays of an old and a new record fit into one file and
+damage is noticed.
+"""
+
+import hashlib
+import io
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ddpm_train.files import write_atomically
+
+Array: TypeAlias = npt.NDArray[Any]
+
+_UNREADABLE = (
+    *(OSError, ValueError, KeyError, EOFError, MemoryError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+
+
+def key(name: str, array: Array) -> str:
+    """The key of an array: its name and a digest of its type, shape and content.
+
+    >>> key("terms", np.zeros(3))
+    'terms@7e9aa2083e24b77c'
+    """
+    kind = f"{array.dtype.str}{array.shape}".encode()
+    content = np.ascontiguousarray(array).data
+    return f"{name}@{hashlib.sha256(kind + content).hexdigest()[:16]}"
+
+
+def write(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Write arrays by their keys: no dates and no compression, which differs between machines."""
+
+    def put(file: BinaryIO) -> None:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            for name in sorted(arrays):
+                member = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
+                with archive.open(member, "w", force_zip64=True) as out:
+                    np.lib.format.write_array(out, np.ascontiguousarray(arrays[name]))
+
+    write_atomically(path, put)
+
+
+def read(path: Path, name: str) -> Array:
+    """Read one array by its key, never a pickle; the CRC and the digest are checked.
+
+    Raises:
+        ValueError: It is missing or damaged, or the file is.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            content = archive.read(f"{name}.npy")
+        array: Array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    except _UNREADABLE as error:
+        raise ValueError(f"{name} cannot be read ({error})") from error
+    if key(name.rpartition("@")[0], array) != name:
+        raise ValueError(f"{name} does not have the content of its digest")
+    return array
