@@ -1,0 +1,52 @@
+"""Training and test images, from wherever they are kept, as uint8 [n, H, W, C].
+
+images.py holds what every source gives and the one crossing between uint8 and [-1, 1]; cifar.py,
+download.py and arrays.py read images that fit in memory; pictures.py decodes PNG, JPEG and WebP
+when they are asked for, and stores.py says where those lie: a folder, a zip or an lmdb.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from ddpm_train.config import DataConfig
+from ddpm_train.data import arrays, cifar, stores
+from ddpm_train.data.download import Track
+from ddpm_train.data.images import Form, Images, Split, to_model, to_uint8
+from ddpm_train.data.pictures import Pictures
+
+__all__ = ["Images", "Split", "Track", "load", "to_model", "to_uint8"]
+
+
+def load(
+    config: DataConfig,
+    *,
+    image_size: int,
+    channels: int,
+    split: Split = "train",
+    track: Track | None = None,
+) -> Images:
+    """Open the images that a run is trained or measured on.
+
+    Args:
+        config: Where they are kept and how they are resized.
+        image_size: The height and width that the network expects, in pixels.
+        channels: The channels that the network expects.
+        split: Which part; sources without parts hold training images only.
+        track: Is told (bytes done, bytes in all) while CIFAR-10 is downloaded.
+
+    Raises:
+        FixableError: The images are missing, damaged, or of another size or number of channels.
+
+    >>> digits = load(DataConfig(source="digits"), image_size=8, channels=1, split="test")
+    >>> digits.name, len(digits), digits.read([0, 5]).shape
+    ('digits test', 297, (2, 8, 8, 1))
+    """
+    form = Form(image_size, channels, config.resize)
+    sources: dict[str, Callable[[], Images]] = {
+        "cifar10": partial(cifar.load, config.path, split, form, track=track),
+        "digits": partial(arrays.digits, split, form),
+        "npz": partial(arrays.npz, config.path, split, form),
+        "folder": lambda: Pictures(stores.folder_or_zip(config.path, split), form),
+        "lmdb": lambda: Pictures(stores.lmdb_or_folder(config.path, split), form),
+    }
+    return sources[config.source]()

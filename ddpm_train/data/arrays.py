@@ -1,0 +1,74 @@
+"""Images that come as arrays: scikit-learn's digits and .npz files."""
+
+import hashlib
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from ddpm_train.data.images import Form, Pixels, Split, Stack, stack
+from ddpm_train.data.paths import existing
+from ddpm_train.errors import FixableError
+
+_DIGITS_TRAIN = 1500
+
+
+def digits(split: Split, form: Form) -> Stack:
+    """Scikit-learn's 1,797 digits, 8x8 gray, levels 0..16 stretched to 0..255.
+
+    The data set is in the order of its writers, so a plain cut would test on strangers' hands only.
+    The images are shuffled once and for all (by the SHA-256 of their index, which no version of
+    any library changes); the first 1,500 are for training, the last 297 for testing.
+    """
+    from sklearn.datasets import load_digits  # takes a second: only when it is needed
+
+    levels = np.rint(load_digits().images * (255 / 16)).astype(np.uint8)
+    order = sorted(range(len(levels)), key=lambda i: hashlib.sha256(b"%d" % i).digest())
+    chosen = order[:_DIGITS_TRAIN] if split == "train" else order[_DIGITS_TRAIN:]
+    return stack(f"digits {split}", levels[chosen][..., None], form)
+
+
+def npz(path: str, split: Split, form: Form) -> Stack:
+    """Read uint8 images [n, H, W, C] or [n, H, W] from an .npz file.
+
+    The key is the split (``train``, ``test``); the images of a file without splits (``images`` or
+    ``arr_0``) are all for training. Objects are never unpickled.
+
+    Raises:
+        FixableError: The file is missing or damaged, or holds no such images.
+    """
+    file = existing(path, "an .npz file")
+    try:
+        with file.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as found:
+            pixels = np.asarray(found[_key(file, found.files, split)])
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise FixableError(
+            f"{file}: not a whole .npz of plain arrays ({error})",
+            "write it again with numpy.savez(path, train=images, test=images)",
+        ) from error
+    return stack(f"{file.stem} {split}", _images(pixels, file), form)
+
+
+def _key(file: Path, keys: list[str], split: Split) -> str:
+    """Choose the array that holds the split."""
+    wanted = [split] if split == "test" else [split, "images", "arr_0"]
+    for key in wanted:
+        if key in keys:
+            return key
+    raise FixableError(
+        f"{file}: has no array {' or '.join(wanted)}, only {', '.join(keys) or 'nothing'}",
+        f"write it again with numpy.savez(path, {split}=images)",
+    )
+
+
+def _images(pixels: np.ndarray, file: Path) -> Pixels:
+    """Refuse what is not uint8 [n, H, W, C] or [n, H, W]."""
+    if pixels.ndim == 3:
+        pixels = pixels[..., None]
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or not pixels.size:
+        raise FixableError(
+            f"{file}: {pixels.dtype} {list(pixels.shape)} are not uint8 images [n, H, W, C]",
+            "write levels 0..255 with the channels last",
+        )
+    return pixels
