@@ -152,7 +152,7 @@ def _train(config: RunConfig, folder: Path, show: "_Display", *, accept_changes:
     from ddpm_train import data, loop, runs, session, world
 
     with Stop().listening() as stop:
-        here = world.join(config.compute.device)
+        here = world.join(config.compute.device, threads=config.compute.threads)
         with session.lock(folder, here):
             unet = config.unet
             images = data.load(config.data, image_size=unet.image_size, channels=unet.channels)

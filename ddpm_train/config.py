@@ -79,11 +79,12 @@ class OptimConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComputeConfig:
-    """How the arithmetic is done. ``device`` and ``compile`` may change between resumes."""
+    """How the arithmetic is done. All but ``precision`` may change between two parts of a run."""
 
     device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
     precision: Literal["float32", "bf16", "float64"] = "float32"
     microbatch: int = 0  # images per forward pass and process; 0: chosen for the device
+    threads: int = 0  # of the CPU; 0: torch's choice
     compile: bool = False
 
 
@@ -201,7 +202,9 @@ def digits() -> RunConfig:
             attn_resolutions=(4,),
             dropout=0.0,
         ),
-        optim=OptimConfig(lr=2e-3, warmup_steps=100, batch_size=64, steps=2000, ema_decay=0.995),
+        objective=ObjectiveConfig(variance="fixedsmall"),
+        optim=OptimConfig(lr=2e-3, warmup_steps=100, batch_size=64, steps=1500, ema_decay=0.995),
+        compute=ComputeConfig(threads=1),  # too small to share
         log=LogConfig(sample_every=500, checkpoint_every=500),
     )
 

@@ -108,7 +108,7 @@ class Trainer:
             with self._synchronised(last=number == parts):
                 loss = self._loss(part)
                 # DDP averages over processes: together they are the mean over the global batch.
-                (loss * self.world.size).backward()  # type: ignore[no-untyped-call]
+                (loss * self.world.size).backward()
             total += loss.detach()
         self._next = self._reader.submit(self._draw, self.step + 1)
         norm = self._update()

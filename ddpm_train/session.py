@@ -29,7 +29,14 @@ from ddpm_train.loop import Trainer
 from ddpm_train.runs import checkpoints, read_log
 from ddpm_train.world import World
 
-FREE = ("log.", "compute.device", "compute.compile", "optim.steps")
+FREE = (
+    "log.",
+    "optim.steps",
+    "compute.device",
+    "compute.microbatch",
+    "compute.threads",
+    "compute.compile",
+)
 """Settings that may change between two parts of a run."""
 
 

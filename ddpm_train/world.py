@@ -82,12 +82,18 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def join(device: str = "auto") -> World:
+def join(device: str = "auto", *, threads: int = 0) -> World:
     """Join the processes that torchrun started, or work alone.
 
     NCCL connects GPUs, gloo connects CPUs.
+
+    Args:
+        device: As ``choose_device`` takes it.
+        threads: How many CPU threads this process may use; 0 leaves it to torch.
     """
     chosen = choose_device(device)
+    if threads:
+        torch.set_num_threads(threads)
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return World(chosen)
