@@ -14,7 +14,16 @@ from rich.table import Table
 from ddpm_train import config as settings
 from ddpm_train.config import PRESETS, RunConfig
 from ddpm_train.errors import FixableError
-from ddpm_train.terminal import Group, Meter, Stop, console, is_first_process, output, say
+from ddpm_train.terminal import (
+    Group,
+    Meter,
+    Stop,
+    console,
+    download_meter,
+    is_first_process,
+    output,
+    say,
+)
 
 if TYPE_CHECKING:
     from ddpm_train.session import Event, Stepped
@@ -146,16 +155,16 @@ def export(
 
 def _train(config: RunConfig, folder: Path, show: "_Display", *, accept_changes: bool) -> None:
     """Train in a folder until done or told to stop."""
-    path = config.data.path
-    if path and not Path(path).exists():
-        raise FixableError(f"{path}: no such file or folder", "check --data (data.path)")
     from ddpm_train import data, loop, runs, session, world
 
     with Stop().listening() as stop:
         here = world.join(config.compute.device, threads=config.compute.threads)
         with session.lock(folder, here):
             unet = config.unet
-            images = data.load(config.data, image_size=unet.image_size, channels=unet.channels)
+            with download_meter(quiet=show.silent) as track:
+                images = data.load(
+                    config.data, image_size=unet.image_size, channels=unet.channels, track=track
+                )
             old, source, warnings = runs.newest(folder)
             if old is not None:
                 facts = loop.facts(images)

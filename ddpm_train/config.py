@@ -147,7 +147,7 @@ def _size256(preset: str, *, source: Literal["folder", "lmdb"], steps: int) -> R
     """The settings that the paper's 256x256 runs share: 113.7M parameters."""
     return RunConfig(
         preset=preset,
-        data=DataConfig(source=source),
+        data=DataConfig(source=source, resize="lanczos"),
         unet=UNetConfig(image_size=256, channel_mult=(1, 1, 2, 2, 4, 4), dropout=0.0),
         objective=ObjectiveConfig(variance="fixedsmall"),
         optim=OptimConfig(lr=2e-5, batch_size=64, steps=steps),

@@ -49,7 +49,7 @@ class Group(TyperGroup):
 def say(text: str, *, to: Console = console) -> None:
     """Print, with a ``?`` for each sign that the terminal's encoding lacks."""
     encoding = to.encoding
-    to.print(text.encode(encoding, "replace").decode(encoding), soft_wrap=True)
+    to.print(text.encode(encoding, "backslashreplace").decode(encoding), soft_wrap=True)
 
 
 class Stop:
@@ -148,6 +148,20 @@ class Meter:
             return ""
         rate = moved / (time.monotonic() - self._began)
         return f"{duration((self.total - self._done) / rate)} left"
+
+
+@contextlib.contextmanager
+def download_meter(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Show the bytes of a download, if there is one: yields a callback (bytes done, in all)."""
+    with contextlib.ExitStack() as stack:
+        meters: list[Meter] = []
+
+        def track(done: int, total: int) -> None:
+            if not meters:
+                meters.append(stack.enter_context(Meter("download", total, quiet=quiet)))
+            meters[0].move(done)
+
+        yield track
 
 
 def tracker(*, quiet: bool) -> Callable[..., Iterable[Any]]:

@@ -64,15 +64,15 @@ def choose_device(name: str) -> torch.device:
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{local}"  # each process that torchrun starts has its own
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise FixableError(f"{name}: not a device", "use auto, cpu, cuda, cuda:1 or mps") from error
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", local)
     present = {
         "cpu": True,
-        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "cuda": torch.cuda.is_available() and device.index < torch.cuda.device_count(),
         "mps": torch.backends.mps.is_available(),
     }
     if not present.get(device.type, False):
