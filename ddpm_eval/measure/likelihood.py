@@ -39,7 +39,8 @@ class BoundTerms:
 
     def total(self) -> np.ndarray:
         """The bound on each image's code length, [n]."""
-        return self.rate()[:, 0]
+        sums: np.ndarray = self.rate()[:, 0]
+        return sums
 
     def decoder(self) -> np.ndarray:
         """L_0, [n]."""
@@ -51,7 +52,8 @@ class BoundTerms:
 
     def kl(self) -> np.ndarray:
         """L_1 + ... + L_{T-1}, [n]."""
-        return self.total() - self.prior() - self.decoder()
+        rest: np.ndarray = self.total() - self.prior() - self.decoder()
+        return rest
 
     def rate(self) -> np.ndarray:
         """Bits/dim received once x_t is known: L_T + ... + L_t, [n, T+1]."""
