@@ -39,7 +39,7 @@ class Shards:
 
     def write(self, part: range, arrays: Mapping[str, np.ndarray]) -> None:
         """Keep the arrays of a range."""
-        whole: Any = {**arrays, "digest": np.array(_digest(arrays))}
+        whole: Any = {**arrays, "digest": np.array(_digest(part, arrays))}
         write_atomically(self._path(part), lambda file: np.savez(file, **whole))
 
     def read(self) -> Arrays:
@@ -68,7 +68,7 @@ class Shards:
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
             return None
         digest = str(arrays.pop("digest", ""))
-        return arrays if digest == _digest(arrays) else None
+        return arrays if digest == _digest(part, arrays) else None
 
 
 def open_shards(folder: Path, settings: Mapping[str, Any], *, n: int, size: int) -> Shards:
@@ -94,8 +94,8 @@ def open_shards(folder: Path, settings: Mapping[str, Any], *, n: int, size: int)
     return Shards(folder, n, size)
 
 
-def _digest(arrays: Mapping[str, np.ndarray]) -> str:
-    found = hashlib.sha256()
+def _digest(part: range, arrays: Mapping[str, np.ndarray]) -> str:
+    found = hashlib.sha256(str(part).encode())
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         found.update(f"{name} {array.dtype} {array.shape} ".encode())

@@ -119,20 +119,15 @@ def presets(
     if name is not None and name not in PRESETS:
         raise FixableError(f"there is no preset {name}", f"choose one of {', '.join(PRESETS)}")
     names = [name] if name else list(PRESETS)
-    table = Table(box=None, header_style="bold")
-    if every or name:
-        table.add_column("setting")
+    if not (name or every):
+        table = Table("preset", "what", box=None, header_style="bold")
+        for n in names:
+            table.add_row(n, escape((PRESETS[n].__doc__ or "").split("\n")[0]))
+    else:
+        table = Table("setting", *names, box=None, header_style="bold")
         columns = [settings.flatten(settings.to_dict(PRESETS[n]())) for n in names]
         for key in columns[0]:
             table.add_row(key, *(escape(str(column[key])) for column in columns))
-    else:
-        table.add_column("preset")
-        columns = []
-        table.add_column("what")
-        for n in names:
-            table.add_row(n, escape((PRESETS[n].__doc__ or "").split("\n")[0]))
-    for n in names if columns else []:
-        table.add_column(n)
     output.print(table)
 
 

@@ -155,7 +155,7 @@ def _size256(preset: str, *, source: Literal["folder", "lmdb"], steps: int) -> R
 
 
 def celebahq256() -> RunConfig:
-    """CelebA-HQ 256x256 from a folder or zip of images (``data.path``): 0.5M steps."""
+    """CelebA-HQ 256x256 from a folder or zip of images (--data): 0.5M steps."""
     return _size256("celebahq256", source="folder", steps=500_000)
 
 
@@ -210,7 +210,7 @@ def digits() -> RunConfig:
 
 
 def folder() -> RunConfig:
-    """Your own images: a folder or zip of PNG, JPEG or WebP (``data.path``), 32x32 RGB."""
+    """Your own images: a folder or zip of PNG, JPEG or WebP (--data), 32x32 RGB."""
     return replace(cifar10(), preset="folder", data=DataConfig(source="folder"))
 
 

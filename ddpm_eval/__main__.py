@@ -1,0 +1,5 @@
+"""``python -m ddpm_eval`` is ``ddpm-eval`` (torchrun wants a module)."""
+
+from ddpm_eval.cli import main
+
+main()

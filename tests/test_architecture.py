@@ -1,0 +1,117 @@
+"""Data flows one way; this table is the picture of it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FLOOR = {  # what ddpm_eval may take from ddpm_train
+    "",
+    "checkpoint",
+    "config",
+    "data",
+    "diffusion",
+    "errors",
+    "files",
+    "noise",
+    "reverse",
+    "runs",
+    "sampler",
+    "schedule",
+    "terminal",
+    "unet",
+    "world",
+}
+MAY = {  # module of ddpm_train: its neighbours that it may import
+    "errors": set(),
+    "files": {"errors"},
+    "config": {"errors"},
+    "noise": set(),
+    "schedule": {"config", "errors"},
+    "diffusion": {"schedule"},
+    "reverse": {"config", "diffusion", "schedule"},
+    "unet": {"config", "errors", "noise"},
+    "checkpoint": {"", "config", "errors", "files", "unet"},
+    "runs": {"checkpoint", "errors"},
+    "sampler": {"noise", "reverse"},
+    "world": {"errors"},
+    "terminal": {"errors"},
+    "ema": set(),
+    "objective": {"config", "diffusion", "errors", "reverse", "schedule"},
+    "data": {"config", "data", "errors", "files"},
+}
+FORBIDDEN = {  # room: what may not be imported there
+    "ddpm_train": {"ddpm_eval", "matplotlib", "torchvision", "torch_fidelity", "pandas"},
+    "ddpm_train/config.py": {"torch", "numpy"},
+    "ddpm_train/diffusion.py": {"rich", "typer", "numpy"},
+    "ddpm_train/loop.py": {"rich", "typer", "ddpm_train.session", "ddpm_train.cli"},
+    "ddpm_train/session.py": {"rich", "typer", "ddpm_train.cli", "ddpm_train.terminal"},
+    "ddpm_eval/measure": {"rich", "typer", "matplotlib", "ddpm_eval.present", "ddpm_eval.cli"},
+    "ddpm_eval/progress.py": {"torch", "rich", "typer", "ddpm_train", "ddpm_eval"},
+    "ddpm_eval/results.py": {"torch", "rich", "typer", "matplotlib", "ddpm_eval.measure"},
+    "ddpm_eval/references.py": {"torch", "rich", "typer", "matplotlib"},
+    "ddpm_eval/present": {"torch", "typer", "ddpm_eval.measure", "ddpm_eval.cli"},
+}
+
+
+def imports(file: Path) -> set[str]:
+    """Every module that a file names, those inside functions and for type checkers too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def files(room: str) -> list[Path]:
+    path = ROOT / room
+    found = [path] if path.is_file() else sorted(path.rglob("*.py"))
+    assert found, f"{room} is gone; update the table"
+    return found
+
+
+@pytest.mark.parametrize("room", FORBIDDEN)
+def test_rooms_only_look_upstream(room: str) -> None:
+    for file in files(room):
+        for name in imports(file):
+            bad = {f for f in FORBIDDEN[room] if name == f or name.startswith(f + ".")}
+            assert not bad, f"{file.relative_to(ROOT)} imports {name}; move that code downstream"
+
+
+def neighbours(file: Path) -> set[str]:
+    """The modules of ddpm_train that a file imports ("" is the package itself)."""
+    modules = {path.stem for path in (ROOT / "ddpm_train").iterdir()}
+    found = set()
+    for name in imports(file):
+        if name == "ddpm_train" or name.startswith("ddpm_train."):
+            module = name.removeprefix("ddpm_train").lstrip(".").split(".")[0]
+            found.add(module if module in modules else "")
+    return found
+
+
+@pytest.mark.parametrize("module", MAY)
+def test_every_module_of_the_floor_knows_its_place(module: str) -> None:
+    name = module if (ROOT / "ddpm_train" / module).is_dir() else f"{module}.py"
+    for file in files(f"ddpm_train/{name}"):
+        extra = neighbours(file) - MAY[module] - {""}
+        assert not extra, f"{file.relative_to(ROOT)} imports {sorted(extra)}"
+
+
+def test_evaluation_stands_on_the_floor_alone() -> None:
+    for file in files("ddpm_eval"):
+        extra = neighbours(file) - FLOOR
+        assert not extra, f"{file.relative_to(ROOT)} imports ddpm_train.{sorted(extra)}"
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["ddpm_eval.present", "ddpm_eval.results", "ddpm_eval.cli", "ddpm_train.cli"],
+)
+def test_reports_and_help_need_no_torch(module: str) -> None:
+    code = f"import {module}, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
