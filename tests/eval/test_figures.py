@@ -1,0 +1,151 @@
+"""Figures show every pixel as it is and every curve whole, the same bytes each time."""
+
+import base64
+import io
+import re
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from PIL import Image
+
+from ddpm_eval.present import figures
+from ddpm_eval.results import Curve, Grid
+from tests.eval import records
+
+
+def pixels(content: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(content)))
+
+
+def scattered(n: int, size: int, channels: int) -> Grid:
+    images = np.random.default_rng(1).integers(0, 256, (n, size, size, channels), np.uint8)
+    return Grid(images, 4)
+
+
+@pytest.mark.parametrize(("n", "size", "channels"), [(10, 8, 1), (5, 32, 3), (4, 256, 3)])
+@pytest.mark.parametrize("labelled", [False, True])
+def test_a_grid_shows_every_pixel_exactly(n: int, size: int, channels: int, labelled: bool) -> None:
+    grid = scattered(n, size, channels)
+    labels = [f"{i}\n{i}" for i in range(n)] if labelled else ()
+    picture = figures.grid("g", Grid(grid.images, 4, labels))
+    shown = pixels(picture.files["png"])
+    assert (shown.shape[1], shown.shape[0]) == picture.shape
+    solid = shown[..., 3] == 255
+    columns = np.flatnonzero(solid[0])
+    scale = len(columns) // (min(n, 4) * size)
+    lefts = columns[:: size * scale]
+    tops = [y for y in range(len(solid)) if solid[y, : size * scale].all()][:: size * scale]
+    for i, image in enumerate(grid.images):
+        top, left = tops[i // 4], lefts[i % 4]
+        tile = shown[top : top + size * scale, left : left + size * scale, :3]
+        for dy, dx in ((0, 0), (scale - 1, 0), (0, scale - 1), (scale - 1, scale - 1)):
+            found = tile[dy::scale, dx::scale]
+            np.testing.assert_array_equal(found, np.broadcast_to(image, found.shape))
+
+
+def test_the_files_of_a_grid_hold_the_same_pixels() -> None:
+    picture = figures.grid("g", scattered(6, 8, 3))
+    svg = picture.files["svg"].decode()
+    inside = re.search(r'href="data:image/png;base64,\s*([^"]+)"', svg)
+    assert inside is not None
+    embedded = pixels(base64.b64decode(inside[1]))[::-1]  # SVG counts upwards there
+    shown = pixels(picture.files["png"])
+    solid = shown[..., 3] == 255
+    np.testing.assert_array_equal(embedded[..., :3][solid], shown[..., :3][solid])
+
+
+def test_rows_that_do_not_fit_a_page_are_left_out() -> None:
+    grid = Grid(np.zeros((10, 8, 8, 1), np.uint8), 4, list("abcdefghij"))
+    assert figures.first_rows(grid, 10 * 64) is grid
+    assert list(figures.first_rows(grid, 9 * 64).labels) == list("abcdefgh")
+    assert len(figures.first_rows(grid, 3 * 64).images) == 3
+    assert len(figures.first_rows(grid, 5).images) == 1
+
+
+def test_a_long_curve_keeps_its_extremes_and_its_order() -> None:
+    y = np.random.default_rng(0).normal(size=50_000)
+    y[[777, 31_415]] = -99, 99
+    x, thinned = figures.thin(np.arange(len(y)), y)
+    assert len(x) <= 1000
+    assert thinned.min() == -99
+    assert thinned.max() == 99
+    assert (np.diff(x) > 0).all()
+    np.testing.assert_array_equal(thinned, y[x])
+
+
+CURVE = Curve(np.arange(40), np.geomspace(2, 0.1, 40), "t", "rate (bits/dim)", 9, np.full(40, 0.5))
+
+
+@pytest.mark.parametrize("draw", [figures.curve, figures.loss])
+def test_a_curve_is_the_same_bytes_whatever_the_users_settings(draw: object) -> None:
+    assert callable(draw)
+    first = draw("c", CURVE).files
+    with mpl.rc_context({"font.size": 30, "lines.linewidth": 9, "axes.facecolor": "red"}):
+        before = dict(mpl.rcParams)
+        assert draw("c", CURVE).files == first
+        assert dict(mpl.rcParams) | {"backend": ""} == before | {"backend": ""}
+    assert first.keys() == {"png", "svg", "pdf"}
+
+
+def test_files_carry_no_date_and_no_version() -> None:
+    files = figures.curve("c", CURVE).files
+    for word in (b"CreationDate", b"Matplotlib v", b"dc:date", b"matplotlib.org"):
+        assert not any(word in content for content in files.values()), word
+
+
+def line(svg: bytes, colour: str) -> np.ndarray:
+    """The points of the widest line of a colour, in the SVG's units."""
+    paths = re.findall(r'<path d="([^"]*)"[^>]*stroke: ' + colour, svg.decode())
+    return np.array(
+        [re.findall(r"[-\d.]+", p) for p in max(paths, key=len).split("\n")[:-1]], float
+    )
+
+
+def test_the_line_goes_through_the_points() -> None:
+    found = line(figures.curve("c", CURVE).files["svg"], figures.BLUE)
+    places = (found - found[0]) / (found[-1] - found[0])  # 0 to 1 in both directions
+    np.testing.assert_allclose(places[:, 1], (CURVE.y - 2) / (0.1 - 2), atol=1e-3)
+    np.testing.assert_allclose(places[:, 0], CURVE.x / 39, atol=1e-3)
+
+
+def test_the_axes_are_logarithmic_where_the_curve_says_so() -> None:
+    x = np.geomspace(1, 1000, 31)
+    found = line(
+        figures.curve("c", Curve(x, x**-2.0, "x", "y", 1, log="xy")).files["svg"], "#0072b2"
+    )
+    steps = np.diff(found, axis=0)
+    np.testing.assert_allclose(steps, np.broadcast_to(steps[0], steps.shape), atol=1e-3)  # straight
+
+
+def test_the_average_of_the_loss_is_between_its_values() -> None:
+    y = np.tile([1.0, 3.0], 500)
+    curve = Curve(np.arange(1000), y, "step", "loss", 1)
+    found = line(figures.loss("c", curve).files["svg"], figures.ORANGE)
+    raw = line(figures.loss("c", curve).files["svg"], figures.BLUE)
+    assert np.ptp(raw[:, 1]) > 5 * np.ptp(found[100:, 1])
+    middle = raw[:, 1].min() + np.ptp(raw[:, 1]) * (1 - np.log(2) / np.log(3))
+    assert found[-1, 1] == pytest.approx(middle, abs=0.05 * np.ptp(raw[:, 1]))
+
+
+@pytest.mark.parametrize(
+    "name", [records.HOSTILE, records.LATEX_SPECIALS.replace("中", ""), "$\\frac{", "--><script>"]
+)
+def test_names_on_axes_are_text(name: str) -> None:
+    picture = figures.curve("c", Curve(np.ones(2), np.ones(2), name, name, 1))
+    svg = picture.files["svg"].decode()
+    assert "<script" not in svg
+    assert "<img" not in svg
+    assert name in picture.alt
+
+
+def test_a_zero_does_not_break_a_logarithmic_axis() -> None:
+    y = np.array([1.0, 0.0, 0.01])
+    picture = figures.curve("c", Curve(np.arange(3), y, "t", "y", 1, y / 2, log="xy"))
+    assert len(pixels(picture.files["png"])) == 630
+
+
+def test_the_text_describes_the_curve() -> None:
+    assert figures.curve("c", CURVE, "So it falls.").alt == (
+        "Curve of rate (bits/dim) over t: 2 at 0, 0.1 at 39; lowest 0.1, highest 2"
+    )
