@@ -77,13 +77,11 @@ def test_a_long_curve_keeps_its_extremes_and_its_order() -> None:
 CURVE = Curve(np.arange(40), np.geomspace(2, 0.1, 40), "t", "rate (bits/dim)", 9, np.full(40, 0.5))
 
 
-@pytest.mark.parametrize("draw", [figures.curve, figures.loss])
-def test_a_curve_is_the_same_bytes_whatever_the_users_settings(draw: object) -> None:
-    assert callable(draw)
-    first = draw("c", CURVE).files
+def test_a_curve_is_the_same_bytes_whatever_the_users_settings() -> None:
+    first = figures.curve("c", CURVE).files
     with mpl.rc_context({"font.size": 30, "lines.linewidth": 9, "axes.facecolor": "red"}):
         before = dict(mpl.rcParams)
-        assert draw("c", CURVE).files == first
+        assert figures.curve("c", CURVE).files == first
         assert dict(mpl.rcParams) | {"backend": ""} == before | {"backend": ""}
     assert first.keys() == {"png", "svg", "pdf"}
 
@@ -121,17 +119,15 @@ def test_the_axes_are_logarithmic_where_the_curve_says_so() -> None:
 def test_the_average_of_the_loss_is_between_its_values() -> None:
     y = np.tile([1.0, 3.0], 500)
     curve = Curve(np.arange(1000), y, "step", "loss", 1)
-    found = line(figures.loss("c", curve).files["svg"], figures.ORANGE)
-    raw = line(figures.loss("c", curve).files["svg"], figures.BLUE)
+    svg = figures.loss("c", curve).files["svg"]
+    found, raw = line(svg, figures.ORANGE), line(svg, figures.BLUE)
     assert np.ptp(raw[:, 1]) > 5 * np.ptp(found[100:, 1])
     middle = raw[:, 1].min() + np.ptp(raw[:, 1]) * (1 - np.log(2) / np.log(3))
     assert found[-1, 1] == pytest.approx(middle, abs=0.05 * np.ptp(raw[:, 1]))
 
 
-@pytest.mark.parametrize(
-    "name", [records.HOSTILE, records.LATEX_SPECIALS.replace("中", ""), "$\\frac{", "--><script>"]
-)
-def test_names_on_axes_are_text(name: str) -> None:
+def test_names_on_axes_are_text() -> None:
+    name = f"--><script> {records.HOSTILE} $\\frac{{ " + records.LATEX_SPECIALS.replace("中", "")
     picture = figures.curve("c", Curve(np.ones(2), np.ones(2), name, name, 1))
     svg = picture.files["svg"].decode()
     assert "<script" not in svg

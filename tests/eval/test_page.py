@@ -1,0 +1,261 @@
+"""One file that stands alone, says everything, believes no name, and is the same each time."""
+
+import base64
+import hashlib
+import io
+import itertools
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from ddpm_eval import present, results
+from ddpm_eval.results import Curve, Grid, Measurement, Quantity
+from tests.eval import records
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+@dataclass
+class Page(HTMLParser):
+    """What a browser makes of a page: elements in order and their texts."""
+
+    text: str
+    elements: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    texts: list[tuple[str, str]] = field(default_factory=list)
+    open: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.feed(self.text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {key: value or "" for key, value in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag  # well-formed
+
+    def handle_data(self, data: str) -> None:
+        if data.strip():
+            self.texts.append((self.open[-1], " ".join(data.split())))
+
+    def of(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def said(self, *tags: str) -> list[str]:
+        return [text for tag, text in self.texts if tag in tags]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A rendered report with a hostile name."""
+    folder = tmp_path_factory.mktemp("report")
+    results.save(folder, records.report(records.HOSTILE))
+    present.render([results.load(folder)], folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> Page:
+    return Page((folder / "report.html").read_text("utf-8"))
+
+
+def decoded(address: str) -> bytes:
+    return base64.b64decode(address.partition(";base64,")[2], validate=True)
+
+
+def test_names_are_text(page: Page, folder: Path) -> None:
+    assert page.said("h1") == [records.HOSTILE]
+    assert page.said("title") == [f"{records.HOSTILE} – DDPM report"]
+    assert len(page.of("img")) == 3
+    assert not any(key.startswith("on") for _, attrs in page.elements for key in attrs)
+    assert len(page.of("script")) == 1
+    assert "<img" not in (folder / "report.md").read_text()
+
+
+def test_nothing_is_asked_of_the_network(page: Page) -> None:
+    addresses = [a[key] for _, a in page.elements for key in ("src", "href", "action") if key in a]
+    assert len(addresses) > 5
+    assert all(address.startswith("data:") for address in addresses)
+    assert not page.of("link")
+    style = "".join(page.said("style"))
+    assert "url(" not in style
+    assert "@import" not in style
+    assert "://" not in "".join(text for _, text in page.texts)
+    (policy,) = [a["content"] for a in page.of("meta") if a.get("http-equiv")]
+    assert policy.startswith("default-src 'none'; img-src data:;")
+
+
+def test_only_our_script_may_run(page: Page) -> None:
+    script = re.search(r"<script>(.*?)</script>", page.text, re.DOTALL)
+    assert script is not None
+    digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page.text
+
+
+def test_the_order_is_verdict_table_bound_samples_training_settings_origin(page: Page) -> None:
+    assert page.said("h2") == [
+        "Beside the published numbers",
+        "Where the bits go",
+        "The bound over time",
+        "Samples",
+        "Training",
+        "Settings",
+        "Where the numbers come from",
+        "Warnings",
+        "Files inside this page",
+    ]
+    first = page.said("p")[:2]
+    assert first[0] == (
+        "A denoising diffusion model, 407,123 parameters, step 2,000, averaged (EMA) weights"
+    )
+    assert first[1].startswith("At most 2.413 ± 0.012 bits/dim on 360 test images of digits.")
+    assert "not comparable" in first[1]
+
+
+def test_a_reader_of_any_kind_is_served(page: Page) -> None:
+    assert page.of("html") == [{"lang": "en"}]
+    assert any("width=device-width" in a.get("content", "") for a in page.of("meta"))
+    assert all(len(image["alt"]) > 10 for image in page.of("img"))
+    assert len(page.of("figcaption")) == len(page.of("figure")) == 3
+    assert len(page.of("caption")) == len(page.of("table"))
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h\d", tag)]
+    assert levels[0] == 1
+    assert all(b - a <= 1 for a, b in itertools.pairwise(levels))
+    names = [a["id"] for _, a in page.elements if "id" in a]
+    assert len(set(names)) == len(names)
+    assert {a["aria-labelledby"] for a in page.of("section")} <= set(names)
+
+
+def test_pictures_in_the_page_are_the_pictures_beside_it(page: Page, folder: Path) -> None:
+    (grid,) = [a for a in page.of("img") if a["class"] == "images"]
+    assert decoded(grid["src"]) == (folder / "figures" / "samples.png").read_bytes()
+    for image in page.of("img"):
+        width, height = int(image["width"]), int(image["height"])
+        if image["class"] == "images":
+            assert Image.open(io.BytesIO(decoded(image["src"]))).size == (width, height)
+        else:
+            svg = decoded(image["src"]).decode()
+            assert "prefers-color-scheme:dark" in svg
+            assert not re.search(r"<script|xlink:href=\"http", svg)
+
+
+def test_the_downloads_are_the_files(page: Page, folder: Path) -> None:
+    found = {a["download"]: decoded(a["href"]) for a in page.of("a")}
+    assert found.keys() == {
+        *(f"{name}.{kind}" for name in ("table1", "bits", "training") for kind in ("csv", "tex")),
+        "results.json",
+    }
+    for name, content in found.items():
+        assert content == (folder / name).read_bytes()
+    assert len(pd.read_csv(io.BytesIO(found["table1.csv"]))) == 17
+
+
+def test_every_file_is_named_and_there(folder: Path) -> None:
+    text = (folder / "report.md").read_text("utf-8")
+    links = re.findall(r"\]\(([^)]*)\)", text)
+    assert len(links) > 8
+    assert all((folder / link).is_file() for link in links)
+    figures = {path.name for path in (folder / "figures").iterdir()}
+    names = ("samples", "nll-terms", "training-loss")
+    assert figures == {f"{name}.{kind}" for name in names for kind in ("png", "svg", "pdf")}
+
+
+def test_another_process_without_torch_writes_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from ddpm_eval import present, results\n"
+        "here, there = map(Path, sys.argv[1:])\n"
+        "written = present.render([results.load(here)], there)\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'\n"
+        "print(*(path.relative_to(there) for path in written), sep='\\n')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder), str(tmp_path)],
+        env=os.environ | {"PYTHONHASHSEED": "7", "LC_ALL": "C", "TZ": "Asia/Tokyo"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    names = done.stdout.split()
+    assert names[0] == "report.html"
+    assert len(names) == 20
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+def test_what_is_not_measured_is_absent_or_says_how(tmp_path: Path) -> None:
+    present.render([records.report("empty", records.baselines())], tmp_path)
+    page = Page((tmp_path / "report.html").read_text("utf-8"))
+    assert not page.of("img")
+    assert "Training" not in page.said("h2")
+    assert "Warnings" not in page.said("h2")
+    assert "Not measured: run ddpm-eval nll" in page.said("p")
+    assert "Not measured: run ddpm-eval sample" in page.said("p")
+
+
+def test_a_measurement_from_the_future_is_shown_and_stays_in_its_folder(tmp_path: Path) -> None:
+    strange = Measurement(
+        "../../rate_distortion",
+        {"rate": Quantity(1.7758, "bits/dim", 9, 0.004)},
+        {"a/b": Curve(np.arange(3), np.ones(3), "x", "y", 9)},
+    )
+    written = present.render([records.report("r", strange)], tmp_path / "in" / "out")
+    page = Page(written[0].read_text("utf-8"))
+    assert any("rate distortion" in title for title in page.said("h2"))
+    assert "1.776" in page.said("td")
+    assert all(path.parent.name in ("out", "figures") for path in written)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(written)
+
+
+def test_large_samples_fit_a_page_and_it_is_said(tmp_path: Path) -> None:
+    present.render([records.report("r", records.samples(12, 256, 3))], tmp_path)
+    assert (tmp_path / "report.html").stat().st_size < 5e6
+    page = Page((tmp_path / "report.html").read_text("utf-8"))
+    (caption,) = page.said("figcaption")
+    assert caption.endswith("Here the first 9 of 12; all are in figures/samples.png.")
+    assert Image.open(tmp_path / "figures" / "samples.png").size[1] > 4 * 256
+
+
+def test_several_runs_stand_side_by_side(tmp_path: Path) -> None:
+    runs = [
+        records.report("first", records.nll(), records.samples()),
+        records.report("second", records.nll(total=2.5, n=99), checkpoint="b2"),
+    ]
+    present.render(runs, tmp_path)
+    page = Page((tmp_path / "report.html").read_text("utf-8"))
+    assert page.said("h1") == ["first, second"]
+    assert {"2.413", "2.500"} <= set(page.said("td"))
+    titles = page.said("h2")
+    assert "Samples: first" in titles
+    assert "The bound over time: second" in titles
+    names = {a["download"] for a in page.of("a")}
+    assert {"results-1.json", "results-2.json"} <= names
+    assert (tmp_path / "figures" / "2-nll-terms.svg").is_file()
+
+
+def test_what_all_measurements_share_is_said_once(page: Page) -> None:
+    assert page.said("dt").count("versions.torch") == 1
+    assert "all measurements" in page.said("h3")
+    assert {"ddpm-eval nll", "ddpm-eval baselines"} <= set(page.said("dd"))
+
+
+def test_odd_names_do_not_stop_a_report(tmp_path: Path) -> None:
+    labels = ["$\\frac{", "<b>", "\n"]
+    grid = Grid(np.zeros((3, 4, 4, 3), np.uint8), 3, labels, "a & b")
+    name = f"{records.LATEX_SPECIALS}\udc80\n"
+    present.render([records.report(name, Measurement("samples", grids={"g": grid}))], tmp_path)
+    page = Page((tmp_path / "report.html").read_text("utf-8"))
+    assert page.said("h1")[0].startswith("100% a_b & $x$ #1 {c} ~d ^e \\f é")
+    assert "a & b" in page.said("figcaption")
