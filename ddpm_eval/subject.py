@@ -1,7 +1,7 @@
 """What is being measured: a reverse process and the facts that name it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ def open_checkpoint(path: Path, *, device: torch.device, ema: bool = True) -> Su
         "weights": "ema" if ema else "raw",
         "parameters": sum(value.numel() for value in weights.values()),
         "model": to_dict(found.model),
-        "run": None if found.run is None else to_dict(found.run),
+        "run": None if found.run is None else _public(found.run),
         "facts": dict(found.facts),
     }
     process = schedule.build(found.model.schedule)
@@ -61,3 +61,8 @@ def open_checkpoint(path: Path, *, device: torch.device, ema: bool = True) -> Su
         identity=identity,
         device=device,
     )
+
+
+def _public(run: RunConfig) -> dict[str, Any]:
+    """The settings of the run without the folders of who ran it."""
+    return to_dict(replace(run, data=replace(run.data, path=Path(run.data.path).name)))

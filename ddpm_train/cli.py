@@ -73,7 +73,8 @@ def _command(preset: str, make: Callable[[], RunConfig]) -> None:
     ) -> None:
         config = make()
         if data is not None:
-            config = replace(config, data=replace(config.data, path=str(data)))
+            source = "npz" if data.suffix == ".npz" else config.data.source
+            config = replace(config, data=replace(config.data, path=str(data), source=source))
         config = replace(config, compute=replace(config.compute, device=device))
         config = settings.override(config, changes or [])
         show = _Display(config, quiet=quiet, json_lines=json_lines)

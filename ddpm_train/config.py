@@ -210,7 +210,7 @@ def digits() -> RunConfig:
 
 
 def folder() -> RunConfig:
-    """Your own images: a folder or zip of PNG, JPEG or WebP (--data), 32x32 RGB."""
+    """Your own 32x32 RGB images: a folder or zip of PNG, JPEG or WebP, or an .npz (--data)."""
     return replace(cifar10(), preset="folder", data=DataConfig(source="folder"))
 
 
