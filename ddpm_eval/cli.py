@@ -166,6 +166,8 @@ class _Place:
 
 def _measure(measure: str, config: EvalConfig, place: _Place) -> None:
     """Make one measurement and add it to the record."""
+    import torch
+
     from ddpm_eval import provenance, results
     from ddpm_eval.job import Job
     from ddpm_eval.measure import MEASURES
@@ -175,6 +177,8 @@ def _measure(measure: str, config: EvalConfig, place: _Place) -> None:
     here = world.join(place.device)
     began = time.monotonic()
     subject = open_checkpoint(place.checkpoint, device=here.device, ema=not place.raw)
+    if subject.run is not None and subject.run.compute.threads:
+        torch.set_num_threads(subject.run.compute.threads)  # as many as the network is worth
     work = place.folder / "unfinished" / f"{measure}-{config.split}"
     job = Job(
         subject=subject,
