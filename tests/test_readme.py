@@ -1,0 +1,93 @@
+"""What the README says is run or looked up, so that it stays true."""
+
+import importlib
+import itertools
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from ddpm_eval.cli import app as evaluate
+from ddpm_train import config
+from ddpm_train.cli import app as train
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def commands() -> list[str]:
+    """Every command line in the README's console blocks, joined over line ends."""
+    blocks = re.findall(r"```console\n(.*?)```", README, re.S)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.split(" #")[0].strip() for line in lines if line.strip()]
+
+
+def program(line: str) -> tuple[str, list[str]] | None:
+    words = shlex.split(line)
+    if "-m" in words and words[0] == "torchrun":
+        words = [words[words.index("-m") + 1].replace("_", "-"), *words[words.index("-m") + 2 :]]
+    return (words[0], words[1:]) if words[0] in ("ddpm-train", "ddpm-eval") else None
+
+
+@pytest.mark.parametrize("line", [line for line in commands() if program(line)])
+def test_every_command_parses(line: str) -> None:
+    """Options and arguments are those of the real commands, and every setting exists."""
+    found = program(line)
+    assert found is not None
+    group = get_command({"ddpm-train": train, "ddpm-eval": evaluate}[found[0]])
+    name, *arguments = found[1]
+    command = group.commands[name]  # type: ignore[attr-defined]
+    command.make_context(name, arguments)
+    changes = [b for a, b in itertools.pairwise(arguments) if a == "--set"]
+    config.override(config.cifar10(), changes)
+
+
+def test_the_laptop_command_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Word for word, but for three steps instead of a thousand."""
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
+    np.savez(tmp_path / "images.npz", train=pixels)
+    (line,) = (line for line in commands() if "images.npz" in line)
+    arguments = [*shlex.split(line)[1:], "--set", "optim.steps=3", "--quiet"]
+    result = CliRunner().invoke(train, arguments)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "runs/small/checkpoints/step-00000003.pt").exists()
+
+
+def test_every_setting_in_prose_exists() -> None:
+    for change in re.findall(r"\b((?:objective|compute|optim|unet|data)\.\w+=[\w.-]+)", README):
+        config.override(config.cifar10(), [change])
+
+
+def test_every_make_target_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = [line.split()[1] for line in commands() if line.startswith("make ")]
+    assert {"demo", "test"} <= set(targets)
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.M), target
+
+
+def test_every_function_of_the_table_of_equations_exists() -> None:
+    section = README.split("## From the paper to the code")[1].split("\n\n")[0]
+    rows = [line.split("|")[2] for line in section.splitlines() if line.startswith("|")][2:]
+    assert len(rows) > 8
+    for row in rows:
+        module = importlib.import_module("ddpm_train.diffusion")
+        for name in re.findall(r"`([\w.]+)`", row):
+            path = name.split(".")
+            if path[0] in ("ddpm_train", "ddpm_eval"):
+                importlib.import_module(name)
+                continue
+            if len(path) == 2:
+                module = importlib.import_module(f"ddpm_train.{path[0]}")
+            assert hasattr(module, path[-1]), name
+
+
+def test_every_file_that_is_named_exists() -> None:
+    for text in (README, (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")):
+        for name in re.findall(r"`((?:ddpm_train|ddpm_eval|tests)/[\w/.]+)`", text):
+            assert (ROOT / name).exists(), name
