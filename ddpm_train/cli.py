@@ -151,7 +151,7 @@ def export(
 
 def _train(config: RunConfig, folder: Path, show: "_Display", *, accept_changes: bool) -> None:
     """Train in a folder until done or told to stop."""
-    from ddpm_train import data, loop, runs, session, world
+    from ddpm_train import data, loop, runs, session, tracking, world
 
     with Stop().listening() as stop:
         here = world.join(config.compute.device, threads=config.compute.threads)
@@ -169,10 +169,15 @@ def _train(config: RunConfig, folder: Path, show: "_Display", *, accept_changes:
                 show(session.Warned(warning))
             if old is not None:
                 show(session.Resumed(old.step, source))
+            followers: list[Callable[[Event], None]] = [show]
+            if config.log.tensorboard and here.rank == 0:
+                step = 0 if old is None else old.step
+                followers.append(tracking.tensorboard(folder / "tensorboard", step=step))
             trainer = loop.Trainer(config, images, here, resume=old)
             with show, contextlib.closing(trainer):
                 for event in session.Session(trainer, folder, stop).run():
-                    show(event)
+                    for follow in followers:
+                        follow(event)
         world.leave()
     if stop():
         raise typer.Exit(stop.status)

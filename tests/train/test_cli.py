@@ -52,6 +52,32 @@ def test_json_lines_are_the_events(tmp_path: Path) -> None:
     assert lines[-1] == {"event": "ended", "step": 4, "complete": True}
 
 
+def test_tensorboard_follows_and_changes_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    digits(tmp_path / "plain")
+    digits(tmp_path / "board", "--set", "log.tensorboard=true", "--set", "optim.steps=2")
+    digits(tmp_path / "board", "--set", "log.tensorboard=true")
+    board = EventAccumulator(str(tmp_path / "board" / "tensorboard"))
+    board.Reload()
+    log = runs.read_log(tmp_path / "plain" / "log.jsonl")
+    assert [(x.step, pytest.approx(x.value)) for x in board.Scalars("loss")] == [
+        (line["step"], line["loss"]) for line in log
+    ]
+    one, two = (checkpoint.load(runs.find(tmp_path / name)) for name in ("plain", "board"))
+    assert checkpoint.weights_digest(one.weights, one.model) == checkpoint.weights_digest(
+        two.weights, two.model
+    )
+
+
+def test_a_missing_tensorboard_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert "ddpm-eval[tensorboard]" in digits(
+        tmp_path / "run", "--set", "log.tensorboard=true", code=2
+    )
+
+
 def test_quiet_says_nothing(tmp_path: Path) -> None:
     assert digits(tmp_path / "run", "--quiet") == ""
 
