@@ -12,6 +12,15 @@ class EvalConfig:
 
     split: Split = "test"
     n: int = 0  # images; 0: all of the split
+    drop_remainder: int = 0  # drop the last incomplete batch of so many images; 0: none
     seed: int = 0
     clip: bool = True  # keep x_0_hat in [-1, 1], as the original evaluates
     batch: int = 64  # images in one evaluation of the network; changes no result
+    calibrate: int = 0  # training images that the best variance is learned from; 0: none
+    target_stderr: float = 0.0  # estimate the bound to this standard error, bits/dim; 0: no
+    budget: int = 0  # estimate the bound with at most so many evaluations; 0: no
+
+    @property
+    def fast(self) -> bool:
+        """Whether the bound is estimated from chosen pairs, not computed from all."""
+        return bool(self.target_stderr or self.budget)

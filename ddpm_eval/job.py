@@ -6,10 +6,20 @@ from pathlib import Path
 
 from ddpm_eval.config import EvalConfig, Split
 from ddpm_eval.progress import Track, quiet
+from ddpm_eval.results import Measurement
 from ddpm_eval.subject import Subject
 from ddpm_train.data import Images
 from ddpm_train.errors import FixableError
 from ddpm_train.world import World
+
+
+def _silent(_text: str) -> None:
+    """Say nothing (the library's default)."""
+
+
+def _nothing(_name: str) -> Measurement | None:
+    """Remember nothing (the library's default)."""
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,17 +32,33 @@ class Job:
     world: World
     work: Path  # a folder of this measure's own for unfinished work
     log: Path | None = None  # the log of the run that the subject comes from
+    against: Subject | None = None  # a second model to compare with
+    recorded: Callable[[str], Measurement | None] = _nothing  # what the record already holds
     track: Track = quiet
+    notify: Callable[[str], None] = _silent  # for what must be said before the work is done
 
 
-def count(n: int, images: Images) -> int:
+def count(n: int, images: Images, *, drop_remainder: int = 0) -> int:
     """How many images to take; 0 asks for all.
 
+    Args:
+        n: The wish.
+        images: What there is.
+        drop_remainder: Keep whole batches of so many images only; 0 keeps all.
+
     Raises:
-        FixableError: There are fewer.
+        FixableError: There are fewer, or not one whole batch.
     """
     if n > len(images):
         raise FixableError(
             f"--n {n:,}: {images.name} has {len(images):,} images", "choose fewer, or 0 for all"
         )
-    return n or len(images)
+    n = n or len(images)
+    if not drop_remainder:
+        return n
+    if n < drop_remainder:
+        raise FixableError(
+            f"--drop-remainder {drop_remainder:,}: {n:,} images are not one whole batch",
+            "leave it out, or take more images",
+        )
+    return n // drop_remainder * drop_remainder

@@ -100,6 +100,23 @@ def kl(p: Gaussian, q: Gaussian) -> Tensor:
     return 0.5 * ((p.mean - q.mean).square() * (-q.log_var).exp() + gap.exp() - 1 - gap)
 
 
+def step_kl(schedule: NoiseSchedule, t: Tensor, error: Tensor, log_variances: Tensor) -> Tensor:
+    """L_{t-1} (Eq. 8) of a step with an isotropic variance, nats per dimension, t in 2..T.
+
+    The means of q(x_{t-1} | x_t, x_0) and p(x_{t-1} | x_t) differ by c_0 (x_0 - x_0_hat), so the
+    mean over dimensions depends on the squared error alone: one error gives every variance's term.
+
+    Args:
+        schedule: The forward process.
+        t: Steps in 2..T, [...].
+        error: The mean of (x_0 - x_0_hat)^2 over dimensions, float64 [...].
+        log_variances: The table log sigma^2_t of p, [T+1].
+    """
+    c_0 = posterior_coefficients(schedule)[0]
+    q = Gaussian(c_0[t] * error.sqrt(), schedule.posterior_variances.log()[t])
+    return kl(q, Gaussian(torch.zeros_like(error), log_variances[t]))
+
+
 def prior_kl(schedule: NoiseSchedule, x_0: Tensor) -> Tensor:
     """L_T = KL(q(x_T | x_0) || N(0, I)) (Eq. 5), elementwise."""
     bar = schedule.alphas_bar[-1]

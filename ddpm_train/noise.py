@@ -13,7 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-STREAMS = ("init", "order", "train", "dropout", "sample", "nll", "encode", "bootstrap")
+STREAMS = (
+    *("init", "order", "train", "dropout", "sample", "nll", "encode", "bootstrap"),
+    *("calibrate", "design"),
+)
 """What randomness is for. A stream's place in this list is part of its key: only append."""
 
 _MASK = (1 << 64) - 1

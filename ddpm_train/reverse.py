@@ -10,7 +10,13 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 from ddpm_train.config import ObjectiveConfig
-from ddpm_train.diffusion import Gaussian, q_posterior, x_0_from_eps, x_0_from_mean
+from ddpm_train.diffusion import (
+    Gaussian,
+    posterior_coefficients,
+    q_posterior,
+    x_0_from_eps,
+    x_0_from_mean,
+)
 from ddpm_train.schedule import NoiseSchedule, at
 
 
@@ -59,6 +65,22 @@ def fixed_large(schedule: NoiseSchedule) -> Tensor:
     log_variances = schedule.betas.log()
     log_variances[:2] = fixed_small(schedule)[:2]
     return log_variances
+
+
+def optimal(schedule: NoiseSchedule, errors: Tensor) -> Tensor:
+    """The table log sigma*^2_t of the best isotropic variance (Bao et al. 2022), [T+1].
+
+        sigma*^2_t = beta-tilde_t + c_0^2 E (x_0 - x_0_hat)^2
+
+    It minimises the expected KL of every step; at t = 1 it is the error itself.
+
+    Args:
+        schedule: The forward process.
+        errors: The mean squared error per dimension when x_0 is estimated from x_t, float64 [T+1];
+            row 0 is not used.
+    """
+    c_0 = posterior_coefficients(schedule)[0]
+    return (schedule.posterior_variances + c_0.square() * errors).log()
 
 
 VARIANCES: dict[str, Callable[[NoiseSchedule], Tensor]] = {

@@ -70,6 +70,6 @@ def untrained_bits(job: Job, n: int) -> np.ndarray:
     process = subject.denoise.schedule
     fresh = replace(subject, denoise=Denoiser(network, process, subject.model.objective))
     x_0 = data.to_model(job.images(config.split).read(range(n))).double()
-    work = likelihood.sweep(fresh, x_0, range(n), seed=config.seed, batch=config.batch)
+    work = likelihood.run_sweep(fresh, x_0, range(n), seed=config.seed, batch=config.batch)
     label = "untrained network"
     return finish(work, job.track, label, -(-n * process.T // config.batch)).total()

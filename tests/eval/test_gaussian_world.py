@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm_eval.measure.likelihood import BoundTerms, sweep
+from ddpm_eval.measure.likelihood import BoundTerms, run_sweep
 from ddpm_train import sampler
 from ddpm_train.noise import Stream
 from ddpm_train.reverse import Denoiser
@@ -15,7 +15,7 @@ N = {4: 300, 30: 150, 100: 80, 300: 64}
 
 def bound(denoise: Denoiser, n: int, **settings: object) -> BoundTerms:
     subject = oracle.subject(denoise)
-    work = sweep(subject, oracle.images(n), range(n), seed=0, clip=False, batch=512, **settings)
+    work = run_sweep(subject, oracle.images(n), range(n), seed=0, clip=False, batch=512, **settings)
     return oracle.run(work)
 
 
@@ -73,9 +73,9 @@ def test_results_do_not_depend_on_the_batch_size() -> None:
     subject = oracle.subject(oracle.Exact(oracle.process(30)))
     x_0 = oracle.images(7)
     one, two = (
-        oracle.run(sweep(subject, x_0, range(7), seed=3, clip=False, batch=batch))
+        oracle.run(run_sweep(subject, x_0, range(7), seed=3, clip=False, batch=batch))
         for batch in (210, 13)
     )
     np.testing.assert_allclose(one.bits, two.bits, rtol=1e-6)
-    part = oracle.run(sweep(subject, x_0[4:6], range(4, 6), seed=3, clip=False))
+    part = oracle.run(run_sweep(subject, x_0[4:6], range(4, 6), seed=3, clip=False))
     np.testing.assert_allclose(one.bits[4:6], part.bits, rtol=1e-6)
