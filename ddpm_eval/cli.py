@@ -5,7 +5,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.markup import escape
@@ -15,6 +15,8 @@ from ddpm_train.errors import FixableError
 from ddpm_train.terminal import Group, console, is_first_process, output, say, tracker
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ddpm_eval.results import Measurement
 
 app = typer.Typer(
@@ -27,12 +29,23 @@ app = typer.Typer(
 
 Checkpoint = Annotated[
     Path | None,
-    typer.Argument(help="A checkpoint or a run's folder; the newest run in runs/ if left out."),
+    typer.Argument(
+        help="A checkpoint, a run's folder, or another system's checkpoint; the newest run in "
+        "runs/ if left out."
+    ),
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="What a foreign file does not tell: --set unet.heads=4."),
 ]
 Name = Annotated[str | None, typer.Option("--name", help="The record, reports/NAME; the run's.")]
 Reports = Annotated[Path, typer.Option("--reports", help="The folder of all records.")]
 Data = Annotated[
     Path | None, typer.Option("--data", "--archive", help="Where the images lie, if moved.")
+]
+Dataset = Annotated[
+    str | None,
+    typer.Option("--dataset", help="cifar10, digits, folder, npz or lmdb, if not trained here."),
 ]
 Split = Annotated[str, typer.Option("--split", help="test or train.")]
 Count = Annotated[int, typer.Option("-n", "--n", min=0, help="Images; 0: all, or 64 samples.")]
@@ -41,6 +54,21 @@ Batch = Annotated[int, typer.Option("--batch", min=1, help="Images at once; chan
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
 Raw = Annotated[bool, typer.Option("--raw", help="The weights as trained, not their average.")]
 NoClip = Annotated[bool, typer.Option("--no-clip", help="Do not keep x_0_hat inside [-1, 1].")]
+Target = Annotated[
+    float,
+    typer.Option("--target-stderr", min=0, help="Estimate to this error, bits/dim: 0.01, say."),
+]
+Budget = Annotated[
+    int, typer.Option("--budget", min=0, help="Estimate with so many evaluations of the network.")
+]
+Calibrate = Annotated[
+    int,
+    typer.Option("--calibrate", min=0, help="Training images to learn the best variance from."),
+]
+Remainder = Annotated[
+    int,
+    typer.Option("--drop-remainder", min=0, help="Whole batches only; 256 as the original did."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
 
 
@@ -56,20 +84,75 @@ def nll(
     checkpoint: Checkpoint = None,
     split: Split = "test",
     n: Count = 0,
+    target_stderr: Target = 0.0,
+    budget: Budget = 0,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="A second checkpoint, on the same noise.")
+    ] = None,
+    calibrate: Calibrate = 0,
+    drop_remainder: Remainder = 0,
     seed: Seed = 0,
     batch: Batch = 64,
     raw: Raw = False,
     no_clip: NoClip = False,
     data: Data = None,
+    dataset: Dataset = None,
     device: Device = "auto",
     name: Name = None,
     reports: Reports = Path("reports"),
     quiet: Quiet = False,
 ) -> None:
-    """Bits/dim: the full variational bound, every term of every image."""
-    config = EvalConfig(split=_split(split), n=n, seed=seed, batch=batch, clip=not no_clip)
-    place = _Place(checkpoint, name, reports, data=data, device=device, raw=raw, quiet=quiet)
-    _measure("nll", config, place)
+    """Bits/dim: the full variational bound, or an estimate from chosen terms."""
+    config = EvalConfig(
+        split=_split(split),
+        n=n,
+        drop_remainder=drop_remainder,
+        seed=seed,
+        batch=batch,
+        clip=not no_clip,
+        calibrate=calibrate,
+        **_goal(target_stderr, budget),
+    )
+    images = _Images(data, dataset)
+    place = _Place(checkpoint, name, reports, images, device=device, raw=raw, quiet=quiet)
+    measure = "nll-estimate" if config.fast else "nll"
+    _measure("comparison" if against else measure, config, place, against=against)
+
+
+@app.command()
+def rate_distortion(
+    checkpoint: Checkpoint = None,
+    split: Split = "test",
+    n: Count = 0,
+    target_stderr: Target = 0.0,
+    budget: Budget = 0,
+    calibrate: Calibrate = 0,
+    drop_remainder: Remainder = 0,
+    seed: Seed = 0,
+    batch: Batch = 64,
+    raw: Raw = False,
+    no_clip: NoClip = False,
+    data: Data = None,
+    dataset: Dataset = None,
+    device: Device = "auto",
+    name: Name = None,
+    reports: Reports = Path("reports"),
+    quiet: Quiet = False,
+) -> None:
+    """Rate and distortion over the reverse steps: Table 4 and Figure 5 of the paper."""
+    config = EvalConfig(
+        split=_split(split),
+        n=n,
+        drop_remainder=drop_remainder,
+        seed=seed,
+        batch=batch,
+        clip=not no_clip,
+        calibrate=calibrate,
+        **_goal(target_stderr, budget),
+    )
+    images = _Images(data, dataset)
+    place = _Place(checkpoint, name, reports, images, device=device, raw=raw, quiet=quiet)
+    _measure("rate_distortion", config, place)
 
 
 @app.command()
@@ -79,6 +162,7 @@ def baselines(
     seed: Seed = 0,
     batch: Batch = 64,
     data: Data = None,
+    dataset: Dataset = None,
     device: Device = "auto",
     name: Name = None,
     reports: Reports = Path("reports"),
@@ -86,7 +170,7 @@ def baselines(
 ) -> None:
     """Bits/dim of an untrained network and of independent-pixel histograms."""
     config = EvalConfig(n=n, seed=seed, batch=batch)
-    place = _Place(checkpoint, name, reports, data=data, device=device, quiet=quiet)
+    place = _Place(checkpoint, name, reports, _Images(data, dataset), device=device, quiet=quiet)
     _measure("baselines", config, place)
 
 
@@ -138,6 +222,87 @@ def report(
         say(f"wrote {escape(str(folder / 'report.html'))}", to=output)
 
 
+@app.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="Another system's file or folder.")],
+    target: Annotated[Path, typer.Argument(help="The file to write, OUT.pt.")],
+    changes: Changes = None,
+) -> None:
+    """Make a checkpoint of ours from another system's, every name and shape checked."""
+    from ddpm_eval import inspection
+    from ddpm_train import checkpoint, formats
+
+    if target.suffix != ".pt" or target.exists():
+        raise FixableError(f"{target}: exists, or does not end in .pt", "name a new file OUT.pt")
+    found = formats.load_any(_find(source), changes=changes or [])
+    checkpoint.save(target, found)
+    _tell(inspection.describe(found))
+    say(f"wrote {escape(str(target))}", to=output)
+
+
+@app.command()
+def inspect(
+    checkpoint: Checkpoint = None,
+    changes: Changes = None,
+) -> None:
+    """Say what a checkpoint is: format, weights, schedule, variance, network, fingerprint."""
+    from ddpm_eval import inspection
+    from ddpm_train import formats
+
+    found = formats.load_any(_find(checkpoint), changes=changes or [])
+    _tell([*inspection.describe(found), *inspection.measure(found)])
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of any known format.")],
+    folder: Annotated[Path, typer.Argument(help="The folder to write.")],
+    kind: Annotated[str, typer.Option("--format", help="diffusers.")] = "diffusers",
+    raw: Raw = False,
+) -> None:
+    """Write a checkpoint for another system: DDPMPipeline.from_pretrained(FOLDER)."""
+    from ddpm_train import formats
+    from ddpm_train.formats import to_diffusers
+
+    if kind != "diffusers":
+        raise FixableError(f"--format {kind}: cannot be written", "choose diffusers")
+    to_diffusers.write(formats.load_any(_find(checkpoint)), folder, ema=not raw)
+    say(f"wrote {escape(str(folder))}", to=output)
+
+
+def _tell(facts: "Iterable[tuple[str, str]]") -> None:
+    for name, text in facts:
+        if name == "warning":
+            say(f"[yellow]warning:[/] {escape(text)}")
+        else:
+            say(f"{name:12} {escape(text)}", to=output)
+
+
+class _Images(NamedTuple):
+    """What the user says of the images; the checkpoint says the rest."""
+
+    data: Path | None = None
+    dataset: str | None = None
+
+    def load(self, run: Any, unet: Any, split: Any) -> Any:
+        """The images that the checkpoint was trained on, or their test split."""
+        from ddpm_train import data as sources
+        from ddpm_train.config import DataConfig, from_dict
+
+        if self.dataset is not None:
+            config = from_dict(DataConfig, {"source": self.dataset}, "data.")
+        elif run is not None:
+            config = run.data
+        else:
+            raise FixableError(
+                "the checkpoint does not say what it was trained on",
+                "name the images: --dataset cifar10, or --dataset npz --data FILE",
+            )
+        if self.data is not None:
+            config = replace(config, path=str(self.data))
+        return sources.load(config, image_size=unet.image_size, channels=unet.channels, split=split)
+
+
 class _Place:
     """Where a measurement is made: on which checkpoint, data and device, and in which record."""
 
@@ -146,25 +311,27 @@ class _Place:
         checkpoint: Path | None,
         name: str | None,
         reports: Path,
+        images: "_Images | None" = None,
         *,
-        data: Path | None = None,
         device: str = "auto",
         raw: bool = False,
         quiet: bool = False,
     ) -> None:
-        from ddpm_train import runs
-
-        self.checkpoint = runs.find(checkpoint)
+        self.images = images or _Images()
+        self.checkpoint = _find(checkpoint)
         folder = self.checkpoint.parent
         self.run = folder.parent if folder.name == "checkpoints" else None
         self.name = name or (self.run.resolve().name if self.run else self.checkpoint.stem)
         self.folder = reports / self.name
-        self.data, self.device, self.raw, self.quiet = data, device, raw, quiet
-        if self.data is not None and not self.data.exists():
-            raise FixableError(f"{self.data}: no such file or folder", "check --data")
+        self.device, self.raw, self.quiet = device, raw, quiet
+        data = self.images.data
+        if data is not None and not data.exists():
+            raise FixableError(f"{data}: no such file or folder", "check --data")
 
 
-def _measure(measure: str, config: EvalConfig, place: _Place) -> None:
+def _measure(
+    measure: str, config: EvalConfig, place: _Place, *, against: Path | None = None
+) -> None:
     """Make one measurement and add it to the record."""
     import torch
 
@@ -177,17 +344,24 @@ def _measure(measure: str, config: EvalConfig, place: _Place) -> None:
     here = world.join(place.device)
     began = time.monotonic()
     subject = open_checkpoint(place.checkpoint, device=here.device, ema=not place.raw)
+    for warning in [] if place.quiet else subject.identity["facts"].get("warnings", []):
+        _note(warning)
     if subject.run is not None and subject.run.compute.threads:
         torch.set_num_threads(subject.run.compute.threads)  # as many as the network is worth
     work = place.folder / "unfinished" / f"{measure}-{config.split}"
     job = Job(
         subject=subject,
         config=config,
-        images=lambda split: _images(subject.run, place.data, split),
+        images=lambda split: place.images.load(subject.run, subject.model.unet, split),
         world=here,
         work=work,
         log=place.run / "log.jsonl" if place.run else None,
+        against=None
+        if against is None
+        else open_checkpoint(_find(against), device=here.device, ema=not place.raw),
+        recorded=lambda measure: _recorded(place.folder, subject.identity, measure),
         track=tracker(quiet=place.quiet),
+        notify=lambda text: None if place.quiet else _note(text),
     )
     found = MEASURES[measure](job)
     if here.rank == 0:
@@ -203,15 +377,37 @@ def _measure(measure: str, config: EvalConfig, place: _Place) -> None:
     world.leave()
 
 
-def _images(run: Any, data: Path | None, split: Any) -> Any:
-    """The images that the checkpoint was trained on, or their test split."""
-    from ddpm_train import data as sources
+def _recorded(folder: Path, identity: Any, measure: str) -> "Measurement | None":
+    """What the record says of this checkpoint."""
+    from ddpm_eval import results
 
-    if run is None:
-        raise FixableError("the checkpoint does not say what it was trained on", "name it: --data")
-    config = run.data if data is None else replace(run.data, path=str(data))
-    unet = run.unet
-    return sources.load(config, image_size=unet.image_size, channels=unet.channels, split=split)
+    if not (folder / results.RECORD).exists():
+        return None
+    report = results.load(folder)
+    if report.subject.get("checkpoint") != identity["checkpoint"]:
+        return None
+    return report.measurements.get(measure)
+
+
+def _note(text: str) -> None:
+    if is_first_process():
+        say(f"[yellow]note:[/] {escape(text)}")
+
+
+def _goal(target_stderr: float, budget: int) -> dict[str, Any]:
+    """The goal of an estimate; none asks for every term."""
+    if target_stderr and budget:
+        raise FixableError("--target-stderr and --budget: two goals", "give one of them")
+    return {"target_stderr": target_stderr, "budget": budget}
+
+
+def _find(path: Path | None) -> Path:
+    """The checkpoint that is meant: ours or one that another system wrote."""
+    from ddpm_train import formats, runs
+
+    if path is not None and formats.lies_in_folder(path):
+        return path
+    return runs.find(path)
 
 
 def _show(found: "Measurement", folder: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddpm_train import checkpoint, schedule
+from ddpm_train import checkpoint, formats, schedule
 from ddpm_train.config import ModelConfig, RunConfig, to_dict
 from ddpm_train.diffusion import Gaussian, decoder_nll
 from ddpm_train.reverse import Denoiser
@@ -34,12 +34,12 @@ class Subject:
 
 
 def open_checkpoint(path: Path, *, device: torch.device, ema: bool = True) -> Subject:
-    """Load a checkpoint for evaluation, with its averaged weights unless told otherwise.
+    """Load a checkpoint, ours or foreign, with its averaged weights unless told otherwise.
 
     Raises:
-        FixableError: The file is missing or damaged, or holds no such weights.
+        FixableError: The file is missing, damaged or unknown, or holds no such weights.
     """
-    found = checkpoint.load(path)
+    found = formats.load_any(path)
     network = checkpoint.network(found, ema=ema)
     network = network.to(device, memory_format=torch.channels_last)
     weights = found.ema if ema else found.weights
@@ -47,7 +47,7 @@ def open_checkpoint(path: Path, *, device: torch.device, ema: bool = True) -> Su
         "checkpoint": checkpoint.weights_digest(weights, found.model),
         "file": path.name,
         "step": found.step,
-        "weights": "ema" if ema else "raw",
+        "weights": found.facts.get("weights", "ema") if ema else "raw",
         "parameters": sum(value.numel() for value in weights.values()),
         "model": to_dict(found.model),
         "run": None if found.run is None else _public(found.run),

@@ -122,7 +122,7 @@ def network(checkpoint: Checkpoint, *, ema: bool = True) -> UNet:
 
 def build_network(model: ModelConfig, *, seed: int = 0) -> UNet:
     """Build the network of a model's settings, initialised from ``seed``."""
-    out_channels = model.unet.channels * (2 if model.objective.variance == "learned" else 1)
+    out_channels = model.unet.channels * (2 if model.objective.learns_variance else 1)
     return UNet(model.unet, out_channels=out_channels, seed=seed)
 
 

@@ -41,7 +41,11 @@ class ScheduleConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UNetConfig:
-    """The network (appendix B): level l has image_size / 2^l pixels and channel_mult[l]."""
+    """The network (appendix B): level l has image_size / 2^l pixels and channel_mult[l].
+
+    The settings from ``time_order`` on are the paper's; other values are for networks that other
+    systems trained.
+    """
 
     image_size: int = 32
     channels: int = 3
@@ -50,6 +54,14 @@ class UNetConfig:
     num_res_blocks: int = 2
     attn_resolutions: tuple[int, ...] = (16,)
     dropout: float = 0.1
+    time_order: Literal["sin_cos", "cos_sin", "interleaved"] = "sin_cos"
+    time_freq_shift: int = 1  # frequencies exp(-j ln(10000) / (base_channels / 2 - this))
+    time_scale: float = 1.0  # the network is told (t - 1) times this
+    time_modulation: Literal["shift", "scale_shift"] = "shift"  # what time does to a block
+    pad_down: Literal["bottom_right", "both"] = "bottom_right"  # before a stride of 2
+    norm_eps: float = 1e-6
+    heads: int = 1  # of attention
+    head_channels: int = 0  # channels of a head, in place of ``heads``; 0: not used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +69,18 @@ class ObjectiveConfig:
     """A row of the paper's Table 2: what is predicted, the variance of p, and the loss.
 
     ``eps`` with ``L_simple`` and ``mu_tilde`` with ``mse`` are unweighted squared errors of what is
-    predicted; ``L`` is the variational bound in bits/dim at one random t.
+    predicted; ``L`` is the variational bound in bits/dim at one random t. ``learned_range`` is the
+    learned variance of Nichol and Dhariwal (2021), between fixedsmall and beta_t.
     """
 
     prediction: Literal["eps", "mu_tilde"] = "eps"
     loss: Literal["L_simple", "mse", "L"] = "L_simple"
-    variance: Literal["fixedlarge", "fixedsmall", "learned"] = "fixedlarge"
+    variance: Literal["fixedlarge", "fixedsmall", "learned", "learned_range"] = "fixedlarge"
+
+    @property
+    def learns_variance(self) -> bool:
+        """Whether the network's output has a second half that tells the variance."""
+        return self.variance.startswith("learned")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +220,6 @@ def digits() -> RunConfig:
             attn_resolutions=(4,),
             dropout=0.0,
         ),
-        objective=ObjectiveConfig(variance="fixedsmall"),
         optim=OptimConfig(lr=2e-3, warmup_steps=100, batch_size=64, steps=1500, ema_decay=0.995),
         compute=ComputeConfig(threads=1),  # too small to share
         log=LogConfig(sample_every=500, checkpoint_every=500),
@@ -270,7 +287,7 @@ def from_dict(kind: type[Tree], plain: Mapping[str, Any], where: str = "") -> Tr
     return kind(**values)
 
 
-def override(config: RunConfig, changes: Iterable[str]) -> RunConfig:
+def override(config: Tree, changes: Iterable[str]) -> Tree:
     """Apply ``a.b=value`` texts, each read by the type of its leaf.
 
     Raises:

@@ -70,7 +70,7 @@ def check(config: ObjectiveConfig, schedule: NoiseSchedule) -> None:
             f"objective.loss={config.loss} is the error of {fits}, not of {config.prediction}",
             f"set objective.prediction={fits}, or objective.loss={other} or L",
         )
-    if config.variance == "learned" and config.loss != "L":
+    if config.learns_variance and config.loss != "L":
         raise FixableError(
             f"objective.loss={config.loss} does not train a learned variance",
             "set objective.loss=L, or objective.variance=fixedlarge or fixedsmall",

@@ -87,7 +87,28 @@ VARIANCES: dict[str, Callable[[NoiseSchedule], Tensor]] = {
     "fixedsmall": fixed_small,
     "fixedlarge": fixed_large,
 }
-"""Fixed variances of section 3.2. A learned one is the second half of the network's output."""
+"""Fixed variances of section 3.2, as tables."""
+
+
+def raw(schedule: NoiseSchedule, out: Tensor, t: Tensor) -> Tensor:
+    """The output is log sigma^2 (the paper's Table 2)."""
+    return out
+
+
+def in_range(schedule: NoiseSchedule, out: Tensor, t: Tensor) -> Tensor:
+    """The output says where log sigma^2 lies between its bounds (Nichol and Dhariwal, Eq. 15).
+
+    log sigma^2 = w log beta_t + (1 - w) log beta-tilde_t,   w = (out + 1) / 2
+    """
+    small, large = at(fixed_small(schedule), t, out), at(schedule.betas.log(), t, out)
+    return small + (out + 1) / 2 * (large - small)
+
+
+LEARNED: dict[str, Callable[[NoiseSchedule, Tensor, Tensor], Tensor]] = {
+    "learned": raw,
+    "learned_range": in_range,
+}
+"""Variances that the second half of the network's output tells."""
 
 
 class Denoiser:
@@ -107,6 +128,7 @@ class Denoiser:
     ) -> None:
         self.network, self.schedule = network, schedule
         self._read = PREDICTIONS[objective.prediction]
+        self._learned = LEARNED.get(objective.variance, raw)
         fixed = VARIANCES.get(objective.variance)
         self.log_variances = None if fixed is None else fixed(schedule)
 
@@ -125,7 +147,8 @@ class Denoiser:
         """Read an output, in the precision of ``x_t``."""
         output = output.to(x_t.dtype)
         if self.log_variances is None:
-            output, log_var = output.chunk(2, dim=1)
+            output, told = output.chunk(2, dim=1)
+            log_var = self._learned(self.schedule, told, t)
         else:
             log_var = at(self.log_variances, t, x_t)
         mean, x_0_hat = self._read(self.schedule, output, x_t, t, 1.0 if clip else math.inf)

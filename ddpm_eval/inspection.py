@@ -1,0 +1,85 @@
+"""What a checkpoint is, without measuring it on images."""
+
+from collections.abc import Iterator
+
+import torch
+
+from ddpm_train import checkpoint, config
+from ddpm_train.checkpoint import Checkpoint
+from ddpm_train.config import PRESETS, ModelConfig, UNetConfig, to_dict
+from ddpm_train.noise import Stream, normal
+
+PAPER = ("cifar10", "celebahq256", "lsun-bedroom-large")
+"""The presets whose networks and reverse processes are the paper's three."""
+
+
+def describe(found: Checkpoint) -> Iterator[tuple[str, str]]:
+    """Say what a checkpoint is: name and value of each fact, warnings last."""
+    model, unet = found.model, found.model.unet
+    main = found.ema or found.weights
+    yield "format", str(found.facts.get("format", checkpoint.FORMAT))
+    yield "parameters", f"{sum(value.numel() for value in main.values()):,}"
+    yield "step", f"{found.step:,}" if found.step else "not stated"
+    yield "weights", held(found)
+    yield "images", f"{unet.image_size}x{unet.image_size}x{unet.channels}"
+    schedule = model.schedule
+    ends = "" if schedule.kind in ("jsd", "cosine") else (
+        f" {schedule.beta_start:g} .. {schedule.beta_end:g}")  # fmt: skip
+    yield "schedule", f"{schedule.kind}{ends}, T = {schedule.T:,}"
+    yield "prediction", model.objective.prediction
+    yield "variance", model.objective.variance
+    yield "network", ", ".join(architecture(unet))
+    yield "paper", comparable(model)
+    for warning in found.facts.get("warnings", []):
+        yield "warning", warning
+
+
+def measure(found: Checkpoint) -> Iterator[tuple[str, str]]:
+    """What takes a moment: the digest of the weights and the fingerprint of the function."""
+    yield "digest", checkpoint.weights_digest(found.ema or found.weights, found.model)
+    values = (f"{rms:.9f} at t = {t}" for t, rms in fingerprint(found).items())
+    yield "fingerprint", ", ".join(values)
+
+
+def held(found: Checkpoint) -> str:
+    """Which weights a checkpoint holds."""
+    if found.facts.get("weights") == "as given":
+        return "one set, not said whether averaged"
+    sets = {"averaged (EMA)": found.ema, "raw": found.weights, "optimizer": found.optimizer}
+    return ", ".join(name for name, tensors in sets.items() if tensors)
+
+
+def architecture(unet: UNetConfig) -> list[str]:
+    """The settings of the network that are not the paper's for CIFAR-10."""
+    other = config.differences(to_dict(UNetConfig(dropout=unet.dropout)), to_dict(unet))
+    return [each.replace(" -> ", " becomes ") for each in other] or ["the paper's for CIFAR-10"]
+
+
+def comparable(model: ModelConfig) -> str:
+    """Whether numbers on this model can stand beside the paper's, and if not, why."""
+    best: list[str] = []
+    for name in PAPER:
+        preset = to_dict(PRESETS[name]().model)
+        preset["unet"]["dropout"] = model.unet.dropout  # no part in evaluation
+        preset["objective"]["loss"] = model.objective.loss
+        other = config.differences(preset, to_dict(model))
+        if not other:
+            return f"network, schedule and variance of {name}: comparable on the same data"
+        if not best or len(other) < len(best):
+            best = other
+    return f"not comparable: {'; '.join(best)}"
+
+
+@torch.inference_mode()
+def fingerprint(found: Checkpoint) -> dict[int, float]:
+    """The root mean square of the output for fixed noise at t = 1, T/2 and T.
+
+    In float64, so that two readings of one network agree to all nine digits that are shown, on
+    any machine, and a wrong padding, sine table or epsilon does not.
+    """
+    net = checkpoint.network(found, ema=bool(found.ema)).double()
+    unet, T = found.model.unet, found.model.schedule.T
+    shape = unet.channels, unet.image_size, unet.image_size
+    x = normal(Stream(0, "init"), [0], shape, steps=0).double()
+    times = sorted({1, T // 2, T})
+    return {t: net(x, torch.tensor([t])).square().mean().sqrt().item() for t in times}

@@ -1,0 +1,75 @@
+"""Checkpoints of other systems, read as ours: one file for each format.
+
+containers.py reads files of tensors without executing anything; canonical.py brings names and
+shapes into our form and checks every one; each format says what its names, settings and hidden
+switches mean. What a file does not tell is assumed aloud, in ``Checkpoint.facts["warnings"]``.
+"""
+
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ddpm_train import checkpoint
+from ddpm_train.checkpoint import Checkpoint
+from ddpm_train.errors import FixableError
+from ddpm_train.formats import containers, diffusers
+from ddpm_train.formats.canonical import Foreign, finish
+
+__all__ = ["lies_in_folder", "load_any"]
+
+
+class Format(NamedTuple):
+    """A kind of file: how its dictionary is told from others, and how it is read."""
+
+    recognises: Callable[[Mapping[str, Any]], bool]
+    read: Callable[[Mapping[str, Any], Path], Foreign]
+
+
+FILES: tuple[Format, ...] = ()
+"""One dictionary of tensors in one file. The first that recognises the file reads it."""
+
+
+def lies_in_folder(path: Path) -> bool:
+    """Whether a path names a foreign checkpoint that is more than one file."""
+    return path.exists() and diffusers.find(path) is not None
+
+
+def load_any(path: Path, *, changes: Iterable[str] = ()) -> Checkpoint:
+    """Load a checkpoint of ours or of any system that is known here.
+
+    Args:
+        path: A file, or a folder of diffusers.
+        changes: Settings of the model that the file does not tell, ``unet.heads=4``.
+
+    Returns:
+        The checkpoint, every name and shape checked against the network. ``facts["format"]`` says
+        what a foreign file was taken for and ``facts["warnings"]`` what was assumed.
+
+    Raises:
+        FixableError: The file is missing, damaged, unknown, or of a network that ours is not.
+    """
+    if _is_ours(path):
+        return checkpoint.load(path)
+    folder = diffusers.find(path)
+    if folder is not None:
+        return finish(diffusers.read(folder), changes=changes)
+    content = containers.read(path)
+    for known in FILES:
+        if known.recognises(content):
+            return finish(known.read(content, path), changes=changes)
+    raise FixableError(
+        f"{path}: holds {', '.join(map(str, list(content)[:3]))} ... and is of no known format",
+        "known are diffusers",
+    )
+
+
+def _is_ours(path: Path) -> bool:
+    """Look for our mark in the description of a zip; a damaged one is left to its reader."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+            mark = f'"format": "{checkpoint.FORMAT}"'.encode()
+            return bool(names) and mark in archive.read(names[0])
+    except (OSError, zipfile.BadZipFile):
+        return False
