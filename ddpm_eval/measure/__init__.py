@@ -3,13 +3,24 @@
 from collections.abc import Callable
 
 from ddpm_eval.job import Job
-from ddpm_eval.measure import baselines, likelihood, samples, training
+from ddpm_eval.measure import (
+    baselines,
+    compare,
+    fast,
+    likelihood,
+    rate_distortion,
+    samples,
+    training,
+)
 from ddpm_eval.results import Measurement
 
 Measure = Callable[[Job], Measurement]
 
 MEASURES: dict[str, Measure] = {
     "nll": likelihood.measure,
+    "nll-estimate": fast.measure,
+    "comparison": compare.measure,
+    "rate_distortion": rate_distortion.measure,
     "baselines": baselines.measure,
     "samples": samples.measure,
     "training": training.measure,

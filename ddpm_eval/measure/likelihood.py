@@ -22,7 +22,7 @@ from ddpm_train.data import Images
 from ddpm_train.diffusion import prior_kl
 from ddpm_train.errors import FixableError
 from ddpm_train.noise import Stream
-from ddpm_train.reverse import optimal
+from ddpm_train.reverse import VARIANCES, optimal
 from ddpm_train.schedule import NoiseSchedule
 
 SHARD_EVALUATIONS = 4000  # of the network between two writes to the disk
@@ -91,9 +91,8 @@ def full(job: Job) -> tuple[BoundTerms, Tables, dict[str, Any]]:
         FixableError: There are too few images, calibration images are among the scored ones, or
             unfinished work was begun with other settings.
     """
-    config, subject = job.config, job.subject
-    images = job.images(config.split)
-    n = count(config.n, images, drop_remainder=config.drop_remainder)
+    subject = job.subject
+    images, n = scored(job)
     T = subject.denoise.schedule.T
     settings = describe(job, images)
     calibrated, learned = calibrate(job, images, n)
@@ -103,6 +102,12 @@ def full(job: Job) -> tuple[BoundTerms, Tables, dict[str, Any]]:
     how = prepare(job, subject, images, under)
     scores = collect(job, how, Every(range(n), T), "terms", settings=settings, label=label)
     return assemble(scores, prior_bits(subject, images, n), under), under, settings
+
+
+def scored(job: Job) -> tuple[Images, int]:
+    """The images of the split, and how many of them are scored: the first n."""
+    images = job.images(job.config.split)
+    return images, count(job.config.n, images, drop_remainder=job.config.drop_remainder)
 
 
 def describe(job: Job, images: Images) -> dict[str, Any]:
@@ -393,7 +398,7 @@ def summarise(
 
 
 def mismatch(process: NoiseSchedule, under: Tables, n: int) -> dict[str, Quantity]:
-    """What a variance costs a perfect mean, by name: its steps' KL from the posterior's variance.
+    """What a fixed variance costs a perfect mean: its steps' KL from the posterior's variance.
 
     It is the same for every image: 0.486 bits/dim for ``fixedlarge`` and the paper's schedule.
     """
@@ -404,6 +409,7 @@ def mismatch(process: NoiseSchedule, under: Tables, n: int) -> dict[str, Quantit
             float(sweep.step_bits(process, times, nothing, table).sum()), "bits/dim", n=n
         )
         for name, table in under.items()
+        if name in VARIANCES
     }
 
 
