@@ -54,11 +54,12 @@ def assert_same(a: Checkpoint, b: Checkpoint) -> None:
 
 
 def distance(a: Checkpoint, b: Checkpoint) -> float:
-    """The largest relative difference of any tensor."""
-    return max(
-        ((a.weights[n] - b.weights[n]).norm() / b.weights[n].norm().clamp(min=1e-30)).item()
-        for n in a.weights
-    )
+    """The relative difference of all weights as one vector.
+
+    (Not tensor by tensor: a bias in front of a norm of its own has no gradient but rounding.)
+    """
+    one, two = (torch.cat([x.weights[n].flatten() for n in sorted(a.weights)]) for x in (a, b))
+    return ((one - two).norm() / two.norm()).item()
 
 
 def test_a_step_is_adam_on_the_mean_loss(tiny: RunConfig, images: data.Images) -> None:
@@ -105,9 +106,9 @@ def test_a_step_is_adam_on_the_mean_loss(tiny: RunConfig, images: data.Images) -
         assert found.loss == pytest.approx(loss.item(), rel=1e-12)
         assert found.grad_norm == pytest.approx(norm.item(), rel=1e-12)
     for name, value in net.state_dict().items():
-        torch.testing.assert_close(trainer.parameters[name].data, value, rtol=1e-10, atol=1e-14)
+        torch.testing.assert_close(trainer.parameters[name].data, value, rtol=1e-10, atol=1e-12)
     for name, value in average.module.state_dict().items():
-        torch.testing.assert_close(trainer.average.shadow[name], value, rtol=1e-10, atol=1e-14)
+        torch.testing.assert_close(trainer.average.shadow[name], value, rtol=1e-10, atol=1e-12)
     trainer.close()
 
 
