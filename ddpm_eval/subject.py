@@ -41,7 +41,7 @@ def open_checkpoint(path: Path, *, device: torch.device, ema: bool = True) -> Su
     """
     found = formats.load_any(path)
     network = checkpoint.network(found, ema=ema)
-    network = network.to(device, memory_format=torch.channels_last)
+    network = network.to(device)
     weights = found.ema if ema else found.weights
     identity = {
         "checkpoint": checkpoint.weights_digest(weights, found.model),

@@ -63,6 +63,10 @@ class UNetConfig:
     heads: int = 1  # of attention
     head_channels: int = 0  # channels of a head, in place of ``heads``; 0: not used
 
+    def heads_of(self, channels: int) -> int:
+        """The heads of an attention layer with so many channels."""
+        return channels // self.head_channels if self.head_channels else self.heads
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectiveConfig:

@@ -5,7 +5,8 @@ CPUs and GPUs alike. The network draws no random number: what dropout keeps is a
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import cast
 
 import torch
@@ -17,15 +18,36 @@ from ddpm_train.errors import FixableError
 from ddpm_train.noise import Stream
 
 _GROUPS = 32
-_EPS = 1e-6
 _NEARLY_ZERO = 1e-5  # the gain of layers that start as "zero": the root of the scale 1e-10
 
+# How other systems lay out what is the paper's with the first name.
+_ORDERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "sin_cos": lambda sines, cosines: torch.cat([sines, cosines], 1),
+    "cos_sin": lambda sines, cosines: torch.cat([cosines, sines], 1),
+    "interleaved": lambda sines, cosines: torch.stack([sines, cosines], 2).flatten(1),
+}
+_PADDINGS = {"bottom_right": (0, 1, 0, 1), "both": (1, 1, 1, 1)}  # left, right, top, bottom
 
-def time_embedding(t: Tensor, channels: int) -> Tensor:
+
+def time_embedding(
+    t: Tensor,
+    channels: int,
+    *,
+    order: str = "sin_cos",
+    freq_shift: int = 1,
+    scale: float = 1.0,
+) -> Tensor:
     """Turn the paper's t into sines, then cosines, [B] -> [B, channels] float64.
 
     The angles are (t - 1) 10000^(-j/(half - 1)), j = 0 .. half - 1, half = channels / 2: the
     released weights count time from 0.
+
+    Args:
+        t: Times.
+        channels: Twice the number of angles.
+        order: The settings from here on are those of ``UNetConfig``.
+        freq_shift: What is taken from ``half`` in the exponent.
+        scale: Stretches time.
 
     >>> time_embedding(torch.tensor([1, 2]), 4)
     tensor([[0.0000e+00, 0.0000e+00, 1.0000e+00, 1.0000e+00],
@@ -34,13 +56,13 @@ def time_embedding(t: Tensor, channels: int) -> Tensor:
     half = channels // 2
     # Apple's GPUs have no float64.
     wide = torch.float32 if t.device.type == "mps" else torch.float64
-    exponents = torch.arange(half, device=t.device, dtype=wide) / (half - 1)
-    angles = (t - 1).to(wide)[:, None] * torch.exp(-math.log(10_000) * exponents)
-    return torch.cat([angles.sin(), angles.cos()], 1)
+    exponents = torch.arange(half, device=t.device, dtype=wide) / (half - freq_shift)
+    angles = scale * (t - 1).to(wide)[:, None] * torch.exp(-math.log(10_000) * exponents)
+    return _ORDERS[order](angles.sin(), angles.cos())
 
 
-def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(_GROUPS, channels, _EPS)
+def _norm(config: UNetConfig, channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(_GROUPS, channels, config.norm_eps)
 
 
 def _norm_swish(norm: nn.Module, x: Tensor) -> Tensor:
@@ -59,10 +81,10 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, config: UNetConfig, level: int, channels_in: int, channels: int) -> None:
         super().__init__()
-        self.norm1 = _norm(channels_in)
+        self.norm1 = _norm(config, channels_in)
         self.conv1 = nn.Conv2d(channels_in, channels, 3, padding=1)
         self.temb_proj = nn.Linear(4 * config.base_channels, channels)
-        self.norm2 = _norm(channels)
+        self.norm2 = _norm(config, channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
         self.shortcut = nn.Conv2d(channels_in, channels, 1) if channels_in != channels else None
         self.boost = 1 / (1 - config.dropout)
@@ -71,7 +93,7 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor, temb: Tensor, keep: Tensor | None) -> Tensor:
         """Give the block's output, [B, C_in, H, W] -> [B, C, H, W]; ``temb`` is after its swish."""
         h: Tensor = self.conv1(_norm_swish(self.norm1, x))
-        h = _norm_swish(self.norm2, h.add_(self.temb_proj(temb)[:, :, None, None]))
+        h = self.tell(h, self.temb_proj(temb)[:, :, None, None])
         if keep is not None:
             B, C, H, W = h.shape
             mask = keep[:, self.first : self.first + self.elements].view(B, H, W, C)
@@ -79,13 +101,34 @@ class ResidualBlock(nn.Module):
         h = self.conv2(h)
         return h.add_(x if self.shortcut is None else self.shortcut(x))
 
+    def tell(self, h: Tensor, time: Tensor) -> Tensor:
+        """Tell the activations of the time, between the first convolution and the second."""
+        return _norm_swish(self.norm2, h.add_(time))
+
+
+class ScaleShiftBlock(ResidualBlock):
+    """A residual block whose second norm is scaled and shifted by the time, as in improved DDPM."""
+
+    def __init__(self, config: UNetConfig, level: int, channels_in: int, channels: int) -> None:
+        super().__init__(config, level, channels_in, channels)
+        self.temb_proj = nn.Linear(4 * config.base_channels, 2 * channels)
+
+    def tell(self, h: Tensor, time: Tensor) -> Tensor:
+        """Scale by the first half of ``time``, shift by the second."""
+        scale, shift = time.chunk(2, dim=1)
+        return F.silu(torch.addcmul(shift, self.norm2(h), 1 + scale))
+
+
+_BLOCKS = {"shift": ResidualBlock, "scale_shift": ScaleShiftBlock}
+
 
 class Attention(nn.Module):
-    """Self-attention over all pixels with one head, added to the input."""
+    """Self-attention over all pixels, in the paper with one head, added to the input."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, config: UNetConfig, channels: int) -> None:
         super().__init__()
-        self.norm = _norm(channels)
+        self.heads = config.heads_of(channels)
+        self.norm = _norm(config, channels)
         self.q = nn.Linear(channels, channels)
         self.k = nn.Linear(channels, channels)
         self.v = nn.Linear(channels, channels)
@@ -94,8 +137,12 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Give the block's output, [B, C, H, W] -> [B, C, H, W]."""
         B, C, H, W = x.shape
-        pixels = self.norm(x).permute(0, 2, 3, 1).reshape(B, 1, H * W, C)
-        h: Tensor = F.scaled_dot_product_attention(self.q(pixels), self.k(pixels), self.v(pixels))
+        pixels = self.norm(x).permute(0, 2, 3, 1).reshape(B, H * W, C)
+        q, k, v = (
+            dense(pixels).view(B, H * W, self.heads, C // self.heads).transpose(1, 2)
+            for dense in (self.q, self.k, self.v)
+        )
+        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, H * W, C)
         h = self.proj(h).view(B, H, W, C)
         return x + h.permute(0, 3, 1, 2)
 
@@ -110,9 +157,9 @@ class Level(nn.Module):
         self.blocks = nn.ModuleList()
         self.attentions = nn.ModuleList()
         for c in channels_in:
-            self.blocks.append(ResidualBlock(config, level, c, channels))
+            self.blocks.append(_BLOCKS[config.time_modulation](config, level, c, channels))
             if attends:
-                self.attentions.append(Attention(channels))
+                self.attentions.append(Attention(config, channels))
 
     def step(self, i: int, x: Tensor, temb: Tensor, keep: Tensor | None) -> Tensor:
         """Go through block i and the attention behind it."""
@@ -128,6 +175,7 @@ class Down(Level):
         super().__init__(config, level, [channels_in] + [channels] * (config.num_res_blocks - 1))
         last = level + 1 == len(config.channel_mult)
         self.downsample = None if last else nn.Conv2d(channels, channels, 3, stride=2)
+        self.padding = _PADDINGS[config.pad_down]
 
     def forward(self, x: Tensor, temb: Tensor, keep: Tensor | None) -> list[Tensor]:
         """Give every output that the way up will want; the last one is the level's own."""
@@ -136,8 +184,8 @@ class Down(Level):
             x = self.step(i, x, temb, keep)
             outputs.append(x)
         if self.downsample is not None:
-            # Zeros below and to the right only, as TensorFlow pads for a stride of 2.
-            outputs.append(self.downsample(F.pad(x, (0, 1, 0, 1))))
+            # The paper's zeros lie below and to the right only, as TensorFlow pads for a stride.
+            outputs.append(self.downsample(F.pad(x, self.padding)))
         return outputs
 
 
@@ -147,9 +195,10 @@ class Middle(nn.Module):
     def __init__(self, config: UNetConfig, channels: int) -> None:
         super().__init__()
         level = len(config.channel_mult) - 1
-        self.block_0 = ResidualBlock(config, level, channels, channels)
-        self.attention = Attention(channels)
-        self.block_1 = ResidualBlock(config, level, channels, channels)
+        block = _BLOCKS[config.time_modulation]
+        self.block_0 = block(config, level, channels, channels)
+        self.attention = Attention(config, channels)
+        self.block_1 = block(config, level, channels, channels)
 
     def forward(self, x: Tensor, temb: Tensor, keep: Tensor | None) -> Tensor:
         """Give the output, of the input's shape."""
@@ -197,7 +246,14 @@ class UNet(nn.Module):
         """
         super().__init__()
         _check(config)
-        self.base_channels = width = config.base_channels
+        width = config.base_channels
+        self.embed = partial(
+            time_embedding,
+            channels=width,
+            order=config.time_order,
+            freq_shift=config.time_freq_shift,
+            scale=config.time_scale,
+        )
         widths = [width * mult for mult in config.channel_mult]
         with torch.device("meta"):  # shapes only: PyTorch's own initial weights are not wanted
             self.time_dense_0 = nn.Linear(width, 4 * width)
@@ -215,7 +271,7 @@ class UNet(nn.Module):
                 taken = [skips.pop() for _ in range(config.num_res_blocks + 1)]
                 self.up.insert(0, Up(config, level, below, taken))
             width = widths[0]
-            self.norm_out = _norm(width)
+            self.norm_out = _norm(config, width)
             self.conv_out = nn.Conv2d(width, out_channels, 3, padding=1)
         self.to(memory_format=torch.channels_last)
         self.to_empty(device="cpu")
@@ -231,7 +287,7 @@ class UNet(nn.Module):
             keep: What dropout keeps, [B, dropout_elements] bool (``noise.keep_mask``), scaled by
                 1 / (1 - dropout). None keeps everything, unscaled: evaluation.
         """
-        temb = time_embedding(t, self.base_channels).to(self.time_dense_0.weight.dtype)
+        temb = self.embed(t).to(self.time_dense_0.weight.dtype)
         temb = F.silu(self.time_dense_1(F.silu(self.time_dense_0(temb))))
         skips = [self.conv_in(x.contiguous(memory_format=torch.channels_last))]
         for down in self.down:
@@ -299,6 +355,13 @@ def _check(config: UNetConfig) -> None:
         raise FixableError(
             f"unet.attn_resolutions: no level has {' or '.join(strange)} pixels",
             f"choose among {', '.join(map(str, sizes))}",
+        )
+    deepest = config.base_channels * config.channel_mult[-1]
+    if config.heads < 1 or deepest % config.heads or deepest % max(1, config.head_channels):
+        raise FixableError(
+            f"unet.heads={config.heads}, unet.head_channels={config.head_channels} do not split "
+            f"{deepest} channels",
+            f"choose a divisor of {deepest}",
         )
     if not 0 <= config.dropout < 1:
         raise FixableError(f"unet.dropout={config.dropout}: no probability", "choose 0 <= p < 1")

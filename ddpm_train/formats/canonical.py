@@ -173,7 +173,7 @@ def _fit(group: Tensors, unet: UNetConfig, ours: Mapping[str, torch.Tensor]) -> 
     for name, tensor in group.items():
         stem, fused, kind = name.rpartition(".qkv.")
         if fused:
-            split = split_heads(tensor, heads(unet, len(tensor) // 3))
+            split = split_heads(tensor, unet.heads_of(len(tensor) // 3))
             found |= {f"{stem}.{part}.{kind}": split[i] for i, part in enumerate("qkv")}
         else:
             found[name] = tensor
@@ -185,11 +185,6 @@ def _fit(group: Tensors, unet: UNetConfig, ours: Mapping[str, torch.Tensor]) -> 
         if not tensor.isfinite().all():
             raise FixableError(f"{name} holds NaN or Inf", "use a checkpoint of an earlier step")
     return found
-
-
-def heads(unet: UNetConfig, channels: int) -> int:
-    """The heads of an attention layer of this width."""
-    return channels // unet.head_channels if unet.head_channels else unet.heads
 
 
 def split_heads(qkv: torch.Tensor, heads: int) -> torch.Tensor:
