@@ -242,9 +242,7 @@ class Trainer:
         if self.config.compute.compile:
             model = torch.compile(model)  # type: ignore[assignment]
         if self.world.size > 1:
-            model = DistributedDataParallel(
-                model, gradient_as_bucket_view=True, broadcast_buffers=False
-            )
+            model = DistributedDataParallel(model, gradient_as_bucket_view=True)
         return model
 
     def _synchronised(self, *, last: bool) -> contextlib.AbstractContextManager[None]:
