@@ -116,7 +116,8 @@ class ScaleShiftBlock(ResidualBlock):
     def tell(self, h: Tensor, time: Tensor) -> Tensor:
         """Scale by the first half of ``time``, shift by the second."""
         scale, shift = time.chunk(2, dim=1)
-        return F.silu(torch.addcmul(shift, self.norm2(h), 1 + scale))
+        told: Tensor = F.silu(torch.addcmul(shift, self.norm2(h), 1 + scale))
+        return told
 
 
 _BLOCKS = {"shift": ResidualBlock, "scale_shift": ScaleShiftBlock}
@@ -143,8 +144,8 @@ class Attention(nn.Module):
             for dense in (self.q, self.k, self.v)
         )
         h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, H * W, C)
-        h = self.proj(h).view(B, H, W, C)
-        return x + h.permute(0, 3, 1, 2)
+        h = self.proj(h).view(B, H, W, C).permute(0, 3, 1, 2)
+        return x.add(h)
 
 
 class Level(nn.Module):

@@ -37,7 +37,7 @@ MAY = {  # module of ddpm_train: its neighbours that it may import
     "unet": {"config", "errors", "noise"},
     "checkpoint": {"", "config", "errors", "files", "unet"},
     "runs": {"checkpoint", "errors"},
-    "formats": {"checkpoint", "config", "errors", "files", "formats"},
+    "formats": {"checkpoint", "config", "errors", "files", "formats", "unet"},
     "sampler": {"noise", "reverse"},
     "world": {"errors"},
     "terminal": {"errors"},

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ddpm_train import checkpoint
 from ddpm_train.checkpoint import Checkpoint
 from ddpm_train.errors import FixableError
-from ddpm_train.formats import containers, diffusers
+from ddpm_train.formats import containers, diffusers, improved_diffusion, pesser, tqch, w86763777
 from ddpm_train.formats.canonical import Foreign, finish
 
 __all__ = ["lies_in_folder", "load_any"]
@@ -26,7 +26,12 @@ class Format(NamedTuple):
     read: Callable[[Mapping[str, Any], Path], Foreign]
 
 
-FILES: tuple[Format, ...] = ()
+FILES: tuple[Format, ...] = (
+    Format(pesser.recognises, pesser.read),
+    Format(tqch.recognises, tqch.read),
+    Format(w86763777.recognises, w86763777.read),
+    Format(improved_diffusion.recognises, improved_diffusion.read),
+)
 """One dictionary of tensors in one file. The first that recognises the file reads it."""
 
 

@@ -50,7 +50,13 @@ def rename(weights: Tensors, rules: Rules) -> Tensors:
             name = re.sub(pattern, replacement, name)
         return name
 
-    return {canonical(name): tensor for name, tensor in weights.items()}
+    found = {canonical(name): tensor for name, tensor in weights.items()}
+    if len(found) < len(weights):
+        raise FixableError(
+            f"{len(weights) - len(found)} weights appear twice under different names",
+            "use the file as its program wrote it",
+        )
+    return found
 
 
 def architecture(weights: Tensors, *, image_size: int = 0) -> tuple[UNetConfig, list[str]]:
@@ -98,6 +104,34 @@ def architecture(weights: Tensors, *, image_size: int = 0) -> tuple[UNetConfig, 
         dropout=0.0,
         time_modulation="scale_shift" if modulation == 2 else "shift",
     ), assumed
+
+
+def walk(names: Iterable[str], pattern: str, *, ends: str) -> dict[int, tuple[int, int]]:
+    r"""Give blocks that are numbered straight through a level and a place in it.
+
+    Args:
+        names: Names of weights.
+        pattern: Finds the running number.
+        ends: Finds the names whose block ends a level.
+
+    Returns:
+        (levels passed, residual blocks passed in this level) for each number.
+
+    >>> names = ["b.0.conv", "b.1.conv", "b.2.op", "b.3.conv"]
+    >>> walk(names, r"^b.(\d+)", ends="op")
+    {0: (0, 0), 1: (0, 1), 2: (0, 2), 3: (1, 0)}
+    """
+    numbers: dict[int, bool] = {}
+    for name in names:
+        found = re.search(pattern, name)
+        if found:
+            n = int(found[1])
+            numbers[n] = numbers.get(n, False) or re.search(ends, name) is not None
+    places, level, i = {}, 0, 0
+    for n in sorted(numbers):
+        places[n] = level, i
+        level, i = (level + 1, 0) if numbers[n] else (level, i + 1)
+    return places
 
 
 def finish(foreign: Foreign, *, changes: Iterable[str] = ()) -> Checkpoint:
