@@ -31,8 +31,9 @@ Array: TypeAlias = npt.NDArray[Any]
 
 PILOT = 64  # draws that only teach
 DEFENSIVE = 0.05  # of the draws are spread by ``proposal``, so that no residual weighs too much
-SLOPES_AT = (2, 16, 128)  # times between which the effect of what is known is interpolated
-RIDGE = 0.05  # holds the slopes near zero; the pilot is small
+SLOPES_AT = (2, 16, 128, 1024)  # times between which the effect of what is known is interpolated
+RIDGE = 1.0  # holds slopes near zero, as strongly as so many observations would
+SMOOTH = 0.25  # holds neighbouring slopes together, and levels on a line, likewise
 REPEATS = 6  # one draw of so many falls on an image that has one: it tells within from between
 TREND_DRAWS = 24  # to each class of times whose mean the stratification removes
 
@@ -139,17 +140,18 @@ def fit(known: Array, times: Array, values: Array, T: int) -> Control:
     """
     one, F = times == 1, known.shape[1]
     design = np.column_stack([np.ones(one.sum()), known[one]])
-    first = _ridge(design, values[one], [0.0] + [RIDGE] * F)
+    first = _solve(design, values[one], RIDGE * np.diag([0.0] + [1.0] * F))
     hats, y = _hats(times[~one], _knots(T)), values[~one]
     floor = 1e-6 * max(y.max(initial=0), 1e-12)  # terms are positive but for rounding
     slope = [_hats(times[~one], SLOPES_AT) * column[:, None] for column in known[~one].T]
-    found = _ridge(
-        np.hstack([hats, *slope]),
-        np.log(np.maximum(y, floor)),
-        [1e-3] * hats.shape[1] + [RIDGE] * (F * len(SLOPES_AT)),
-        smooth=hats.shape[1],
-    )
-    levels, slopes = found[: hats.shape[1]], found[hats.shape[1] :].reshape(F, len(SLOPES_AT))
+    K, S = hats.shape[1], len(SLOPES_AT)
+    penalty = 1e-3 * np.eye(K + F * S)
+    if K > 2:
+        penalty[:K, :K] += SMOOTH * _squares(np.diff(np.eye(K), 2, axis=0))
+    together = RIDGE * np.eye(S) + SMOOTH * _squares(np.diff(np.eye(S), axis=0))
+    penalty[K:, K:] += np.kron(np.eye(F), together)
+    found = _solve(np.hstack([hats, *slope]), np.log(np.maximum(y, floor)), penalty)
+    levels, slopes = found[:K], found[K:].reshape(F, S)
     seen = np.stack([known.min(0), known.max(0)])
     control = Control(levels, slopes, first, seen, np.ones(T + 1))
     return Control(levels, slopes, first, seen, _spread(control, known, times, values))
@@ -184,13 +186,15 @@ def _hats(times: Array, knots: Sequence[int] | Array) -> Array:
     return np.stack([np.interp(log, at, row) for row in np.eye(len(at))], 1)
 
 
-def _ridge(design: Array, y: Array, penalties: Sequence[float], *, smooth: int = 0) -> Array:
-    """Least squares with a penalty on each coefficient's square, and on the kinks of the first."""
-    squares = design.T @ design + np.diag(penalties) * len(y)
-    if smooth > 2:
-        kinks = np.diff(np.eye(smooth), 2, axis=0)
-        squares[:smooth, :smooth] += kinks.T @ kinks
-    found: Array = np.linalg.lstsq(squares, design.T @ y, rcond=None)[0]
+def _solve(design: Array, y: Array, penalty: Array) -> Array:
+    """Least squares with a quadratic penalty on the coefficients."""
+    found: Array = np.linalg.lstsq(_squares(design) + penalty, design.T @ y, rcond=None)[0]
+    return found
+
+
+def _squares(rows: Array) -> Array:
+    """The sum of each row's outer product with itself."""
+    found: Array = rows.T @ rows
     return found
 
 

@@ -1,0 +1,83 @@
+"""Jobs on a small world: 8x8 pictures, a linear network, any objective."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ddpm_eval.config import EvalConfig
+from ddpm_eval.job import Job
+from ddpm_eval.subject import Subject
+from ddpm_train import schedule
+from ddpm_train.config import ModelConfig, ObjectiveConfig, ScheduleConfig, UNetConfig
+from ddpm_train.data.images import Stack
+from ddpm_train.reverse import Denoiser
+from ddpm_train.schedule import at
+from ddpm_train.world import World
+
+CPU = torch.device("cpu")
+
+
+def pictures(n: int, *, seed: int = 0, name: str = "pictures") -> Stack:
+    """Smooth pictures with more or less grain, uint8 [n, 8, 8, 1]."""
+    rng = np.random.default_rng(seed)
+    waves = np.cumsum(np.cumsum(rng.normal(size=(n, 8, 8, 1)), 1), 2) * 8
+    grain = rng.normal(size=waves.shape) * rng.uniform(1, 12, (n, 1, 1, 1))
+    return Stack(name, np.clip(128 + waves + grain, 0, 255).astype(np.uint8))
+
+
+def linear_network(
+    process: schedule.NoiseSchedule, objective: ObjectiveConfig, *, skill: float = 0.9
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Smooths x_t a little to guess the noise, the mean, and a log-variance where one is wanted."""
+    kernel = torch.full((1, 1, 3, 3), 1 / 9, dtype=torch.float64)
+
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        x = x.double()
+        noise, signal = at((1 - process.alphas_bar).sqrt(), t, x), at(process.alphas_bar, t, x)
+        blurred = torch.nn.functional.conv2d(torch.nn.functional.pad(x, (1, 1, 1, 1)), kernel)
+        eps = skill * (noise * x + signal * (x - blurred))
+        out = eps if objective.prediction == "eps" else x - 0.5 * at(process.betas, t, x) * x
+        if objective.variance == "learned":
+            told = at(process.betas.log(), t, x) + 0.1 * torch.tanh(x)
+            out = torch.cat([out, told], 1)
+        return out.float()
+
+    return network
+
+
+def subject(
+    objective: ObjectiveConfig | None = None, *, T: int = 40, skill: float = 0.9, digest: str = "a"
+) -> Subject:
+    objective = objective or ObjectiveConfig()
+    config = ScheduleConfig(T=T, beta_start=0.1 / T, beta_end=20 / T if T >= 40 else 0.5)
+    process = schedule.build(config)
+    network = linear_network(process, objective, skill=skill)
+    unet = UNetConfig(image_size=8, channels=1)
+    return Subject(
+        denoise=Denoiser(network, process, objective),
+        model=ModelConfig(schedule=config, unet=unet, objective=objective),
+        run=None,
+        identity={"checkpoint": digest, "weights": "ema"},
+        device=CPU,
+    )
+
+
+def job(work: Path, *, n: int = 30, made: Subject | None = None, **options: Any) -> Job:
+    """A job on 60 training and n test pictures; options belong to Job or to EvalConfig."""
+    stacks = {
+        "train": pictures(60, seed=1, name="pictures train"),
+        "test": pictures(n, seed=2, name="pictures test"),
+    }
+    of_job = {key: options.pop(key) for key in [*options] if key in Job.__dataclass_fields__}
+    parts: dict[str, Any] = {
+        "subject": made or subject(),
+        "config": EvalConfig(**options),
+        "images": stacks.__getitem__,
+        "world": World(CPU),
+        "work": work,
+    }
+    return Job(**(parts | of_job))

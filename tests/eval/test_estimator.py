@@ -1,0 +1,194 @@
+"""The fast estimator on term matrices whose mean is known: no bias, and errors that are true."""
+
+import numpy as np
+import pytest
+
+from ddpm_eval.measure import estimator
+from ddpm_eval.measure.estimator import Goal, Wanted
+from ddpm_eval.measure.likelihood import run_sweep
+from tests import oracle
+
+T = 200
+
+
+def terms(n: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Terms [n, T] that fall with t and follow what is known [n, 2] up to an image's own part."""
+    rng = np.random.default_rng(seed)
+    known = rng.normal(size=(n, 2))
+    t = np.arange(1, T + 1)
+    own = rng.normal(size=(n, 1)) * 0.06
+    slope = 0.1 + 0.2 * np.log(t) / np.log(T)
+    log = np.log(0.9) - 1.2 * np.log(t) + known[:, :1] * slope + 0.04 * known[:, 1:] + own
+    y = np.exp(log) * np.exp((0.03 + 0.1 * np.log(t) / np.log(T)) * rng.normal(size=(n, T)))
+    y[:, 0] = 2.2 + 0.15 * known[:, 0] + 0.4 * own[:, 0] + 0.05 * rng.normal(size=n)
+    return y, known
+
+
+def replicate(
+    y: np.ndarray, known: np.ndarray, goal: Goal, times: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Values, both errors and evaluations of independent estimates of the same mean."""
+    found = [
+        estimator.estimate(
+            lambda _, i, t: y[i, t - 1][:, None],
+            known,
+            Wanted(np.ones((1, 1)), np.r_[0, np.ones(y.shape[1])][:, None]),
+            goal,
+            np.random.default_rng(seed),
+        )
+        for seed in range(times)
+    ]
+    each = [(e.value[0], e.these[0], e.population[0], spent) for e, spent in found]
+    values, these, population, spent = np.array(each).T
+    return values, these, population, spent
+
+
+@pytest.mark.parametrize("goal", [Goal(evaluations=300), Goal(evaluations=900), Goal(0.01)])
+def test_it_is_unbiased_and_its_interval_covers(goal: Goal) -> None:
+    y, known = terms(150)
+    truth = y.sum(1).mean()
+    values, these, _, spent = replicate(y, known, goal, 300)
+    assert abs(values.mean() - truth) < 3.5 * values.std() / 300**0.5
+    assert 0.90 <= (np.abs(values - truth) < 1.96 * these).mean() <= 0.99
+    if goal.evaluations:
+        assert (spent == goal.evaluations).all()
+    else:
+        assert (these <= goal.stderr).all()
+        assert spent.mean() < y.size / 30
+
+
+@pytest.mark.parametrize("n", [60, 600])
+def test_its_error_for_the_population_covers_the_populations_mean(n: int) -> None:
+    truth = terms(20_000, seed=1)[0].sum(1).mean()
+    inside = []
+    for seed in range(150):
+        y, known = terms(n, seed=2 + seed)
+        value, _, population, _ = replicate(y, known, Goal(evaluations=400), 1)
+        inside.append(abs(value[0] - truth) < 1.96 * population[0])
+    assert 0.90 <= np.mean(inside) <= 0.99
+
+
+def test_a_useless_control_costs_precision_not_correctness() -> None:
+    y, known = terms(150)
+    truth = y.sum(1).mean()
+    shuffled = np.random.default_rng(5).permutation(known)
+    values, these, _, _ = replicate(y, shuffled, Goal(evaluations=400), 200)
+    assert abs(values.mean() - truth) < 3.5 * values.std() / 200**0.5
+    assert (np.abs(values - truth) < 1.96 * these).mean() >= 0.90
+    good = replicate(y, known, Goal(evaluations=400), 50)[1]
+    assert good.mean() < 0.8 * these.mean()
+
+
+def test_it_needs_a_twentieth_of_the_evaluations_of_its_rivals() -> None:
+    """Uniform times need n sd^2 / error^2 draws; all times of some images, T times as many."""
+    y, known = terms(150)
+    _, these, _, spent = replicate(y, known, Goal(0.01), 20)
+    rows = np.random.default_rng(0).integers(150, size=100_000)
+    times = np.random.default_rng(1).integers(T, size=100_000)
+    uniform = (T * y[rows, times]).var() / 0.01**2
+    f = y.sum(1).var(ddof=1)
+    subset = T * f / (0.01**2 + f / 150)
+    assert these.max() <= 0.01
+    assert 20 * spent.mean() < min(uniform, subset)
+
+
+def test_every_sum_is_estimated_at_once() -> None:
+    """Parts of the sum, and a combination of two kinds of terms, each without bias."""
+    y, known = terms(100)
+    other = 0.9 * y + 0.01
+    times = np.zeros((T + 1, 3))
+    times[1, 0], times[2:, 1], times[1:, 2] = 1, 1, 1
+    wanted = Wanted(np.array([[1.0, 1.0, 1.0], [0.0, 0.0, -1.0]]), times)
+    truth = np.array([y[:, 0].mean(), y[:, 1:].sum(1).mean(), (y - other).sum(1).mean()])
+    found = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        both = np.stack([y, other], 2)
+        evaluate = lambda _, i, t: both[i, t - 1]  # noqa: E731, B023
+        found.append(estimator.estimate(evaluate, known, wanted, Goal(evaluations=400), rng)[0])
+    values, these = (np.array([getattr(e, key) for e in found]) for key in ("value", "these"))
+    assert (np.abs(values.mean(0) - truth) < 3.5 * values.std(0) / 200**0.5).all()
+    covered = (np.abs(values - truth) < 1.96 * these).mean(0)
+    assert (covered >= 0.90).all()
+    assert (covered <= 0.995).all()
+
+
+def test_the_gaussian_worlds_bound_is_covered() -> None:
+    denoise = oracle.Exact(oracle.process(T))
+    x_0 = oracle.images(60)
+    work = run_sweep(oracle.subject(denoise), x_0, range(60), seed=0, clip=False, batch=512)
+    full = oracle.run(work)
+    y, known = full.bits[:, :-1].astype(float), x_0.square().mean((1, 2, 3)).numpy()[:, None]
+    known = (known - known.mean()) / known.std()
+    values, these, population, _ = replicate(y, known, Goal(evaluations=400), 300)
+    truth = y.sum(1).mean()
+    assert 0.90 <= (np.abs(values - truth) < 1.96 * these).mean() <= 0.99
+    entropy = oracle.ENTROPY - full.prior().mean()
+    assert abs(values.mean() - entropy) < 3 * population.mean()
+
+
+def test_draws_are_shared_equally_and_follow_the_shares() -> None:
+    rng, shares = np.random.default_rng(0), estimator.proposal(50)
+    used = np.zeros(30, np.int64)
+    seen = np.zeros(51)
+    for size in (20, 31, 40, 500):
+        images, times, place = estimator.draw(rng, used, size, shares)
+        seen += np.bincount(times, minlength=51)
+        # One draw in each stratum of the distribution of times.
+        assert (np.sort((place * size).astype(int)) == np.arange(size)).all()
+        assert len(images) == size
+    assert used.sum() == 591
+    assert used.max() - used.min() <= 1
+    np.testing.assert_allclose(seen, 591 * shares, atol=5)
+
+
+def test_some_draws_repeat_images_before_all_are_used() -> None:
+    used = np.zeros(1000, np.int64)
+    estimator.draw(np.random.default_rng(0), used, 300, estimator.proposal(10))
+    assert (used == 1).sum() == 200
+    assert (used == 2).sum() == 50
+
+
+def test_variance_components_are_recovered() -> None:
+    rng = np.random.default_rng(0)
+    n = 4000
+    images = np.repeat(np.arange(n), 3)
+    values = (0.3 * rng.normal(size=n)[images] + 0.2 * rng.normal(size=3 * n))[:, None]
+    place = rng.random(3 * n)
+    found = estimator.two_stage(images, place, values, np.zeros((2 * n, 1)))
+    assert found.components.between[0] ** 0.5 == pytest.approx(0.3, rel=0.05)
+    assert found.components.within[0] ** 0.5 == pytest.approx(0.2, rel=0.05)
+    expected = (1 / n - 1 / (2 * n)) * 0.09 + 0.04 / (3 * n)
+    assert found.these[0] ** 2 == pytest.approx(expected, rel=0.08)
+    assert found.population[0] ** 2 == pytest.approx(0.09 / n + 0.04 / (3 * n), rel=0.08)
+
+
+def test_the_control_learns_the_terms() -> None:
+    y, known = terms(400)
+    rng = np.random.default_rng(0)
+    images, times = rng.integers(400, size=600), rng.integers(1, T + 1, 600)
+    times[:300] = rng.integers(1, 6, 300)
+    control = estimator.fit(known[images], times, y[images, times - 1], T)
+    for t in (1, 2, 5, 20, 150):
+        predicted = control.predict(known, np.full(400, t))
+        residual = y[:, t - 1] - predicted
+        design = np.column_stack([np.ones(400), known])
+        best = y[:, t - 1] - design @ np.linalg.lstsq(design, y[:, t - 1], rcond=None)[0]
+        assert residual.std() < 1.1 * best.std() < 0.99 * y[:, t - 1].std()
+        assert abs(residual.mean()) < 0.1 * y[:, t - 1].mean()
+    weights = np.zeros((T + 1, 2))
+    weights[1:, 0], weights[7, 1] = 1, 1
+    all_times = np.arange(1, T + 1)
+    direct = [control.predict(np.tile(row, (T, 1)), all_times) for row in known[:3]]
+    np.testing.assert_allclose(control.sums(known[:3], weights)[:, 0], np.sum(direct, 1))
+    np.testing.assert_allclose(control.sums(known[:3], weights)[:, 1], np.array(direct)[:, 6])
+
+
+def test_few_steps_are_no_special_case() -> None:
+    """T = 4 has two knots, T = 2 one."""
+    for few in (2, 4):
+        y = terms(80)[0][:, :few]
+        known = terms(80)[1]
+        values, these, _, _ = replicate(y, known, Goal(evaluations=150), 60)
+        assert abs(values.mean() - y.sum(1).mean()) < 4 * values.std() / 60**0.5 + 1e-9
+        assert (np.abs(values - y.sum(1).mean()) < 1.96 * these).mean() > 0.85
