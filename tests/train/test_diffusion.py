@@ -48,6 +48,15 @@ def test_the_marginal_is_the_product_of_steps() -> None:
     torch.testing.assert_close(mean, schedule.at((1 - process.betas).sqrt(), t, x_0) * before)
 
 
+def test_float32_pixels_get_float64_coefficients() -> None:
+    """Subtracting in float32 would leave four digits of sqrt(1 - alpha-bar_1) = 0.01."""
+    one, t = torch.ones(1, 1, 1, 1), torch.tensor([1])
+    noise = diffusion.q_sample(PAPER, 0 * one, t, one)
+    assert noise.dtype == torch.float32 and noise.item() == pytest.approx(0.01, rel=2e-7)
+    eps = diffusion.x_0_from_eps(PAPER, 0 * one, t, -one)
+    assert eps.item() == pytest.approx((1e-4 / 0.9999) ** 0.5, rel=2e-7)
+
+
 def test_readings_of_x_0_invert_their_definitions() -> None:
     x_0, eps, t = draws(1000, 4), draws(1000, 4, seed=1), torch.arange(1, 1001)
     x_t = diffusion.q_sample(PAPER, x_0, t, eps)
