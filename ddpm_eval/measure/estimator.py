@@ -21,7 +21,7 @@ costs precision, never correctness.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -218,11 +218,13 @@ class Estimate:
 
     ``these`` is the error against the mean of these n images, all their terms evaluated with the
     same noise; ``population`` counts the choice of images and noise too.
+    ``draws`` counts the draws that fell on the times of each mean, [C].
     """
 
     value: Array
     these: Array
     population: Array
+    draws: Array
     components: Components
 
 
@@ -268,6 +270,7 @@ def two_stage(images: Array, place: Array, values: Array, sums: Array) -> Estima
         value=sums.mean(0) + image_means.mean(0),
         these=np.sqrt(these),
         population=np.sqrt(these + np.maximum(whole, between) / n),
+        draws=np.full(values.shape[1], m),
         components=Components(between, second),
     )
 
@@ -354,6 +357,7 @@ def estimate(
     images, times, _ = draw(rng, np.zeros(n, np.int64), PILOT, proposal(T))
     taught = [(images, times, evaluate("pilot", images, times))]
     used, drawn = np.zeros(n, np.int64), 0
+    touched = np.zeros(wanted.times.shape[1], np.int64)
     base: Array | None = None
     rounds: list[tuple[Array, Array, Array]] = []
     found: Estimate | None = None
@@ -373,8 +377,9 @@ def estimate(
         rounds.append((images, place, values))
         taught.append((images, times, terms))
         drawn += size
+        touched += np.count_nonzero(wanted.times[times], axis=0)
         all_images, places, all_values = (np.concatenate(p) for p in zip(*rounds, strict=True))
-        found = two_stage(all_images, places, all_values, base)
+        found = replace(two_stage(all_images, places, all_values, base), draws=touched)
     if found is None:
         raise ValueError(f"a budget of {goal.evaluations} evaluations leaves none for the estimate")
     return found, PILOT + drawn

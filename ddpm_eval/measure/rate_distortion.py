@@ -22,6 +22,7 @@ from ddpm_train.noise import Stream
 
 GREY_LEVELS = 127.5  # in a unit of [-1, 1]
 DISTORTION_IMAGES = 24  # at each time of an estimated curve
+FEW_DRAWS = 10  # below this an error cannot be told from the draws
 STEPS = "reverse steps (T − t + 1)"
 
 
@@ -138,9 +139,10 @@ def _estimated(job: Job) -> Measurement:
     x, K, first = process.T + 1 - times, len(times), 3 * len(names)
     for v, name in enumerate(names):
         part = slice(first + v * K, first + (v + 1) * K)
-        curves[f"rate ({name})"] = _curve(
-            x, found.value[part] + prior, found.population[part], n, "rate (bits/dim)"
-        )
+        rate, error = found.value[part], found.population[part]
+        # Where hardly a draw fell, the rate is what the terms around predict, and no better known.
+        error = np.where(found.draws[part] < FEW_DRAWS, np.maximum(error, np.abs(rate)), error)
+        curves[f"rate ({name})"] = _curve(x, rate + prior, error, n, "rate (bits/dim)")
     decoder = {
         name: Quantity(
             float(found.value[3 * v + 2]),
