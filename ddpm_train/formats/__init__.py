@@ -12,8 +12,15 @@ from typing import Any, NamedTuple
 
 from ddpm_train import checkpoint
 from ddpm_train.checkpoint import Checkpoint
-from ddpm_train.errors import FixableError
-from ddpm_train.formats import containers, diffusers, improved_diffusion, pesser, tqch, w86763777
+from ddpm_train.formats import (
+    diffusers,
+    improved_diffusion,
+    pesser,
+    tensorflow,
+    tqch,
+    unknown,
+    w86763777,
+)
 from ddpm_train.formats.canonical import Foreign, finish
 
 __all__ = ["lies_in_folder", "load_any"]
@@ -37,14 +44,14 @@ FILES: tuple[Format, ...] = (
 
 def lies_in_folder(path: Path) -> bool:
     """Whether a path names a foreign checkpoint that is more than one file."""
-    return path.exists() and diffusers.find(path) is not None
+    return any(each.find(path) is not None for each in (diffusers, tensorflow))
 
 
 def load_any(path: Path, *, changes: Iterable[str] = ()) -> Checkpoint:
     """Load a checkpoint of ours or of any system that is known here.
 
     Args:
-        path: A file, or a folder of diffusers.
+        path: A file, a folder of diffusers, or the prefix or folder of a TensorFlow checkpoint.
         changes: Settings of the model that the file does not tell, ``unet.heads=4``.
 
     Returns:
@@ -59,14 +66,14 @@ def load_any(path: Path, *, changes: Iterable[str] = ()) -> Checkpoint:
     folder = diffusers.find(path)
     if folder is not None:
         return finish(diffusers.read(folder), changes=changes)
-    content = containers.read(path)
+    prefix = tensorflow.find(path)
+    if prefix is not None:
+        return finish(tensorflow.read(prefix), changes=changes)
+    content = unknown.read(path)
     for known in FILES:
         if known.recognises(content):
             return finish(known.read(content, path), changes=changes)
-    raise FixableError(
-        f"{path}: holds {', '.join(map(str, list(content)[:3]))} ... and is of no known format",
-        "known are diffusers",
-    )
+    raise unknown.explain(content, path)
 
 
 def _is_ours(path: Path) -> bool:

@@ -1,6 +1,8 @@
 """Files of tensors, read as plain data and never executed: .pt, .pth, .ckpt, .bin, .safetensors."""
 
 import pickle
+import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +28,7 @@ def read(path: Path) -> Mapping[str, Any]:
     except FileNotFoundError:
         raise FixableError(f"{path}: no such file", "check the path") from None
     except pickle.UnpicklingError as error:
-        if "Unsupported global" not in str(error):
+        if not _has_objects(path, str(error)):
             raise damaged(path, "not a file of tensors") from error
         raise FixableError(
             f"{path}: holds Python objects, which are never executed",
@@ -74,5 +76,14 @@ def _unpickle(path: Path) -> object:
             broken = archive.testzip()
         if broken is not None:
             raise damaged(path, f"member {broken} fails its CRC check")
-    content: object = torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of protocols that torch.save does not write
+        content: object = torch.load(path, map_location="cpu", weights_only=True)
     return content
+
+
+def _has_objects(path: Path, refusal: str) -> bool:
+    """Whether a file was refused because it is a pickle of more than tensors."""
+    with path.open("rb") as file:
+        is_pickle = file.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+    return is_pickle and re.search("global|operand|class", refusal, re.IGNORECASE) is not None
