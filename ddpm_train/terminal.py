@@ -91,7 +91,7 @@ def duration(seconds: float) -> str:
     """Say how long in two units.
 
     >>> duration(42.4), duration(3700), duration(200_000)
-    ('42 s', '1 h 01 min', '2 d 07 h')
+    ('42 s', '1 h 02 min', '2 d 07 h')
     """
     if seconds < 60:
         return f"{seconds:.0f} s"
