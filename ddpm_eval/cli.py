@@ -321,7 +321,8 @@ class _Place:
         self.checkpoint = _find(checkpoint)
         folder = self.checkpoint.parent
         self.run = folder.parent if folder.name == "checkpoints" else None
-        self.name = name or (self.run.resolve().name if self.run else self.checkpoint.stem)
+        path = self.run or self.checkpoint
+        self.name = name or (path.stem if path.is_file() else path.resolve().name)
         self.folder = reports / self.name
         self.device, self.raw, self.quiet = device, raw, quiet
         data = self.images.data

@@ -46,7 +46,7 @@ def open_checkpoint(path: Path, *, device: torch.device, ema: bool = True) -> Su
     identity = {
         "checkpoint": checkpoint.weights_digest(weights, found.model),
         "file": path.name,
-        "step": found.step,
+        "step": found.step or None,  # few foreign files tell it
         "weights": found.facts.get("weights", "ema") if ema else "raw",
         "parameters": sum(value.numel() for value in weights.values()),
         "model": to_dict(found.model),

@@ -1,0 +1,114 @@
+"""Every command takes a foreign checkpoint; import, inspect and export say what they found."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from ddpm_eval import results
+from ddpm_eval.cli import app
+from ddpm_train import formats
+from ddpm_train.checkpoint import Checkpoint
+from tests.train import bundles, foreign_networks
+from tests.train.peers import randomise
+from tests.train.test_formats_tensorflow import original
+
+RUN = CliRunner()
+
+
+def run(*arguments: object, code: int = 0) -> str:
+    result = RUN.invoke(app, [str(each) for each in arguments])
+    assert result.exit_code == code, result.output
+    return " ".join(result.output.split())
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One network as three systems would have saved it, and images to measure it on."""
+    root = tmp_path_factory.mktemp("foreign")
+    net = foreign_networks.Pesser(foreign_networks.Size(attn=(1,))).eval()
+    randomise(net)
+    torch.save(net.state_dict(), root / "ema_model-500.ckpt")
+    bundles.write(root / "model.ckpt-500", original(net, "/ExponentialMovingAverage"))
+    rng = np.random.default_rng(0)
+    images = {split: rng.integers(0, 256, (16, 32, 32, 3), np.uint8) for split in ("train", "test")}
+    np.savez(root / "images.npz", **images)
+    run("export", root / "ema_model-500.ckpt", root / "folder")
+    return {"pesser": root / "ema_model-500.ckpt", "tensorflow": root / "model.ckpt-500",
+            "diffusers": root / "folder", "images": root / "images.npz"}  # fmt: skip
+
+
+def weights(found: Checkpoint) -> str:
+    from ddpm_train import checkpoint
+
+    return checkpoint.weights_digest(found.ema, found.model)
+
+
+def test_formats_of_one_network_are_one_checkpoint(files: dict[str, Path]) -> None:
+    kinds = ("pesser", "tensorflow", "diffusers")
+    assert len({weights(formats.load_any(files[kind])) for kind in kinds}) == 1
+
+
+@pytest.mark.parametrize("kind", ["tensorflow", "diffusers"])
+def test_the_samples_are_the_same(files: dict[str, Path], tmp_path: Path, kind: str) -> None:
+    def short(source: Path, name: str) -> Path:
+        out = tmp_path / f"{name}.pt"
+        run("import", source, out, "--set", "schedule.T=20", "--set", "schedule.beta_end=0.4")
+        return out
+
+    one, two = short(files[kind], "one"), short(files["pesser"], "two")
+    for path in (one, two):
+        run("sample", path, "-n", "2", "--reports", tmp_path, "--quiet")
+        run("nll", path, "-n", "2", "--dataset", "npz", "--data", files["images"],
+            "--reports", tmp_path, "--quiet")  # fmt: skip
+    a, b = (results.load(tmp_path / name).measurements for name in ("one", "two"))
+    np.testing.assert_array_equal(
+        a["samples"].grids["samples"].images, b["samples"].grids["samples"].images
+    )
+    assert a["nll"].quantities["total"].value == b["nll"].quantities["total"].value
+
+
+def test_a_folder_and_a_prefix_are_measured_as_they_are(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
+    place = ["--reports", tmp_path, "--quiet"]
+    for kind in ("tensorflow", "diffusers"):
+        run("nll", files[kind], "--budget", "128", "-n", "16", "--dataset", "npz",
+            "--data", files["images"], *place)  # fmt: skip
+    assert {path.name for path in tmp_path.iterdir()} == {"model.ckpt-500", "folder"}
+    subject = results.load(tmp_path / "folder").subject
+    assert subject["step"] == 500 and subject["weights"] == "ema"
+
+
+def test_without_the_name_of_the_data(files: dict[str, Path], tmp_path: Path) -> None:
+    text = run("nll", files["pesser"], "-n", "1", "--reports", tmp_path, code=2)
+    assert "does not say what it was trained on" in text and "--dataset" in text
+    text = run("nll", files["pesser"], "--dataset", "mnist", "--reports", tmp_path, code=2)
+    assert "data.source=mnist" in text and "cifar10" in text
+
+
+def test_inspect_says_it_all(files: dict[str, Path]) -> None:
+    text = run("inspect", files["pesser"])
+    for part in ("pesser/pytorch_diffusion", "step 500", "averaged (EMA)", "32x32x3",
+                 "linear 0.0001 .. 0.02, T = 1,000", "fixedlarge", "not comparable",
+                 "unet.base_channels: 128 -> 32", "fingerprint", "is assumed"):  # fmt: skip
+        assert part in text, part
+    parameters = sum(v.numel() for v in formats.load_any(files["pesser"]).ema.values())
+    assert f"parameters {parameters:,}" in text
+    assert run("inspect", files["pesser"]) == text
+
+
+def test_bad_input(files: dict[str, Path], tmp_path: Path) -> None:
+    taken = tmp_path / "taken.pt"
+    taken.write_bytes(b"mine")
+    assert "new file" in run("import", files["pesser"], taken, code=2)
+    assert taken.read_bytes() == b"mine"
+    text = run("import", files["pesser"], tmp_path / "a.pt", "--set", "unet.headz=3", code=2)
+    assert "did you mean unet.heads" in text
+    assert "choose diffusers" in run("export", files["pesser"], tmp_path / "x", "--format", "onnx",
+                                     code=2)  # fmt: skip
+    assert "exists" in run("export", files["pesser"], files["diffusers"], code=2)
+    assert "only averaged" in run("export", files["pesser"], tmp_path / "x", "--raw", code=2)
+    assert not (tmp_path / "x").exists() and not (tmp_path / "a.pt").exists()
