@@ -115,7 +115,7 @@ def describe(job: Job, images: Images) -> dict[str, Any]:
     config, subject = job.config, job.subject
     found = {
         "split": config.split,
-        "dataset": images.name,
+        "dataset": images.name.removesuffix(" train").removesuffix(" test"),
         "data_digest": images.digest,
         "variance": subject.model.objective.variance,
         "clip": config.clip,

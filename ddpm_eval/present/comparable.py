@@ -27,12 +27,11 @@ class Standing:
 def standings(report: Report) -> dict[str, Standing]:
     """Our entries of Table 1 by column: is, fid, nll_test, nll_train, as far as measured."""
     found: dict[str, Standing] = {}
-    nll = report.measurements.get("nll")
-    if nll is not None:
-        scored = "train" if nll.settings.get("split") == "train" else "test"
-        for name, split in (("total_train", "train"), ("total", scored)):
-            if name in nll.quantities:
-                found[f"nll_{split}"] = _likelihood(nll, nll.quantities[name], split)
+    for name in ("nll", "nll-train"):
+        nll = report.measurements.get(name)
+        if nll is not None and "total" in nll.quantities:
+            split = "train" if nll.settings.get("split") == "train" else "test"
+            found[f"nll_{split}"] = _likelihood(nll, nll.quantities["total"], split)
     quality = report.measurements.get("quality")
     if quality is not None:
         for column, name in (("is", "IS"), ("fid", "FID")):
@@ -95,6 +94,8 @@ def _likelihood(measured: Measurement, quantity: Quantity, split: str) -> Standi
     variance = settings.get("variance", "fixedlarge")
     if variance != "fixedlarge":
         remarks.append(f"the variance is {variance}; the paper's is fixedlarge for L_simple")
+    if isinstance(settings.get("estimator"), Mapping):
+        remarks.append("the bound is estimated from some of its terms; ± counts that too")
     return Standing(quantity, tuple(obstacles), tuple(remarks))
 
 
@@ -114,7 +115,11 @@ def _dataset(settings: Mapping[str, Json]) -> list[str]:
 
 
 def _weights(settings: Mapping[str, Json]) -> list[str]:
-    return ["the weights are raw, not averaged"] if settings.get("weights") == "raw" else []
+    reasons = {
+        "raw": ["the weights are raw, not averaged"],
+        "as given": ["the file does not say whether the weights are averaged"],
+    }
+    return reasons.get(str(settings.get("weights")), [])
 
 
 def _distinct(reasons: Iterable[str]) -> str:

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from ddpm_eval import references
 from ddpm_eval.present import comparable
 from ddpm_eval.present.tables import Cell, Column, Row, Table
-from ddpm_eval.results import Measurement, Quantity, Report
+from ddpm_eval.results import Curve, Measurement, Quantity, Report
 
 _TABLE_1 = {
     "is": Column("IS", "higher"),
@@ -19,7 +21,11 @@ _TERMS = {
     "kl": "Steps (sum of their KL terms)",
     "decoder": "Decoder (the last step, to pixels)",
     "total": "Total bound",
-    "total_train": "Total bound on training images",
+    "total of these images": "Total bound of these images (the error is the estimate's alone)",
+    "total (fixedlarge)": "Total with σ² = β (fixedlarge)",
+    "total (fixedsmall)": "Total with σ² = β̃ (fixedsmall)",
+    "total (optimal)": "Total with the best isotropic σ²",
+    "variance mismatch (fixedlarge)": "of which σ² = β costs a perfect mean",
 }
 
 
@@ -49,10 +55,13 @@ def bits(reports: Sequence[Report]) -> Table | None:
     rows: list[Row] = []
     for report in reports:
         run = f"{report.name}: " if len(reports) > 1 else ""
-        nll, scale = (report.measurements.get(name) for name in ("nll", "baselines"))
-        if nll is not None:
-            found = {t: nll.quantities[key] for key, t in _TERMS.items() if key in nll.quantities}
-            rows += [_measured_row(t, q, f"{run}The bound") for t, q in found.items()]
+        scale = report.measurements.get("baselines")
+        for name, block in (("nll", "The bound"), ("nll-train", "The bound on training images")):
+            nll = report.measurements.get(name)
+            if nll is not None:
+                found = nll.quantities
+                terms = {text: found[key] for key, text in _TERMS.items() if key in found}
+                rows += [_measured_row(t, q, f"{run}{block}") for t, q in terms.items()]
         if scale is not None:
             ordered = sorted(scale.quantities.items(), key=lambda item: (item[1].value, item[0]))
             rows += [_measured_row(t, q, f"{run}For scale") for t, q in ordered]
@@ -64,6 +73,60 @@ def bits(reports: Sequence[Report]) -> Table | None:
     )
     columns = (Column("bits/dim", "lower"), Column("images"))
     return Table("bits", "Bits/dim", columns, tuple(rows), (), caption)
+
+
+def table_4(key: str, measured: Measurement) -> Table:
+    """The paper's Table 4 with our rates and distortions, one block for each variance."""
+    published = references.tables()["rate_distortion"]
+    columns = (Column("Rate (bits/dim)", "lower"), Column("RMSE (0–255)", "lower"))
+    rows = [
+        Row(row.name, (_published(row.numbers["rate"]), _published(row.numbers["rmse"])), "Paper")
+        for row in published.rows
+    ]
+    distortion = measured.curves["distortion"]
+    T = int(distortion.x[-1])
+    for name, rate in measured.curves.items():
+        if name.startswith("rate ("):
+            variance = name.removeprefix("rate (").removesuffix(")")
+            block = f"{measured.settings['dataset']}, {rate.n:,} images, {variance}"
+            for steps in sorted({max(1, round(T * part / 10)) for part in range(1, 11)})[::-1]:
+                cells = (_at(rate, steps, "bits/dim"), _at(distortion, steps, ""))
+                rows.append(Row(str(steps), cells, block, ours=True))
+    caption = (
+        "Rate spent after so many reverse steps and the error of x̂₀ decoded there, "
+        f"{measured.settings['distortion']}; ± is a standard error over images. "
+        f"Published rows: {published.rows[0].source}; {published.rows[0].protocol}."
+    )
+    return Table(key, published.title, columns, tuple(rows), (), caption)
+
+
+def _at(curve: Curve, steps: int, unit: str) -> Cell:
+    i = int(np.abs(curve.x - steps).argmin())
+    if curve.x[i] != steps:
+        return Cell()
+    error = None if curve.stderr is None else float(curve.stderr[i])
+    return Cell(*Quantity(float(curve.y[i]), unit, curve.n, error).texts)
+
+
+def decomposition(measured: Measurement) -> str:
+    """Rate and distortion as the paper quotes them, for the model's own variance.
+
+    >>> found = {"rate": Quantity(1.78, "bits/dim", 9), "distortion": Quantity(1.97, "bits/dim", 9),
+    ...          "RMSE": Quantity(0.95, "grey levels", 9)}
+    >>> print(decomposition(Measurement("rate_distortion", found)))
+    The bound is 1.780 bits/dim of rate and 1.970 bits/dim of distortion, the latter at an RMSE of
+    0.950 grey levels. The paper's model: 1.78 and 1.97 at 0.95.
+    """
+    rate, left, rmse = (measured.quantities[name] for name in ("rate", "distortion", "RMSE"))
+    return (
+        f"The bound is {_plain(rate)} bits/dim of rate and {_plain(left)} bits/dim of distortion, "
+        f"the latter at an RMSE of {_plain(rmse)} grey levels. The paper's model: 1.78 and 1.97 at "
+        "0.95."
+    )
+
+
+def _plain(quantity: Quantity) -> str:
+    return " ± ".join(text for text in quantity.texts if text)
 
 
 def quantities(measurement: Measurement) -> Table:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ddpm_eval import references
 from ddpm_eval.present import comparable, contents, figures
 from ddpm_eval.present.figures import Picture
 from ddpm_eval.present.tables import Table
@@ -15,8 +16,15 @@ PAGE_IMAGE_BYTES = 1_800_000
 """What all images together may need uncompressed, so that a page stays below 5 MB."""
 
 _HINTS = {"nll": "ddpm-eval nll", "samples": "ddpm-eval sample"}
-_TITLES = {"nll": "The bound over time", "samples": "Samples", "training": "Training"}
-_IN_TABLES = ("nll", "baselines")  # measurements whose quantities have a table of their own
+_TITLES = {
+    "nll": "The bound over time",
+    "nll-train": "The bound over time, on training images",
+    "rate_distortion": "Rate and distortion",
+    "rate_distortion-train": "Rate and distortion, on training images",
+    "samples": "Samples",
+    "training": "Training",
+}
+_IN_TABLES = ("nll", "nll-train", "baselines")  # their quantities have a table of their own
 _CAPTIONS = {
     ("nll", "terms"): "What each term adds to the bound: L_0, the decoder's, at t = 0; the reverse "
     "steps' in between; L_T, the prior's, at t = T.",
@@ -82,7 +90,8 @@ def _about(subject: Mapping[str, Json]) -> str:
     if isinstance(subject.get("step"), int):
         parts.append(f"step {subject['step']:,}")
     if "weights" in subject:
-        parts.append("averaged (EMA) weights" if subject["weights"] == "ema" else "raw weights")
+        names = {"ema": "averaged (EMA) weights", "raw": "raw weights"}
+        parts.append(names.get(str(subject["weights"]), "weights as the file gives them"))
     return ", ".join(parts)
 
 
@@ -106,6 +115,9 @@ def _sections(report: Report, prefix: str, most_bytes: int) -> Iterator[Section]
 
 def _measured(found: Measurement, prefix: str, most_bytes: int) -> Iterator[Section]:
     """The pictures of a measurement, and its quantities unless a common table has them."""
+    if "distortion" in found.curves:
+        yield _rate_distortion(found, prefix)
+        return
     pictures = [
         _grid(f"{prefix}{_key(found.name, name)}", found, name, most_bytes)
         for name in sorted(found.grids)
@@ -118,8 +130,31 @@ def _measured(found: Measurement, prefix: str, most_bytes: int) -> Iterator[Sect
     if found.quantities and found.name not in _IN_TABLES:
         tables.append(replace(contents.quantities(found), key=f"{prefix}{_key(found.name)}"))
     if pictures or tables:
-        title = _TITLES.get(found.name, found.name.replace("_", " ").capitalize())
-        yield Section(title, tables=tuple(tables), pictures=tuple(pictures))
+        yield Section(_title(found.name), tables=tuple(tables), pictures=tuple(pictures))
+
+
+def _rate_distortion(found: Measurement, prefix: str) -> Section:
+    """The paper's Table 4 and Figure 5, with its decomposition of the bound."""
+    key = f"{prefix}{_key(found.name)}"
+    published = [
+        (int(row.name), float(row.numbers["rate"].value), float(row.numbers["rmse"].value))
+        for row in references.tables()["rate_distortion"].rows
+    ]
+    caption = (
+        "Distortion and rate over the reverse steps, and distortion over rate (the paper's "
+        "Figure 5). Bands are one standard error over images; points are the paper's Table 4."
+    )
+    table = replace(contents.quantities(found), key=f"{key}-quantities")
+    return Section(
+        _title(found.name),
+        (contents.decomposition(found),),
+        (contents.table_4(f"{key}-table4", found), table),
+        (figures.rate_distortion(key, found.curves, published, caption),),
+    )
+
+
+def _title(name: str) -> str:
+    return _TITLES.get(name, name.replace("_", " ").capitalize())
 
 
 def _key(measurement: str, name: str = "") -> str:

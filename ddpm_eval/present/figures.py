@@ -1,7 +1,7 @@
 """Figures as one would publish them: vector where it is a curve, exact where it is pixels."""
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +19,7 @@ from ddpm_eval.results import Curve, Grid
 COLUMN_INCHES = 3.3
 """The width of a column in a two-column paper; text is readable at this width."""
 INK, FAINT, BLUE, ORANGE = "#222222", "#d9d9d9", "#0072b2", "#d55e00"  # after Okabe and Ito
+GREEN = "#009e73"  # likewise
 GREY = "#767676"  # labels of images: readable on white and on black
 
 _GRID_PIXELS = 640  # a grid of small images is enlarged to about this width
@@ -78,6 +79,70 @@ def curve(key: str, found: Curve, caption: str = "") -> Picture:
                 low = np.maximum(low, found.y / 10)  # a logarithm has no place for less
             axes.fill_between(found.x, low, high, color=BLUE, alpha=0.25, linewidth=0)
         return _picture(key, figure, _alt(found), caption, dpi=300)
+
+
+def rate_distortion(
+    key: str,
+    found: Mapping[str, Curve],
+    published: Sequence[tuple[int, float, float]],
+    caption: str,
+) -> Picture:
+    """The paper's Figure 5: distortion and rate over reverse steps, and distortion over rate.
+
+    Args:
+        key: The name of the files.
+        found: ``distortion`` and, for each variance, ``rate (NAME)``, all over the same steps.
+        published: Steps, rate and RMSE of the paper's Table 4.
+        caption: What the figure shows.
+    """
+    distortion = found["distortion"]
+    rates = {name: curve for name, curve in found.items() if name.startswith("rate (")}
+    paper = np.array(published).T
+    with _style():
+        figure = Figure(figsize=(2.1 * COLUMN_INCHES, 2.1), layout="constrained")
+        first, second, third = figure.subplots(1, 3)
+        _band(first, distortion, BLUE, "this run")
+        for colour, line, (name, rate) in zip(
+            (ORANGE, BLUE, GREEN, INK), ("-", "--", "-.", ":"), rates.items(), strict=False
+        ):
+            label = name.removeprefix("rate (").removesuffix(")")
+            _band(second, rate, colour, label, line)
+            third.plot(rate.y, distortion.y, color=colour, linestyle=line, label=label)
+            _rate_band(third, rate, distortion, colour)
+        points = {"color": INK, "marker": "o", "markersize": 2.5, "linestyle": "none"}
+        if distortion.x[-1] == paper[0].max():  # the same number of steps
+            first.plot(paper[0], paper[2], label="paper", **points)
+            second.plot(paper[0], paper[1], label="paper", **points)
+        third.plot(paper[1], paper[2], label="paper", **points)
+        for axes, x, y in (
+            (first, distortion.x_name, distortion.y_name),
+            (second, distortion.x_name, "rate (bits/dim)"),
+            (third, "rate (bits/dim)", distortion.y_name),
+        ):
+            axes.set_xlabel(x, parse_math=False)
+            axes.set_ylabel(y, parse_math=False)
+            axes.set_ylim(bottom=0)
+        first.legend()
+        second.legend()
+        rate = next(iter(rates.values()))
+        alt = (
+            f"Three panels. {_alt(distortion)}. {_alt(rate)}. Distortion falls over rate from "
+            f"{distortion.y[0]:.3g} to {distortion.y[-1]:.3g}; points are the paper's Table 4"
+        )
+        return _picture(key, figure, alt, caption, dpi=300)
+
+
+def _band(axes: Axes, found: Curve, colour: str, label: str, line: str = "-") -> None:
+    axes.plot(found.x, found.y, color=colour, linestyle=line, label=label)
+    if found.stderr is not None:
+        low, high = found.y - found.stderr, found.y + found.stderr
+        axes.fill_between(found.x, low, high, color=colour, alpha=0.25, linewidth=0)
+
+
+def _rate_band(axes: Axes, rate: Curve, distortion: Curve, colour: str) -> None:
+    if distortion.stderr is not None:
+        low, high = distortion.y - distortion.stderr, distortion.y + distortion.stderr
+        axes.fill_between(rate.y, low, high, color=colour, alpha=0.25, linewidth=0)
 
 
 def loss(key: str, found: Curve, caption: str = "") -> Picture:
