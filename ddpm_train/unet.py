@@ -7,7 +7,7 @@ CPUs and GPUs alike. The network draws no random number: what dropout keeps is a
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -61,8 +61,51 @@ def time_embedding(
     return _ORDERS[order](angles.sin(), angles.cos())
 
 
-def _norm(config: UNetConfig, channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(_GROUPS, channels, config.norm_eps)
+class _WithExactStatistics(torch.autograd.Function):
+    """Group norm of float32 images on a CPU, with sums that keep their digits."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+        B, C, H, W = x.shape
+        mean, square = (
+            v.sum((2, 3)).double().view(B, _GROUPS, -1).mean(2, keepdim=True) / (H * W)
+            for v in (x, x.square())
+        )
+        rstd = (square - mean.square() + eps).rsqrt()
+        scale = weight.view(_GROUPS, -1) * rstd
+        shift = bias.view(_GROUPS, -1) - mean * scale
+        ctx.save_for_backward(x, weight, mean.squeeze(2).to(x.dtype), rstd.squeeze(2).to(x.dtype))
+        shift, scale = (v.to(x.dtype).view(B, C, 1, 1) for v in (shift, scale))
+        return torch.addcmul(shift, x, scale)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, rstd = ctx.saved_tensors
+        B, C, H, W = x.shape
+        gradients = torch.ops.aten.native_group_norm_backward(
+            grad, x, mean, rstd, weight, B, C, H * W, _GROUPS, ctx.needs_input_grad[:3]
+        )
+        return (*gradients, None)
+
+
+class GroupNorm(nn.GroupNorm):
+    """PyTorch's, but as exact on large images as on small ones.
+
+    On CPUs PyTorch sums ``channels_last`` images naively: at 256x256 its statistics lose two
+    digits of seven, three where the mean is five times the deviation.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise each group of channels of each image, then scale and shift, [B, C, H, W]."""
+        large = input.shape[2] * input.shape[3] > 32 * 32
+        if large and input.dtype == torch.float32 and input.device.type == "cpu":
+            output: Tensor = _WithExactStatistics.apply(input, self.weight, self.bias, self.eps)
+            return output
+        return super().forward(input)
+
+
+def _norm(config: UNetConfig, channels: int) -> GroupNorm:
+    return GroupNorm(_GROUPS, channels, config.norm_eps)
 
 
 def _norm_swish(norm: nn.Module, x: Tensor) -> Tensor:

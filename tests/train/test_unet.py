@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ddpm_train.config import UNetConfig, celebahq256, cifar10
 from ddpm_train.errors import FixableError
-from ddpm_train.unet import ResidualBlock, UNet, time_embedding
+from ddpm_train.unet import GroupNorm, ResidualBlock, UNet, time_embedding
 from tests.benchmarks import peer
 
 TINY = UNetConfig(
@@ -151,6 +152,25 @@ def test_down_pads_below_and_to_the_right_only() -> None:
         _, halved = down(torch.ones(1, 64, 8, 8), torch.zeros(1, 256), None)
     line = torch.tensor([3.0, 3.0, 3.0, 2.0])
     torch.testing.assert_close(halved[0, 5], line[:, None] * line)
+
+
+def test_norms_are_exact_on_large_images() -> None:
+    """Also where the mean is far from zero. In float64 PyTorch's own norm is the truth."""
+    norm = GroupNorm(32, 64, 1e-6)
+    generator = torch.Generator().manual_seed(5)
+    x, upstream = torch.randn(2, 2, 64, 48, 64, generator=generator)
+    with torch.no_grad():
+        for parameter in norm.parameters():
+            parameter.copy_(torch.randn(64, generator=generator))
+    x = (x + 5).contiguous(memory_format=torch.channels_last).requires_grad_()
+    y = norm(x)
+    found = torch.autograd.grad(y, [x, norm.weight, norm.bias], upstream)
+    exact = [a.detach().double().requires_grad_() for a in (x, norm.weight, norm.bias)]
+    truth = F.group_norm(exact[0], 32, exact[1], exact[2], 1e-6)
+    wanted = torch.autograd.grad(truth, exact, upstream.double())
+    assert relative(y, truth) < 2e-6 and relative(found[0], wanted[0]) < 2e-6
+    for a, b in zip(found[1:], wanted[1:], strict=True):
+        assert relative(a, b) < 2e-5
 
 
 def test_time_embedding() -> None:
