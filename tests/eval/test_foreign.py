@@ -51,14 +51,13 @@ def test_formats_of_one_network_are_one_checkpoint(files: dict[str, Path]) -> No
     assert len({weights(formats.load_any(files[kind])) for kind in kinds}) == 1
 
 
-@pytest.mark.parametrize("kind", ["tensorflow", "diffusers"])
-def test_the_samples_are_the_same(files: dict[str, Path], tmp_path: Path, kind: str) -> None:
+def test_the_numbers_are_the_same(files: dict[str, Path], tmp_path: Path) -> None:
     def short(source: Path, name: str) -> Path:
         out = tmp_path / f"{name}.pt"
         run("import", source, out, "--set", "schedule.T=20", "--set", "schedule.beta_end=0.4")
         return out
 
-    one, two = short(files[kind], "one"), short(files["pesser"], "two")
+    one, two = short(files["diffusers"], "one"), short(files["pesser"], "two")
     for path in (one, two):
         run("sample", path, "-n", "2", "--reports", tmp_path, "--quiet")
         run("nll", path, "-n", "2", "--dataset", "npz", "--data", files["images"],
