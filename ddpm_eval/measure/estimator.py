@@ -14,6 +14,9 @@ network. Three things make few of them enough:
     vanishes once every image has a draw, and the draws' variance within images (Cochran 1977,
     chapter 10: ``two_stage``).
 
+For a CIFAR-10 model of 4.3 bits/dim the components are 0.17 between and 0.16 within images: 10,000
+images need some 700 evaluations for an error of 0.01 and 26,000 for 0.001 (tests/benchmarks).
+
 Times are 1..T; tables have T+1 rows and row 0 is zero. Whoever draws decides from earlier draws
 only, so every draw's expectation is exact whatever the pilot said: a bad prediction or a bad share
 costs precision, never correctness.

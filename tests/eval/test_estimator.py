@@ -143,10 +143,14 @@ def test_draws_are_shared_equally_and_follow_the_shares() -> None:
 
 
 def test_some_draws_repeat_images_before_all_are_used() -> None:
-    used = np.zeros(1000, np.int64)
-    estimator.draw(np.random.default_rng(0), used, 300, estimator.proposal(10))
+    used, rng = np.zeros(1000, np.int64), np.random.default_rng(0)
+    images, _, place = estimator.draw(rng, used, 300, estimator.proposal(10))
     assert (used == 1).sum() == 200
     assert (used == 2).sum() == 50
+    # Which images those are has nothing to do with the times.
+    assert place[used[images] == 2].mean() == pytest.approx(0.5, abs=0.1)
+    last = images[place > 5 / 6]
+    assert 5 < (used[last] == 2).sum() < 35
 
 
 def test_variance_components_are_recovered() -> None:
@@ -179,9 +183,10 @@ def test_the_control_learns_the_terms() -> None:
     weights = np.zeros((T + 1, 2))
     weights[1:, 0], weights[7, 1] = 1, 1
     all_times = np.arange(1, T + 1)
-    direct = [control.predict(np.tile(row, (T, 1)), all_times) for row in known[:3]]
-    np.testing.assert_allclose(control.sums(known[:3], weights)[:, 0], np.sum(direct, 1))
-    np.testing.assert_allclose(control.sums(known[:3], weights)[:, 1], np.array(direct)[:, 6])
+    known = known[:3] * [[1], [1], [20]]  # the last lies far outside what the pilot saw
+    direct = [control.predict(np.tile(row, (T, 1)), all_times) for row in known]
+    np.testing.assert_allclose(control.sums(known, weights)[:, 0], np.sum(direct, 1))
+    np.testing.assert_allclose(control.sums(known, weights)[:, 1], np.array(direct)[:, 6])
 
 
 def test_few_steps_are_no_special_case() -> None:
