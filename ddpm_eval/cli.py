@@ -406,7 +406,7 @@ def _find(path: Path | None) -> Path:
     """The checkpoint that is meant: ours or one that another system wrote."""
     from ddpm_train import formats, runs
 
-    if path is not None and formats.lies_in_folder(path):
+    if path is not None and not runs.checkpoints(path) and formats.lies_in_folder(path):
         return path
     return runs.find(path)
 

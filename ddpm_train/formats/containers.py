@@ -23,6 +23,7 @@ def read(path: Path) -> Mapping[str, Any]:
         FixableError: The file is missing or damaged, holds something else than a dictionary, or
             Python objects that would have to be executed.
     """
+    _check_pointer(path)
     try:
         content = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
     except FileNotFoundError:
@@ -69,6 +70,14 @@ def tensors(content: object, what: str) -> Tensors:
     return {str(name).removeprefix("module."): value for name, value in content.items()}
 
 
+def _check_pointer(path: Path) -> None:
+    """Refuse the small text that stands for a large file in a Git repository without LFS."""
+    if path.is_file() and path.stat().st_size < 1000 and b"git-lfs" in path.read_bytes():
+        raise FixableError(
+            f"{path}: a Git LFS pointer, not the weights", "git lfs pull, or download the file"
+        )
+
+
 def _unpickle(path: Path) -> object:
     """Load with ``weights_only``, which runs no code; check the sums that a zip has."""
     if zipfile.is_zipfile(path):
@@ -85,5 +94,5 @@ def _unpickle(path: Path) -> object:
 def _has_objects(path: Path, refusal: str) -> bool:
     """Whether a file was refused because it is a pickle of more than tensors."""
     with path.open("rb") as file:
-        is_pickle = file.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+        is_pickle = zipfile.is_zipfile(path) or file.read(1) == b"\x80"
     return is_pickle and re.search("global|operand|class", refusal, re.IGNORECASE) is not None

@@ -99,6 +99,13 @@ def test_inspect_says_it_all(files: dict[str, Path]) -> None:
     assert run("inspect", files["pesser"]) == text
 
 
+def test_a_run_folder_is_ours_whatever_lies_in_it(tmp_path: Path) -> None:
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    (tmp_path / "run/config.json").write_text("{")
+    (tmp_path / "run/checkpoints/step-00000001.pt").write_bytes(b"PK")
+    assert "step-00000001.pt: damaged" in run("inspect", tmp_path / "run", code=2)
+
+
 def test_bad_input(files: dict[str, Path], tmp_path: Path) -> None:
     taken = tmp_path / "taken.pt"
     taken.write_bytes(b"mine")

@@ -75,6 +75,10 @@ def test_anything_else(tmp_path: Path) -> None:
     (tmp_path / "c.pt").write_text("<html>not found</html>")
     with pytest.raises(FixableError, match=r"c\.pt: damaged"):
         formats.load_any(tmp_path / "c.pt")
+    text = "version https://git-lfs.github.com/spec/v1\noid sha256:4dc4\nsize 143\n"
+    (tmp_path / "p.safetensors").write_text(text)
+    with pytest.raises(FixableError, match="LFS pointer"):
+        formats.load_any(tmp_path / "p.safetensors")
     with pytest.raises(FixableError, match="no such file"):
         formats.load_any(tmp_path / "none.pt")
     with pytest.raises(FixableError, match="no checkpoint in this folder"):
