@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ddpm_eval.job import Job
-from ddpm_eval.measure import fast, likelihood, sweep
+from ddpm_eval.measure import fast, likelihood, sweep, work
 from ddpm_eval.measure.fast import Sums
 from ddpm_eval.measure.sweep import Array
 from ddpm_eval.results import Measurement, Quantity
@@ -78,10 +78,10 @@ def _full(job: Job, other: Subject) -> tuple[dict[str, Quantity], dict[str, Any]
 
 
 def _estimated(job: Job, other: Subject) -> tuple[dict[str, Quantity], dict[str, Any]]:
-    images, n = likelihood.scored(job)
-    settings = likelihood.describe(job, images)
+    images, n = work.scored(job)
+    settings = work.describe(job, images)
     models = [
-        likelihood.prepare(job, subject, images, sweep.tables(subject))
+        work.prepare(job, subject, images, sweep.tables(subject))
         for subject in (job.subject, other)
     ]
     T, V = job.subject.denoise.schedule.T, [len(fast.variances(how)) for how in models]
@@ -96,7 +96,7 @@ def _estimated(job: Job, other: Subject) -> tuple[dict[str, Quantity], dict[str,
         }
     )
     found, evaluations = fast.estimate(job, models, images, n, sums=sums, settings=settings)
-    priors = [likelihood.prior_bits(subject, images, n) for subject in (job.subject, other)]
+    priors = [work.prior_bits(subject, images, n) for subject in (job.subject, other)]
     constant = _constants(priors)
     quantities = {
         name: Quantity(

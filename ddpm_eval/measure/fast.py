@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ddpm_eval.job import Job
-from ddpm_eval.measure import estimator, likelihood, sweep, texture
+from ddpm_eval.measure import estimator, likelihood, sweep, texture, work
+from ddpm_eval.measure.calibration import calibrate
 from ddpm_eval.measure.estimator import Estimate, Evaluate, Goal, Wanted
 from ddpm_eval.measure.sweep import Array, Chosen, Scores, Sweep
 from ddpm_eval.results import Curve, Measurement, Quantity
@@ -35,18 +36,18 @@ class Sums:
 
 def measure(job: Job) -> Measurement:
     """Estimate the bound of the first n images of a split, for every variance."""
-    images, n = likelihood.scored(job)
+    images, n = work.scored(job)
     process = job.subject.denoise.schedule
-    settings = likelihood.describe(job, images)
-    calibrated, learned = likelihood.calibrate(job, images, n)
+    settings = work.describe(job, images)
+    calibrated, learned = calibrate(job, images, n)
     under = sweep.tables(job.subject, calibrated)
     settings |= learned
-    how = likelihood.prepare(job, job.subject, images, under)
+    how = work.prepare(job, job.subject, images, under)
     names = variances(how)
     classes = octaves(process.T)
     sums = Sums.of(parts(names, process.T) | steps(len(names), process.T, classes))
     found, evaluations = estimate(job, [how], images, n, sums=sums, settings=settings)
-    prior = likelihood.prior_bits(job.subject, images, n)
+    prior = work.prior_bits(job.subject, images, n)
     quantities = bound(names, sums, found, prior)
     quantities |= likelihood.mismatch(process, under, n) | effort(evaluations, n * process.T)
     last = len(classes)
@@ -129,7 +130,7 @@ def _evaluator(job: Job, models: list[Sweep], settings: dict[str, Any], every: i
             place = stage if i == 0 else f"{stage}-against"
             label = f"bits/dim estimate, {stage}"
             pairs = Chosen(chosen, times)
-            scores = likelihood.collect(job, how, pairs, place, settings=settings, label=label)
+            scores = work.collect(job, how, pairs, place, settings=settings, label=label)
             columns.append(kinds(how, scores, times))
         return np.hstack(columns)
 
@@ -138,7 +139,7 @@ def _evaluator(job: Job, models: list[Sweep], settings: dict[str, Any], every: i
 
 def known(images: Images, n: int) -> Array:
     """What is known of each image without the network, [n, 2], standardised."""
-    size = likelihood.CHUNK_IMAGES
+    size = work.CHUNK_IMAGES
     parts = [texture.describe(images.read(range(i, min(n, i + size)))) for i in range(0, n, size)]
     return texture.standardise(np.concatenate(parts))
 

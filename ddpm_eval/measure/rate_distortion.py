@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from ddpm_eval.job import Job
-from ddpm_eval.measure import fast, likelihood, sweep
+from ddpm_eval.measure import fast, likelihood, sweep, work
+from ddpm_eval.measure.calibration import calibrate
 from ddpm_eval.measure.fast import Sums
 from ddpm_eval.measure.likelihood import BoundTerms
 from ddpm_eval.measure.sweep import Array, Chosen, Sweep, Tables
@@ -101,8 +102,8 @@ def _recorded(job: Job) -> tuple[BoundTerms, Tables, dict[str, Any]] | None:
     kept = job.recorded(likelihood.name_of("nll", job.config.split))
     if kept is None or "terms" not in kept.arrays or job.config.calibrate:
         return None
-    images, n = likelihood.scored(job)
-    asked = likelihood.describe(job, images)
+    images, n = work.scored(job)
+    asked = work.describe(job, images)
     same = all(kept.settings.get(key) == value for key, value in asked.items())
     under = sweep.tables(job.subject)
     if "log_variances" in kept.arrays:
@@ -125,17 +126,17 @@ def _estimated(job: Job) -> Measurement:
     A budget is shared between the two.
     """
     job = replace(job, config=replace(job.config, budget=job.config.budget // 2))
-    images, n = likelihood.scored(job)
+    images, n = work.scored(job)
     process = job.subject.denoise.schedule
-    settings = likelihood.describe(job, images)
-    calibrated, learned = likelihood.calibrate(job, images, n)
-    how = likelihood.prepare(job, job.subject, images, sweep.tables(job.subject, calibrated))
+    settings = work.describe(job, images)
+    calibrated, learned = calibrate(job, images, n)
+    how = work.prepare(job, job.subject, images, sweep.tables(job.subject, calibrated))
     settings |= learned
     names, times = fast.variances(how), shown(process.T)
     sums = Sums.of(fast.parts(names, process.T) | _tails(len(names), process.T, times))
     found, evaluations = fast.estimate(job, [how], images, n, sums=sums, settings=settings)
     curves, spent = _distortion(job, how, images, n, times, settings)
-    prior = float(likelihood.prior_bits(job.subject, images, n).mean())
+    prior = float(work.prior_bits(job.subject, images, n).mean())
     x, K, first = process.T + 1 - times, len(times), 3 * len(names)
     for v, name in enumerate(names):
         part = slice(first + v * K, first + (v + 1) * K)
@@ -183,7 +184,7 @@ def _distortion(
     chosen = np.concatenate([rng.permutation(n)[:size] for _ in times])
     pairs = Chosen(chosen, times.repeat(size))
     label = "distortion"
-    scores = likelihood.collect(job, how, pairs, "distortion", settings=settings, label=label)
+    scores = work.collect(job, how, pairs, "distortion", settings=settings, label=label)
     mse = scores.mse.astype(np.float64).reshape(len(times), size).T
     return {"distortion": _distortion_curve(job.subject.denoise.schedule.T + 1 - times, mse)}, len(
         pairs

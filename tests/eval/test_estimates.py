@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ddpm_eval.measure import compare, fast, likelihood, rate_distortion
+from ddpm_eval.measure import compare, fast, likelihood, rate_distortion, work
 from ddpm_eval.results import Measurement
 from ddpm_train.errors import FixableError
 from ddpm_train.world import World
@@ -86,8 +86,8 @@ def test_goals_out_of_reach_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_difference_of_a_model_and_itself_is_nothing(tmp_path: Path) -> None:
-    for work, options in (("full", {}), ("fast", {"budget": 400})):
-        job = jobs.job(tmp_path / work, n=40, against=jobs.subject(digest="b"), **options)
+    for folder, options in (("full", {}), ("fast", {"budget": 400})):
+        job = jobs.job(tmp_path / folder, n=40, against=jobs.subject(digest="b"), **options)
         found = compare.measure(job)
         assert found.quantities["difference"].value == pytest.approx(0, abs=1e-9)
         assert found.settings["verdict"] == "no difference can be told (95%)"
@@ -192,7 +192,7 @@ def test_the_gaussian_worlds_curve_is_shannons(tmp_path: Path) -> None:
 
 def test_two_processes_share_an_estimate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each takes its part of the shards; whoever reads finds all of them."""
-    monkeypatch.setattr(likelihood, "SHARD_EVALUATIONS", 16)
+    monkeypatch.setattr(work, "SHARD_EVALUATIONS", 16)
     alone = fast.measure(jobs.job(tmp_path / "alone", n=40, budget=200))
     monkeypatch.setattr(World, "barrier", lambda self: None)
     found = None

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ddpm_eval.job import count
-from ddpm_eval.measure import likelihood, sweep
+from ddpm_eval.measure import likelihood, sweep, work
 from ddpm_eval.subject import Subject
 from ddpm_train import data, schedule
 from ddpm_train.config import ObjectiveConfig
@@ -174,7 +174,7 @@ def test_the_last_incomplete_batch_can_be_dropped(tmp_path: Path) -> None:
 def test_work_goes_on_after_a_kill_and_is_shared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(likelihood, "SHARD_EVALUATIONS", 50)
+    monkeypatch.setattr(work, "SHARD_EVALUATIONS", 50)
     whole = likelihood.measure(jobs.job(tmp_path / "whole", n=6))
 
     def killed_after(batches: int, rank: int) -> None:
@@ -198,7 +198,7 @@ def test_work_goes_on_after_a_kill_and_is_shared(
 
 
 def test_long_work_says_so_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(likelihood, "LONG_SECONDS", 0.0)
+    monkeypatch.setattr(work, "LONG_SECONDS", 0.0)
     said: list[str] = []
     likelihood.measure(jobs.job(tmp_path / "a", n=30, notify=said.append))
     assert len(said) == 1
