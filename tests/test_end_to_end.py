@@ -57,7 +57,7 @@ def test_the_bound_is_the_sum_of_its_parts(report: Report) -> None:
     each = nll.arrays["terms"].sum(1, dtype=np.float64)
     assert q["total"].stderr == pytest.approx(each.std(ddof=1) / math.sqrt(8), rel=1e-6)
     assert nll.settings["clip"] is True and nll.settings["weights"] == "ema"
-    assert nll.settings["dataset"] == "digits test"
+    assert (nll.settings["dataset"], nll.settings["split"]) == ("digits", "test")
 
 
 def test_training_beats_not_training(report: Report) -> None:
