@@ -78,7 +78,7 @@ class Trainer:
         self.dtype = DTYPES[config.compute.precision]
         process = schedule.build(config.schedule)
         network = checkpoint.build_network(config.model, seed=config.seed)
-        self.network = network.to(world.device, self.dtype, memory_format=torch.channels_last)
+        self.network = network.to(world.device, self.dtype).to(memory_format=torch.channels_last)
         self.denoise = Denoiser(self.network, process, config.objective)
         self.objective = Objective(config.objective, self.denoise)
         self.parameters = dict(self.network.named_parameters())

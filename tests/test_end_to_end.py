@@ -14,8 +14,16 @@ from ddpm_eval.results import Report
 from ddpm_train.cli import app as train
 
 RUN = CliRunner()
-SETTINGS = ["schedule.T=20", "schedule.beta_end=0.5", "optim.steps=150", "optim.batch_size=16",
-            "log.sample_every=0", "log.every=50", "optim.warmup_steps=5", "optim.ema_decay=0.8"]  # fmt: skip
+SETTINGS = [
+    "schedule.T=20",
+    "schedule.beta_end=0.5",
+    "optim.steps=150",
+    "optim.batch_size=16",
+    "log.sample_every=0",
+    "log.every=50",
+    "optim.warmup_steps=5",
+    "optim.ema_decay=0.8",
+]
 
 
 def run(*arguments: str, app: object = evaluate, code: int = 0) -> str:

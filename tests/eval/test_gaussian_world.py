@@ -10,7 +10,7 @@ from ddpm_train.noise import Stream
 from ddpm_train.reverse import Denoiser
 from tests import oracle
 
-N = {4: 300, 30: 150, 100: 80, 300: 64}
+N = {4: 300, 30: 150, 100: 80, 300: 64, 1000: 48}
 
 
 def bound(denoise: Denoiser, n: int, **settings: object) -> BoundTerms:
