@@ -8,7 +8,8 @@ STAMP := $(VENV)/.installed
 
 demo: $(STAMP)  ## train on digits, measure, write reports/digits/ (four minutes)
 	$(BIN)/ddpm-train digits --out runs/digits
-	$(BIN)/ddpm-eval nll runs/digits
+	$(BIN)/ddpm-eval nll runs/digits --calibrate 32
+	$(BIN)/ddpm-eval rate-distortion runs/digits --calibrate 32
 	$(BIN)/ddpm-eval baselines runs/digits
 	$(BIN)/ddpm-eval sample runs/digits
 	$(BIN)/ddpm-eval training runs/digits

@@ -1,5 +1,6 @@
 """The command line ``ddpm-eval``. torch is imported inside the commands: ``--help`` is instant."""
 
+import contextlib
 import shutil
 import sys
 import time
@@ -373,6 +374,8 @@ def _measure(
         for warning in results.add(place.folder, place.name, dict(subject.identity), found):
             say(f"[yellow]warning:[/] {escape(warning)}")
         shutil.rmtree(work, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            work.parent.rmdir()  # unless other work is unfinished
         if not place.quiet:
             _show(found, place.folder)
     world.leave()
