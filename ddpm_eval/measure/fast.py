@@ -59,6 +59,7 @@ def measure(job: Job) -> Measurement:
         y_name="L_t (bits/dim)",
         n=n,
         stderr=found.population[-last:] / width,
+        log="y",
     )
     return Measurement(
         name=likelihood.name_of("nll", job.config.split),

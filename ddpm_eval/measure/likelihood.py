@@ -168,6 +168,7 @@ def summarise(
         y_name="L_t (bits/dim)",
         n=n,
         stderr=stderr(terms.bits),
+        log="y",
     )
     arrays = {"terms": terms.bits, "mse": terms.mse}
     arrays |= {f"decoder ({name})": found for name, found in terms.decoders.items()}
