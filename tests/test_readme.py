@@ -59,7 +59,9 @@ def test_the_laptop_command_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_every_setting_in_prose_exists() -> None:
-    for change in re.findall(r"\b((?:objective|compute|optim|unet|data)\.\w+=[\w.-]+)", README):
+    changes = re.findall(r"\b((?:objective|compute|optim|unet|data)\.\w+=[\w.-]+)", README)
+    assert len(changes) > 10
+    for change in changes:
         config.override(config.cifar10(), [change])
 
 
