@@ -51,11 +51,16 @@ FORBIDDEN = {  # room: what may not be imported there
     "ddpm_train/diffusion.py": {"rich", "typer", "numpy"},
     "ddpm_train/loop.py": {"rich", "typer", "ddpm_train.session", "ddpm_train.cli"},
     "ddpm_train/session.py": {"rich", "typer", "ddpm_train.cli", "ddpm_train.terminal"},
-    "ddpm_eval/measure": {"rich", "typer", "matplotlib", "ddpm_eval.present", "ddpm_eval.cli"},
+    "ddpm_eval/measure": {
+        *("rich", "typer", "matplotlib", "ddpm_eval.present", "ddpm_eval.cli"),
+        "ddpm_eval.commands",
+    },
     "ddpm_eval/progress.py": {"torch", "rich", "typer", "ddpm_train", "ddpm_eval"},
     "ddpm_eval/results.py": {"torch", "rich", "typer", "matplotlib", "ddpm_eval.measure"},
     "ddpm_eval/references.py": {"torch", "rich", "typer", "matplotlib"},
-    "ddpm_eval/present": {"torch", "typer", "ddpm_eval.measure", "ddpm_eval.cli"},
+    "ddpm_eval/present": {
+        *("torch", "typer", "ddpm_eval.measure", "ddpm_eval.cli", "ddpm_eval.commands"),
+    },
 }
 
 

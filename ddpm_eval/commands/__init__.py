@@ -1,0 +1,1 @@
+"""The commands of ``ddpm-eval``, one file for what belongs together; cli.py lists them all."""

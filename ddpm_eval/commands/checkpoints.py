@@ -1,0 +1,70 @@
+"""Commands about checkpoint files: ``import``, ``inspect``, ``export``."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from ddpm_eval.commands.options import (
+    Changes,
+    Checkpoint,
+    Raw,
+)
+from ddpm_eval.commands.running import find
+from ddpm_train.errors import FixableError
+from ddpm_train.terminal import output, say
+
+
+def import_(
+    source: Annotated[Path, typer.Argument(help="Another system's file or folder.")],
+    target: Annotated[Path, typer.Argument(help="The file to write, OUT.pt.")],
+    changes: Changes = None,
+) -> None:
+    """Make a checkpoint of ours from another system's, every name and shape checked."""
+    from ddpm_eval import inspection
+    from ddpm_train import checkpoint, formats
+
+    if target.suffix != ".pt" or target.exists():
+        raise FixableError(f"{target}: exists, or does not end in .pt", "name a new file OUT.pt")
+    found = formats.load_any(find(source), changes=changes or [])
+    checkpoint.save(target, found)
+    _tell(inspection.describe(found))
+    say(f"wrote {escape(str(target))}", to=output)
+
+
+def inspect(
+    checkpoint: Checkpoint = None,
+    changes: Changes = None,
+) -> None:
+    """Say what a checkpoint is: format, weights, schedule, variance, network, fingerprint."""
+    from ddpm_eval import inspection
+    from ddpm_train import formats
+
+    found = formats.load_any(find(checkpoint), changes=changes or [])
+    _tell([*inspection.describe(found), *inspection.measure(found)])
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of any known format.")],
+    folder: Annotated[Path, typer.Argument(help="The folder to write.")],
+    kind: Annotated[str, typer.Option("--format", help="diffusers.")] = "diffusers",
+    raw: Raw = False,
+) -> None:
+    """Write a checkpoint for another system: DDPMPipeline.from_pretrained(FOLDER)."""
+    from ddpm_train import formats
+    from ddpm_train.formats import to_diffusers
+
+    if kind != "diffusers":
+        raise FixableError(f"--format {kind}: cannot be written", "choose diffusers")
+    to_diffusers.write(formats.load_any(find(checkpoint)), folder, ema=not raw)
+    say(f"wrote {escape(str(folder))}", to=output)
+
+
+def _tell(facts: Iterable[tuple[str, str]]) -> None:
+    for name, text in facts:
+        if name == "warning":
+            say(f"[yellow]warning:[/] {escape(text)}")
+        else:
+            say(f"{name:12} {escape(text)}", to=output)

@@ -1,0 +1,164 @@
+"""From a command line to a measurement in a record: open, measure, add, show."""
+
+import contextlib
+import shutil
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rich.markup import escape
+
+from ddpm_eval.config import EvalConfig
+from ddpm_train.errors import FixableError
+from ddpm_train.terminal import is_first_process, output, say, tracker
+
+if TYPE_CHECKING:
+    from ddpm_eval.results import Measurement
+
+
+class ImagesAt(NamedTuple):
+    """What the user says of the images; the checkpoint says the rest."""
+
+    data: Path | None = None
+    dataset: str | None = None
+
+    def load(self, run: Any, unet: Any, split: Any) -> Any:
+        """The images that the checkpoint was trained on, or their test split."""
+        from ddpm_train import data as sources
+        from ddpm_train.config import DataConfig, from_dict
+
+        if self.dataset is not None:
+            config = from_dict(DataConfig, {"source": self.dataset}, "data.")
+        elif run is not None:
+            config = run.data
+        else:
+            raise FixableError(
+                "the checkpoint does not say what it was trained on",
+                "name the images: --dataset cifar10, or --dataset npz --data FILE",
+            )
+        if self.data is not None:
+            config = replace(config, path=str(self.data))
+        return sources.load(config, image_size=unet.image_size, channels=unet.channels, split=split)
+
+
+class Place:
+    """Where a measurement is made: on which checkpoint, data and device, and in which record."""
+
+    def __init__(
+        self,
+        checkpoint: Path | None,
+        name: str | None,
+        reports: Path,
+        images: ImagesAt | None = None,
+        *,
+        device: str = "auto",
+        raw: bool = False,
+        quiet: bool = False,
+    ) -> None:
+        self.images = images or ImagesAt()
+        self.checkpoint = find(checkpoint)
+        folder = self.checkpoint.parent
+        self.run = folder.parent if folder.name == "checkpoints" else None
+        path = self.run or self.checkpoint
+        self.name = name or (path.stem if path.is_file() else path.resolve().name)
+        self.folder = reports / self.name
+        self.device, self.raw, self.quiet = device, raw, quiet
+        data = self.images.data
+        if data is not None and not data.exists():
+            raise FixableError(f"{data}: no such file or folder", "check --data")
+
+
+def run(measure: str, config: EvalConfig, place: Place, *, against: Path | None = None) -> None:
+    """Make one measurement and add it to the record."""
+    import torch
+
+    from ddpm_eval import provenance, results
+    from ddpm_eval.job import Job
+    from ddpm_eval.measure import MEASURES
+    from ddpm_eval.subject import open_checkpoint
+    from ddpm_train import world
+
+    here = world.join(place.device)
+    began = time.monotonic()
+    subject = open_checkpoint(place.checkpoint, device=here.device, ema=not place.raw)
+    for warning in [] if place.quiet else subject.identity["facts"].get("warnings", []):
+        note(warning)
+    if subject.run is not None and subject.run.compute.threads:
+        torch.set_num_threads(subject.run.compute.threads)  # as many as the network is worth
+    work = place.folder / "unfinished" / f"{measure}-{config.split}"
+    job = Job(
+        subject=subject,
+        config=config,
+        images=lambda split: place.images.load(subject.run, subject.model.unet, split),
+        world=here,
+        work=work,
+        log=place.run / "log.jsonl" if place.run else None,
+        against=None
+        if against is None
+        else open_checkpoint(find(against), device=here.device, ema=not place.raw),
+        recorded=lambda measure: _recorded(place.folder, subject.identity, measure),
+        track=tracker(quiet=place.quiet),
+        notify=lambda text: None if place.quiet else note(text),
+    )
+    found = MEASURES[measure](job)
+    if here.rank == 0:
+        origin = provenance.gather(
+            sys.argv, seconds=time.monotonic() - began, device=here.device, size=here.size
+        )
+        found = replace(found, provenance=origin)
+        for warning in results.add(place.folder, place.name, dict(subject.identity), found):
+            say(f"[yellow]warning:[/] {escape(warning)}")
+        shutil.rmtree(work, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            work.parent.rmdir()  # unless other work is unfinished
+        if not place.quiet:
+            _show(found, place.folder)
+    world.leave()
+
+
+def _recorded(folder: Path, identity: Any, measure: str) -> "Measurement | None":
+    """What the record says of this checkpoint."""
+    from ddpm_eval import results
+
+    if not (folder / results.RECORD).exists():
+        return None
+    report = results.load(folder)
+    if report.subject.get("checkpoint") != identity["checkpoint"]:
+        return None
+    return report.measurements.get(measure)
+
+
+def note(text: str) -> None:
+    """Say something that is no error, once for all processes."""
+    if is_first_process():
+        say(f"[yellow]note:[/] {escape(text)}")
+
+
+def find(path: Path | None) -> Path:
+    """The checkpoint that is meant: ours or one that another system wrote."""
+    from ddpm_train import formats, runs
+
+    if path is not None and not runs.checkpoints(path) and formats.lies_in_folder(path):
+        return path
+    return runs.find(path)
+
+
+def _show(found: "Measurement", folder: Path) -> None:
+    for name, quantity in found.quantities.items():
+        say(f"{name:32} {quantity}", to=output)
+    for warning in found.warnings:
+        say(f"[yellow]warning:[/] {escape(warning)}")
+    say(f"recorded in {escape(str(folder))}; write it up with: ddpm-eval report")
+
+
+def split_named(text: str) -> Any:
+    """The split of this name.
+
+    Raises:
+        FixableError: There is none.
+    """
+    if text not in ("test", "train"):
+        raise FixableError(f"--split {text}: not a split", "choose test or train")
+    return text
