@@ -5,6 +5,7 @@ distortion of x_0_hat decoded from x_t, as RMSE on 0-255. What is left, L_0, is 
 bits of the paper's decomposition.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -100,7 +101,11 @@ def _last(curve: Curve, unit: str) -> Quantity:
 def _recorded(job: Job) -> tuple[BoundTerms, Tables, dict[str, Any]] | None:
     """The terms of a full bound in the record, if it was measured as this is asked for."""
     kept = job.recorded(likelihood.name_of("nll", job.config.split))
-    if kept is None or "terms" not in kept.arrays or job.config.calibrate:
+    if kept is None or "terms" not in kept.arrays:
+        return None
+    learned = kept.settings.get("calibration")
+    wanted = job.config.calibrate
+    if wanted and (not isinstance(learned, Mapping) or learned.get("n") != wanted):
         return None
     images, n = work.scored(job)
     asked = work.describe(job, images)

@@ -159,8 +159,11 @@ def test_the_records_bound_is_used_if_it_is_the_same(tmp_path: Path, full: Measu
     found = rate_distortion.measure(job)
     assert found.settings["calibration"] == full.settings["calibration"]
     assert found.quantities["distortion"].value == full.quantities["decoder"].value
-    with pytest.raises(AssertionError, match="network was asked"):
-        rate_distortion.measure(replace(job, config=replace(job.config, n=50)))
+    again = rate_distortion.measure(replace(job, config=replace(job.config, calibrate=20)))
+    assert again.quantities["rate (optimal)"] == found.quantities["rate (optimal)"]
+    for change in ({"n": 50}, {"calibrate": 19}):
+        with pytest.raises(AssertionError, match="network was asked"):
+            rate_distortion.measure(replace(job, config=replace(job.config, **change)))
 
 
 def test_estimated_curves_agree_with_all_terms(tmp_path: Path) -> None:
