@@ -56,7 +56,7 @@ PREDICTIONS: dict[str, Read] = {"eps": _read_eps, "mu_tilde": _read_mu_tilde}
 def fixed_small(schedule: NoiseSchedule) -> Tensor:
     """The table log sigma^2_t = log beta-tilde_t, row 1 (there 0) taken from row 2, [T+1]."""
     variances = schedule.posterior_variances.clone()
-    variances[1] = variances[2]
+    variances[1] = variances[min(2, schedule.T)]  # of a single step it is not used
     return variances.log()
 
 
@@ -126,7 +126,7 @@ class Denoiser:
     def __init__(
         self, network: Network, schedule: NoiseSchedule, objective: ObjectiveConfig
     ) -> None:
-        self.network, self.schedule = network, schedule
+        self.network, self.schedule, self.objective = network, schedule, objective
         self._read = PREDICTIONS[objective.prediction]
         self._learned = LEARNED.get(objective.variance, raw)
         fixed = VARIANCES.get(objective.variance)
@@ -137,11 +137,18 @@ class Denoiser:
 
         Args:
             x_t: Noisy images, [B, C, H, W].
-            t: Steps in 1..T, [B]. Tables lie on the CPU: a t that lies there costs no
-                synchronisation with an accelerator.
+            t: Steps in 1..T, [B]: rows of the schedule's tables, whose ``times`` the network is
+                told. Tables lie on the CPU: a t that lies there costs no synchronisation with an
+                accelerator.
             clip: Keep x_0_hat inside [-1, 1].
         """
-        return self.read(self.network(x_t, t.to(x_t.device)), x_t, t, clip=clip)
+        times = self.schedule.times[t.to(self.schedule.times.device)]
+        output = self.network(x_t, times.to(x_t.device, non_blocking=True))
+        return self.read(output, x_t, t, clip=clip)
+
+    def is_certain(self, row: int) -> bool:
+        """Whether a step has no variance, so that the chain need not draw noise for it."""
+        return False
 
     def read(self, output: Tensor, x_t: Tensor, t: Tensor, *, clip: bool) -> Denoised:
         """Read an output, in the precision of ``x_t``."""

@@ -15,7 +15,7 @@ not exist there is NaN on purpose. T, B, C, H, W stay capitals.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -28,10 +28,14 @@ from ddpm_train.errors import FixableError
 
 @dataclass(frozen=True, eq=False)
 class NoiseSchedule:
-    """The forward process q (Eq. 2) as float64 tables on the CPU."""
+    """The forward process q (Eq. 2) as float64 tables on the CPU.
+
+    ``times`` is the paper's t of each row, 0..T; a respaced process has fewer rows.
+    """
 
     betas: Tensor
     alphas_bar: Tensor
+    times: Tensor
 
     @property
     def T(self) -> int:
@@ -65,7 +69,38 @@ def from_betas(betas: Tensor) -> NoiseSchedule:
             "change schedule.beta_start, schedule.beta_end or schedule.T",
         )
     betas = torch.cat([torch.zeros(1, dtype=torch.float64), betas])
-    return NoiseSchedule(betas, alphas_bar=(1 - betas).cumprod(0))
+    return NoiseSchedule(betas, (1 - betas).cumprod(0), torch.arange(len(betas)))
+
+
+def respace(schedule: NoiseSchedule, times: Sequence[int]) -> NoiseSchedule:
+    """The same process seen at some of its times only (Nichol and Dhariwal 2021, section 4).
+
+        beta_k = 1 - alpha-bar_{times[k]} / alpha-bar_{times[k-1]},   times[0] = 0
+
+    Args:
+        schedule: The whole process.
+        times: Rising, in 1..T.
+
+    >>> whole = from_betas(torch.tensor([0.1, 0.2, 0.5]))
+    >>> respace(whole, [1, 3]).betas
+    tensor([0.0000, 0.1000, 0.6000], dtype=torch.float64)
+    """
+    kept = torch.tensor([0, *times])
+    if len(kept) == len(schedule.times):
+        return schedule
+    bar = schedule.alphas_bar[kept]
+    betas = torch.cat([torch.zeros(1, dtype=torch.float64), 1 - bar[1:] / bar[:-1]])
+    return NoiseSchedule(betas, bar, schedule.times[kept])
+
+
+def spread(T: int, steps: int) -> list[int]:
+    """Choose ``steps`` of the times 1..T as evenly as they come, from 1 to T; one step is T.
+
+    >>> spread(1000, 5), spread(3, 3), spread(1000, 1)
+    ([1, 251, 500, 750, 1000], [1, 2, 3], [1000])
+    """
+    gaps = max(steps - 1, 1)
+    return [T - ((T - 1) * (steps - 1 - i) * 2 + gaps) // (2 * gaps) for i in range(steps)]
 
 
 def linear(T: int, start: float, end: float) -> Tensor:

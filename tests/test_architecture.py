@@ -38,7 +38,7 @@ MAY = {  # module of ddpm_train: its neighbours that it may import
     "checkpoint": {"", "config", "errors", "files", "unet"},
     "runs": {"checkpoint", "errors"},
     "formats": {"checkpoint", "config", "errors", "files", "formats", "unet"},
-    "sampler": {"noise", "reverse"},
+    "sampler": {"diffusion", "errors", "noise", "reverse", "schedule"},
     "world": {"errors"},
     "terminal": {"errors"},
     "ema": set(),

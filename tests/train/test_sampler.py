@@ -1,0 +1,231 @@
+"""The chain: its laws in the Gaussian world, with any number of steps and either sampler."""
+
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from ddpm_train import reverse, sampler, schedule
+from ddpm_train.config import ObjectiveConfig
+from ddpm_train.diffusion import kl, q_posterior
+from ddpm_train.errors import FixableError
+from ddpm_train.noise import Stream, normal
+from ddpm_train.reverse import Denoiser
+from ddpm_train.sampler import chain, prior, shorten
+from ddpm_train.schedule import NoiseSchedule, at
+from tests import oracle
+
+STREAM = Stream(5, "sample")
+LIKE = torch.zeros((), dtype=torch.float64)
+
+
+def walk(denoise: Denoiser, n: int, *, clip: bool = False) -> list[sampler.Frame]:
+    x_T = prior(STREAM, range(n), oracle.SHAPE).to(LIKE)
+    return list(chain(denoise, x_T, range(n), STREAM, clip=clip))
+
+
+def plain(denoise: Denoiser, n: int) -> Tensor:
+    """Algorithm 2 in its own words."""
+    x, T = prior(STREAM, range(n), oracle.SHAPE).to(LIKE), denoise.schedule.T
+    for t in range(T, 1, -1):
+        p, _ = denoise(x, torch.full((n,), t), clip=False)
+        z = normal(STREAM, range(n), oracle.SHAPE, steps=t).to(LIKE)
+        x = p.mean + (0.5 * p.log_var).exp() * z
+    return denoise(x, torch.ones(n, dtype=torch.long), clip=False).x_0_hat
+
+
+def assert_standard_normal(x: Tensor) -> None:
+    assert x.mean().item() == pytest.approx(0, abs=4 / x.numel() ** 0.5)
+    assert x.var().item() == pytest.approx(1, abs=4 * (2 / x.numel()) ** 0.5)
+    neighbours = (x[..., 1:] * x[..., :-1]).mean().item()
+    assert neighbours == pytest.approx(0, abs=4 / x.numel() ** 0.5)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 7, 29, 30])
+def test_any_number_of_ancestral_steps_draws_from_the_data(steps: int) -> None:
+    whole = oracle.Exact(oracle.process(30))
+    frames = walk(shorten(whole, "ancestral", steps=steps), 200)
+    assert len(frames) == steps and frames[-1].t == (1 if steps > 1 else 30)
+    # The last step is noiseless: it shrinks N(0, I) by x_0_hat's sqrt(alpha-bar_t).
+    assert_standard_normal(frames[-1].x_0_hat / whole.schedule.alphas_bar[frames[-1].t].sqrt())
+    for frame in frames:
+        assert frame.x_t.var().item() == pytest.approx(1, abs=0.03)
+
+
+def test_all_steps_are_algorithm_2_bit_for_bit() -> None:
+    whole = oracle.Exact(oracle.process(30))
+    for steps in (0, 30):
+        assert torch.equal(
+            walk(shorten(whole, "ancestral", steps=steps), 3)[-1].x_0_hat, plain(whole, 3)
+        )
+
+
+@pytest.mark.parametrize("steps", [2, 5, 40])
+def test_ddim_turns_without_noise(steps: int) -> None:
+    """With sqrt(alpha-bar_t) = cos(a_t), x_s = cos(a_t - a_s) x_t: the flow that keeps N(0, I)."""
+    whole = oracle.Exact(oracle.process(40))
+    short = shorten(whole, "ddim", steps=steps)
+    angles = whole.schedule.alphas_bar[[0, *schedule.spread(40, steps)]].sqrt().arccos()
+    frames = walk(short, 4)
+    shrink = (angles[1:] - angles[:-1]).cos().prod()
+    torch.testing.assert_close(frames[-1].x_0_hat, shrink * frames[0].x_t, rtol=1e-10, atol=1e-12)
+
+
+def test_ddim_tends_to_the_data() -> None:
+    steps = 1000
+    frames = walk(shorten(oracle.Exact(oracle.process(steps)), "ddim"), 50)
+    expected = math.exp(-((math.pi / 2) ** 2) / steps)  # of the variance, to first order at least
+    assert expected - 0.002 < frames[-1].x_0_hat.var() / frames[0].x_t.var() < 1
+
+
+@pytest.mark.parametrize("steps", [1, 6, 30])
+def test_ddim_with_eta_1_is_ancestral_with_the_posterior_variance(steps: int) -> None:
+    tables = oracle.process(30)
+    network = oracle.Exact(tables).network
+    small = Denoiser(network, tables, ObjectiveConfig(variance="fixedsmall"))
+    one, other = (
+        walk(shorten(small, name, steps=steps, eta=eta), 3, clip=True)
+        for name, eta in (("ddim", 1.0), ("ancestral", 0.0))
+    )
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a.x_t, b.x_t, rtol=1e-9, atol=1e-9)
+
+
+def test_eta_scales_the_deviation_and_keeps_the_marginal() -> None:
+    """q(x_s | x_0) is the forward process's for every eta (Song et al., lemma 1)."""
+    tables = oracle.process(30)
+    x_0, eps = oracle.images(2)
+    for eta in (0.0, 0.3, 1.0):
+        short = shorten(oracle.Exact(tables), "ddim", steps=9, eta=eta)
+        process = short.schedule
+        for row in range(2, 10):
+            t = torch.tensor([row])
+            x_t = process.alphas_bar[row].sqrt() * x_0 + (1 - process.alphas_bar[row]).sqrt() * eps
+            told = short.read(eps[None], x_t[None], t, clip=False)
+            torch.testing.assert_close(told.x_0_hat[0], x_0, rtol=1e-9, atol=1e-9)
+            rest = told.p.mean[0] - process.alphas_bar[row - 1].sqrt() * x_0
+            variance = told.p.log_var.exp().item()
+            scale = (1 - process.alphas_bar[row - 1] - variance).sqrt()
+            torch.testing.assert_close(rest, scale * eps, rtol=1e-9, atol=1e-9)
+            assert variance == pytest.approx(eta**2 * process.posterior_variances[row].item())
+            assert short.is_certain(row) == (eta == 0)
+
+
+def test_the_network_is_told_the_papers_t() -> None:
+    told: list[int] = []
+
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        told.extend(t.tolist())
+        return 0 * x
+
+    whole = Denoiser(network, oracle.process(30), ObjectiveConfig())
+    frames = walk(shorten(whole, "ancestral", steps=4), 1)
+    assert told == [frame.t for frame in frames] == [30, 20, 11, 1]
+
+
+def test_noise_belongs_to_the_image_and_the_papers_t() -> None:
+    """Another batch, the same images; a walk that begins in the middle, the same noise."""
+    whole = oracle.Exact(oracle.process(30))
+    short = shorten(whole, "ancestral", steps=4)
+    frames = walk(short, 5)
+    x_t = frames[1].x_t[[3, 1]]
+    rest = list(chain(short, x_t, [3, 1], STREAM, start=20, clip=False))
+    assert [frame.t for frame in rest] == [20, 11, 1]
+    torch.testing.assert_close(rest[-1].x_0_hat, frames[-1].x_0_hat[[3, 1]], rtol=1e-12, atol=1e-12)
+    z = normal(STREAM, [3], oracle.SHAPE, steps=20).to(LIKE)
+    p, _ = short(x_t[:1], torch.tensor([3]), clip=False)
+    assert torch.equal(rest[1].x_t[:1], p.mean + (0.5 * p.log_var).exp() * z)
+    with pytest.raises(FixableError, match="begin at 20"):
+        next(chain(short, x_t, [3, 1], STREAM, start=19))
+
+
+def spread_network(tables: NoiseSchedule, prediction: str, *, halves: bool) -> Denoiser:
+    """One guess of x_0, told as noise or as a mean, and a position between the two variances."""
+    guess = oracle.images(1).clamp(-0.9, 0.9)
+
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        bar = tables.alphas_bar
+        eps = (x - at(bar.sqrt(), t, x) * guess) * at((1 - bar).rsqrt(), t, x)
+        out = eps if prediction == "eps" else q_posterior(tables, guess, x, t).mean
+        return torch.cat([out, torch.full_like(out, 0.5)], 1) if halves else out
+
+    variance = "learned_range" if halves else "fixedlarge"
+    return Denoiser(network, tables, ObjectiveConfig(prediction=prediction, variance=variance))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["ancestral", "ddim"])
+def test_a_predicted_mean_is_as_good_as_predicted_noise(name: str) -> None:
+    tables = oracle.process(30)
+    one, two = (
+        walk(shorten(spread_network(tables, prediction, halves=False), name, steps=7), 3)
+        for prediction in ("eps", "mu_tilde")
+    )
+    for a, b in zip(one, two, strict=True):
+        torch.testing.assert_close(a.x_t, b.x_t, rtol=1e-7, atol=1e-7)
+        torch.testing.assert_close(a.x_0_hat, b.x_0_hat, rtol=1e-6, atol=1e-6)
+
+
+def test_a_learned_range_lies_between_the_respaced_variances() -> None:
+    short = shorten(spread_network(oracle.process(30), "eps", halves=True), "ancestral", steps=7)
+    for row in range(2, 8):
+        x_t = oracle.images(1)
+        p, _ = short(x_t, torch.tensor([row]), clip=False)
+        small, large = reverse.fixed_small(short.schedule)[row], short.schedule.betas[row].log()
+        expected = (0.25 * small + 0.75 * large).expand_as(p.log_var)
+        torch.testing.assert_close(p.log_var, expected)
+
+
+def test_respacing_is_the_product_of_its_steps() -> None:
+    """q(x_t | x_s) of the respaced process is that of the steps between; so is the posterior."""
+    whole = oracle.process(30)
+    times = [2, 3, 17, 30]
+    short = schedule.respace(whole, times)
+    edges = [0, *times]
+    for row, (s, t) in enumerate(zip(edges, times, strict=False), 1):
+        kept = (1 - whole.betas[s + 1 : t + 1]).prod()
+        assert short.betas[row].item() == pytest.approx(1 - kept.item(), rel=1e-12)
+    assert torch.equal(short.alphas_bar, whole.alphas_bar[edges])
+    x_0, x_t = oracle.images(2)
+    # Two steps at once: integrate q(x_2 | x_3) against q(x_1 | x_2), in closed form.
+    two, three = (q_posterior(whole, x_0[None], x_t[None], torch.tensor([t])) for t in (2, 3))
+    c_t = ((1 - whole.betas).sqrt() * (1 - whole.alphas_bar_before) / (1 - whole.alphas_bar))[2]
+    mean = two.mean + c_t * (three.mean - x_t)
+    variance = two.log_var.exp() + c_t**2 * three.log_var.exp()
+    both = q_posterior(schedule.respace(whole, [1, 3]), x_0[None], x_t[None], torch.tensor([2]))
+    merged = type(both)(mean, variance.log())
+    assert kl(both, merged).abs().max() < 1e-20 and kl(merged, both).abs().max() < 1e-20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"sampler": "euler"}, "choose ancestral or ddim"),
+        ({"sampler": "ddim", "steps": 31}, "choose 1 to 30"),
+        ({"sampler": "ddim", "eta": 1.5}, "not between 0 and 1"),
+        ({"sampler": "ancestral", "eta": 0.5}, "add --sampler ddim"),
+    ],
+)
+def test_what_means_nothing_is_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(FixableError, match=message):
+        shorten(oracle.Exact(oracle.process(30)), **arguments)  # type: ignore[arg-type]
+
+
+def test_a_learned_variance_of_single_steps_is_refused_only_where_it_matters() -> None:
+    tables = oracle.process(30)
+    learned = Denoiser(
+        lambda x, t: torch.cat([x, x], 1), tables, ObjectiveConfig(variance="learned", loss="L")
+    )
+    with pytest.raises(FixableError, match="take all 30 steps, or --sampler ddim"):
+        shorten(learned, "ancestral", steps=10)
+    assert shorten(learned, "ancestral", steps=30) is learned
+    assert len(walk(shorten(learned, "ddim", steps=3, eta=1.0), 1, clip=True)) == 3
+
+
+def test_steps_are_spread_evenly_from_1_to_T() -> None:
+    for T, steps in ((1000, 50), (1000, 999), (200, 7), (2, 2)):
+        times: Sequence[int] = schedule.spread(T, steps)
+        gaps = {b - a for a, b in zip(times, times[1:], strict=False)}
+        assert (times[0], times[-1], len(times)) == (1, T, steps)
+        assert max(gaps) - min(gaps) <= 1 and min(gaps) >= 1
