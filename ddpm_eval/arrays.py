@@ -8,7 +8,7 @@ import hashlib
 import io
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -44,7 +44,7 @@ def write(path: Path, arrays: Mapping[str, Array]) -> None:
             for name in sorted(arrays):
                 member = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
                 with archive.open(member, "w", force_zip64=True) as out:
-                    np.lib.format.write_array(out, np.ascontiguousarray(arrays[name]))
+                    np.lib.format.write_array(out, np.asarray(arrays[name], order="C"))
 
     write_atomically(path, put)
 
@@ -55,12 +55,29 @@ def read(path: Path, name: str) -> Array:
     Raises:
         ValueError: It is missing or damaged, or the file is.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            content = archive.read(f"{name}.npy")
-        array: Array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-    except _UNREADABLE as error:
-        raise ValueError(f"{name} cannot be read ({error})") from error
+    array = _members(path, [name])[name]
     if key(name.rpartition("@")[0], array) != name:
         raise ValueError(f"{name} does not have the content of its digest")
     return array
+
+
+def read_all(path: Path) -> dict[str, Array]:
+    """Read every array of a file, never a pickle; the CRCs are checked.
+
+    Raises:
+        ValueError: The file is missing or damaged.
+    """
+    return _members(path, None)
+
+
+def _members(path: Path, names: Sequence[str] | None) -> dict[str, Array]:
+    found: dict[str, Array] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in names or [member.removesuffix(".npy") for member in archive.namelist()]:
+                content = io.BytesIO(archive.read(f"{name}.npy"))
+                found[name] = np.lib.format.read_array(content, allow_pickle=False)
+    except _UNREADABLE as error:
+        what = path.name if names is None else ", ".join(names)
+        raise ValueError(f"{what} cannot be read ({error})") from error
+    return found

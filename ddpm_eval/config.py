@@ -7,6 +7,16 @@ Split = Literal["test", "train"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingConfig:
+    """How samples are drawn and where they are kept."""
+
+    sampler: str = "ancestral"  # as the paper, or ddim
+    steps: int = 0  # of the reverse process; 0: all T
+    eta: float = 0.0  # the noise of ddim, 0..1
+    out: str = ""  # the folder of the store; empty: beside the record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvalConfig:
     """What is measured, on how much, and from which seed."""
 
@@ -15,10 +25,11 @@ class EvalConfig:
     drop_remainder: int = 0  # drop the last incomplete batch of so many images; 0: none
     seed: int = 0
     clip: bool = True  # keep x_0_hat in [-1, 1], as the original evaluates
-    batch: int = 64  # images in one evaluation of the network; changes no result
+    batch: int = 64  # images in one evaluation of the network; changes results by rounding alone
     calibrate: int = 0  # training images that the best variance is learned from; 0: none
     target_stderr: float = 0.0  # estimate the bound to this standard error, bits/dim; 0: no
     budget: int = 0  # estimate the bound with at most so many evaluations; 0: no
+    sampling: SamplingConfig = SamplingConfig()
 
     @property
     def fast(self) -> bool:

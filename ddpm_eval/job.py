@@ -31,6 +31,7 @@ class Job:
     images: Callable[[Split], Images]
     world: World
     work: Path  # a folder of this measure's own for unfinished work
+    stores: Path | None = None  # the folder of sample stores; None: inside ``work``
     log: Path | None = None  # the log of the run that the subject comes from
     against: Subject | None = None  # a second model to compare with
     recorded: Callable[[str], Measurement | None] = _nothing  # what the record already holds

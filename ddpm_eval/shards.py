@@ -6,41 +6,56 @@ any process on any machine that shares the folder can add to them.
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from ddpm_eval import arrays as files
 from ddpm_train.config import differences
 from ddpm_train.errors import FixableError
-from ddpm_train.files import write_atomically, write_text
+from ddpm_train.files import write_text
+from ddpm_train.world import World
 
 Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
 class Shards:
-    """Arrays whose first axis is the image index 0..n-1, ``size`` images to a file."""
+    """Arrays whose first axis is the image index 0..n-1, ``size`` images to a file.
+
+    ``key`` names the settings: a shard that was made with others is as good as damaged.
+    """
 
     folder: Path
     n: int
     size: int
+    key: str = ""
 
     def parts(self) -> list[range]:
         """The index ranges of all shards."""
         return [range(i, min(i + self.size, self.n)) for i in range(0, self.n, self.size)]
 
-    def missing(self) -> list[range]:
-        """The ranges that are not on the disk, or not whole."""
-        return [part for part in self.parts() if self._read(part) is None]
+    def missing(self, world: World | None = None) -> list[range]:
+        """The ranges that are not on the disk, or not whole.
+
+        The processes of a world each look at a share and get the same list, so that they can share
+        out the work before anyone begins it.
+        """
+        parts = self.parts()
+        gone = torch.zeros(len(parts))
+        for k in range(len(parts)) if world is None else world.share(range(len(parts))):
+            gone[k] = self.load(parts[k]) is None
+        if world is not None:
+            gone = world.sum(gone)
+        return [part for part, is_gone in zip(parts, gone.tolist(), strict=True) if is_gone]
 
     def write(self, part: range, arrays: Mapping[str, np.ndarray]) -> None:
         """Keep the arrays of a range."""
-        whole: Any = {**arrays, "digest": np.array(_digest(part, arrays))}
-        write_atomically(self._path(part), lambda file: np.savez(file, **whole))
+        files.write(self.path(part), {**arrays, "digest": np.array(self._digest(part, arrays))})
 
     def read(self) -> Arrays:
         """Join the shards.
@@ -48,27 +63,42 @@ class Shards:
         Raises:
             FixableError: One is missing or damaged.
         """
-        found = []
-        for part in self.parts():
-            arrays = self._read(part)
-            if arrays is None:
-                raise FixableError(
-                    f"{self._path(part)}: missing or damaged", "rerun the same command"
-                )
-            found.append(arrays)
+        found = [self.part(part) for part in self.parts()]
         return {name: np.concatenate([arrays[name] for arrays in found]) for name in found[0]}
 
-    def _path(self, part: range) -> Path:
+    def part(self, part: range) -> Arrays:
+        """The arrays of a range.
+
+        Raises:
+            FixableError: They are missing or damaged.
+        """
+        arrays = self.load(part)
+        if arrays is None:
+            raise FixableError(
+                f"{self.path(part)}: missing or damaged", "rerun the command that makes it"
+            )
+        return arrays
+
+    def path(self, part: range) -> Path:
+        """The file of a range."""
         return self.folder / f"images-{part.start:07d}-{part.stop:07d}.npz"
 
-    def _read(self, part: range) -> Arrays | None:
+    def load(self, part: range) -> Arrays | None:
+        """The arrays of a range; None if they are missing or damaged."""
         try:
-            with np.load(self._path(part), allow_pickle=False) as file:
-                arrays = dict(file)
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+            arrays = files.read_all(self.path(part))
+        except ValueError:
             return None
         digest = str(arrays.pop("digest", ""))
-        return arrays if digest == _digest(part, arrays) else None
+        return arrays if digest == self._digest(part, arrays) else None
+
+    def _digest(self, part: range, arrays: Mapping[str, np.ndarray]) -> str:
+        found = hashlib.sha256(f"{self.key} {part}".encode())
+        for name in sorted(arrays):
+            array = np.ascontiguousarray(arrays[name])
+            found.update(f"{name} {array.dtype} {array.shape} ".encode())
+            found.update(array.data)
+        return found.hexdigest()
 
 
 def open_shards(folder: Path, settings: Mapping[str, Any], *, n: int, size: int) -> Shards:
@@ -91,13 +121,10 @@ def open_shards(folder: Path, settings: Mapping[str, Any], *, n: int, size: int)
             )
     else:
         write_text(path, json.dumps(plain, indent=2, sort_keys=True) + "\n")
-    return Shards(folder, n, size)
+    return Shards(folder, n, size, key_of(plain))
 
 
-def _digest(part: range, arrays: Mapping[str, np.ndarray]) -> str:
-    found = hashlib.sha256(str(part).encode())
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        found.update(f"{name} {array.dtype} {array.shape} ".encode())
-        found.update(array.tobytes())
-    return found.hexdigest()
+def key_of(settings: Mapping[str, Any]) -> str:
+    """A short name for settings: a digest of their JSON."""
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

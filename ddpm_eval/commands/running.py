@@ -15,6 +15,7 @@ from ddpm_train.errors import FixableError
 from ddpm_train.terminal import is_first_process, output, say, tracker
 
 if TYPE_CHECKING:
+    from ddpm_eval.job import Job
     from ddpm_eval.results import Measurement
 
 
@@ -70,30 +71,29 @@ class Place:
             raise FixableError(f"{data}: no such file or folder", "check --data")
 
 
-def run(measure: str, config: EvalConfig, place: Place, *, against: Path | None = None) -> None:
-    """Make one measurement and add it to the record."""
+def open_job(
+    measure: str, config: EvalConfig, place: Place, *, against: Path | None = None
+) -> "Job":
+    """Join the other processes, load the checkpoint and say what is to be done with it."""
     import torch
 
-    from ddpm_eval import provenance, results
     from ddpm_eval.job import Job
-    from ddpm_eval.measure import MEASURES
     from ddpm_eval.subject import open_checkpoint
     from ddpm_train import world
 
     here = world.join(place.device)
-    began = time.monotonic()
     subject = open_checkpoint(place.checkpoint, device=here.device, ema=not place.raw)
     for warning in [] if place.quiet else subject.identity["facts"].get("warnings", []):
         note(warning)
     if subject.run is not None and subject.run.compute.threads:
         torch.set_num_threads(subject.run.compute.threads)  # as many as the network is worth
-    work = place.folder / "unfinished" / f"{measure}-{config.split}"
-    job = Job(
+    return Job(
         subject=subject,
         config=config,
         images=lambda split: place.images.load(subject.run, subject.model.unet, split),
         world=here,
-        work=work,
+        work=place.folder / "unfinished" / f"{measure}-{config.split}",
+        stores=place.folder / "store",
         log=place.run / "log.jsonl" if place.run else None,
         against=None
         if against is None
@@ -102,17 +102,28 @@ def run(measure: str, config: EvalConfig, place: Place, *, against: Path | None 
         track=tracker(quiet=place.quiet),
         notify=lambda text: None if place.quiet else note(text),
     )
+
+
+def run(measure: str, config: EvalConfig, place: Place, *, against: Path | None = None) -> None:
+    """Make one measurement and add it to the record."""
+    from ddpm_eval import provenance, results
+    from ddpm_eval.measure import MEASURES
+    from ddpm_train import world
+
+    began = time.monotonic()
+    job = open_job(measure, config, place, against=against)
+    here = job.world
     found = MEASURES[measure](job)
     if here.rank == 0:
         origin = provenance.gather(
             sys.argv, seconds=time.monotonic() - began, device=here.device, size=here.size
         )
         found = replace(found, provenance=origin)
-        for warning in results.add(place.folder, place.name, dict(subject.identity), found):
+        for warning in results.add(place.folder, place.name, dict(job.subject.identity), found):
             say(f"[yellow]warning:[/] {escape(warning)}")
-        shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(job.work, ignore_errors=True)
         with contextlib.suppress(OSError):
-            work.parent.rmdir()  # unless other work is unfinished
+            job.work.parent.rmdir()  # unless other work is unfinished
         if not place.quiet:
             _show(found, place.folder)
     world.leave()

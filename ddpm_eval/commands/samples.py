@@ -1,33 +1,192 @@
-"""Commands about samples: ``sample``."""
+"""Commands about samples: ``sample`` draws them, ``store`` looks after what was drawn."""
 
+import shlex
+import sys
 from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
 
 from ddpm_eval.commands.options import (
-    Batch,
     Checkpoint,
     Count,
     Device,
     Name,
+    NoClip,
     Quiet,
     Raw,
     Reports,
     Seed,
 )
-from ddpm_eval.commands.running import Place, run
-from ddpm_eval.config import EvalConfig
+from ddpm_eval.commands.running import Place, note, open_job, run
+from ddpm_eval.config import EvalConfig, SamplingConfig
+from ddpm_train.errors import FixableError
+from ddpm_train.terminal import is_first_process, output, say, tracker
+
+Store = Annotated[Path, typer.Argument(help="The folder of a store: the one with store.json.")]
 
 
 def sample(
     checkpoint: Checkpoint = None,
     n: Count = 64,
+    steps: Annotated[
+        int, typer.Option("--steps", min=0, help="Of the reverse process, spread evenly; 0: all.")
+    ] = 0,
+    sampler: Annotated[
+        str, typer.Option("--sampler", help="ancestral, as in the paper, or ddim.")
+    ] = "ancestral",
+    eta: Annotated[
+        float, typer.Option("--eta", help="The noise of ddim: 0 is none, 1 as ancestral.")
+    ] = 0.0,
+    indices: Annotated[
+        str | None,
+        typer.Option("--indices", help="Make only these of the n, 0:25000 say, and record nothing"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The store's folder; below reports/NAME/store/.")
+    ] = None,
     seed: Seed = 0,
-    batch: Batch = 64,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, help="Images at once, and to a file of the store.")
+    ] = 64,
     raw: Raw = False,
+    no_clip: NoClip = False,
     device: Device = "auto",
     name: Name = None,
     reports: Reports = Path("reports"),
     quiet: Quiet = False,
 ) -> None:
-    """Draw samples 0..n-1 of a seed into the record."""
-    config = EvalConfig(n=n, seed=seed, batch=batch)
-    run("samples", config, Place(checkpoint, name, reports, device=device, raw=raw, quiet=quiet))
+    """Draw samples 0..n-1 of a seed into a store; the first 64 into the record.
+
+    Image i depends on the seed and i alone. Rerun the same command after a kill,
+    or with a larger -n: what is there stays. torchrun shares the work out;
+    machines without a common disk each make a part (--indices 0:25000 here,
+    25000:50000 there), and ddpm-eval store merge joins their stores.
+    """
+    config = EvalConfig(
+        n=n or 64,
+        seed=seed,
+        batch=batch,
+        clip=not no_clip,
+        sampling=SamplingConfig(
+            sampler=sampler, steps=steps, eta=eta, out="" if out is None else str(out)
+        ),
+    )
+    part = None if indices is None else _range(indices, config.n)
+    place = Place(checkpoint, name, reports, device=device, raw=raw, quiet=quiet)
+    if part is None:
+        run("samples", config, place)
+    else:
+        _fill(config, place, part)
+
+
+def _fill(config: EvalConfig, place: Place, part: range) -> None:
+    """Make a part of a store, and say what is missing of the whole."""
+    from ddpm_eval.measure import samples
+    from ddpm_eval.store import spans
+    from ddpm_train import world
+
+    job = open_job("samples", config, place)
+    missing = samples.fill(job, config.n, part)
+    if is_first_process() and not place.quiet:
+        say(f"samples {part.start}..{part.stop - 1} are in {escape(str(samples.folder(job)))}")
+        if missing:
+            first = f"{missing[0].start}:{min(missing[-1].stop, config.n)}"
+            say(f"still missing of {config.n:,}: {spans(missing, config.n)}; make them with")
+            say(f"  {escape(_with_indices(first))}")
+            say("here, or elsewhere and then: ddpm-eval store merge A B --out C")
+        else:
+            say(f"none of {config.n:,} is missing: the same command without --indices records them")
+    world.leave()
+
+
+def _range(text: str, n: int) -> range:
+    """Read ``0:25000``; either end may be left out.
+
+    >>> _range("25:", 100)
+    range(25, 100)
+    """
+    start, colon, stop = text.partition(":")
+    try:
+        found = range(int(start or 0), min(int(stop or n), n))
+    except ValueError:
+        colon, found = "", range(0)
+    if not colon or not found or found.start < 0:
+        raise FixableError(
+            f"--indices {text}: not a part of 0:{n}", "write two ends of it, 0:25000 say"
+        )
+    return found
+
+
+def _with_indices(indices: str) -> str:
+    """The command line of this process with other indices."""
+    words = ["ddpm-eval", *sys.argv[1:]]
+    for at, word in enumerate(words):
+        if word == "--indices":
+            words[at + 1] = indices
+        elif word.startswith("--indices="):
+            words[at] = f"--indices={indices}"
+    return shlex.join(words)
+
+
+# ------------------------------------------------------------------------------------- stores
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Check, join and export the samples that `ddpm-eval sample` made.",
+)
+
+
+@app.command()
+def verify(folder: Store, quiet: Quiet = False) -> None:
+    """Read every file of a store and say what it holds, and what is missing or damaged."""
+    from ddpm_eval import store
+
+    found, gone = store.verify(folder, track=tracker(quiet=quiet))
+    for key, value in found.facts.items():
+        if value is not None:
+            say(f"{key:12} {escape(str(value))}", to=output)
+    damaged = [found.shards.path(part).name for part in gone if found.shards.path(part).exists()]
+    if gone:
+        raise FixableError(
+            f"{folder}: {len(gone):,} of {len(found.shards.parts()):,} files are missing or "
+            f"damaged: samples {store.spans(gone, found.n)}"
+            + (f"; damaged: {', '.join(damaged[:3])}" if damaged else ""),
+            "rerun the command that made the store: it makes these again and keeps the others",
+        )
+    say(f"{found.n:,} samples, all whole; SHA-256 {found.digest}", to=output)
+
+
+@app.command()
+def merge(
+    folders: Annotated[list[Path], typer.Argument(help="Stores of the same checkpoint, settings.")],
+    out: Annotated[Path, typer.Option("--out", help="The store to make or add to.")],
+    quiet: Quiet = False,
+) -> None:
+    """Join stores that were filled apart; damaged files are left out."""
+    from ddpm_eval import store
+
+    merged = store.merge(folders, out, track=tracker(quiet=quiet))
+    missing = merged.shards.missing()
+    if missing:
+        note(f"{out}: of {merged.n:,} samples {store.spans(missing, merged.n)} are missing still")
+    else:
+        say(f"{escape(str(out))}: {merged.n:,} samples, all whole", to=output)
+
+
+@app.command()
+def export(
+    folder: Store,
+    target: Annotated[Path, typer.Argument(help="A new folder for PNGs, or a new file OUT.npz.")],
+    n: Annotated[int, typer.Option("-n", "--n", min=0, help="The first n; 0: all.")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Write the samples as a folder of PNGs, or as the .npz that evaluators read (arr_0)."""
+    from ddpm_eval import export as files
+    from ddpm_eval import store
+
+    found = store.open_store(folder, n or None)
+    files.write(found, target, track=tracker(quiet=quiet))
+    say(f"wrote {found.n:,} samples to {escape(str(target))}", to=output)

@@ -1,48 +1,189 @@
-"""Samples of the model, by the chain (Algorithm 2)."""
+"""Samples of the model, by the chain (Algorithm 2), kept in a store."""
 
-from collections.abc import Generator
+import contextlib
+import json
+import math
+from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-
+import ddpm_train
+from ddpm_eval import store as stores
 from ddpm_eval.job import Job
 from ddpm_eval.progress import finish
 from ddpm_eval.results import Grid, Measurement
-from ddpm_eval.shards import open_shards
+from ddpm_eval.store import SampleStore
 from ddpm_train import data, sampler
+from ddpm_train.errors import FixableError
+from ddpm_train.files import require_space
 from ddpm_train.noise import Stream
+from ddpm_train.reverse import Denoiser
+from ddpm_train.world import World
 
-SHARD_IMAGES = 64
+SHOWN = 64  # samples in the record's grid
 
 
 def measure(job: Job) -> Measurement:
-    """Images 0..n-1 of the seed, not chosen; n is 64 by default."""
-    subject, config = job.subject, job.config
-    n, T, stream = config.n or 64, subject.denoise.schedule.T, Stream(config.seed, "sample")
-    settings = {"seed": config.seed, "steps": T, "weights": subject.identity["weights"]}
-    begun_with = {**settings, "checkpoint": subject.identity["checkpoint"]}
-    shards = open_shards(job.work, begun_with, n=n, size=min(SHARD_IMAGES, config.batch))
-    todo = [part for part in job.world.share(shards.parts()) if part in shards.missing()]
-
-    def steps() -> Generator[None, None, None]:
-        for part in todo:
-            x_t = sampler.prior(stream, part, subject.shape).to(subject.device, subject.dtype)
-            for frame in sampler.chain(subject.denoise, x_t, part, stream):
-                if frame.t == 1:
-                    shards.write(part, {"images": data.to_uint8(frame.x_0_hat)})
-                yield
-
-    finish(steps(), job.track, f"{n:,} samples", len(todo) * T)
-    job.world.barrier()
-    images = shards.read()["images"]
+    """Images 0..n-1 of the seed, not chosen; n is 64 by default. The first 64 are shown."""
+    n = job.config.n or SHOWN
+    store = ensure(job, n)
+    job.notify(f"samples 0..{n - 1} are in {store.folder}")
+    shown = min(n, SHOWN)
     return Measurement(
         name="samples",
         grids={
             "samples": Grid(
-                images,
-                columns=int(np.ceil(n**0.5)),
-                labels=tuple(str(i) for i in range(n)),
-                caption=f"Samples 0 to {n - 1} of seed {config.seed}, not chosen; {T:,} steps.",
+                store.read(range(shown)),
+                columns=math.ceil(shown**0.5),
+                labels=tuple(str(i) for i in range(shown)),
+                caption=f"Samples 0 to {shown - 1} of seed {job.config.seed}, not chosen; "
+                f"{store.label}.",
             )
         },
-        settings={**settings, "indices": f"0..{n - 1}"},
+        settings={
+            **store.facts,
+            "samples": store.name,
+            "samples_digest": store.digest,
+            "n": n,
+            "indices": f"0..{n - 1}",
+        },
     )
+
+
+def ensure(job: Job, n: int) -> SampleStore:
+    """Make the missing ones of samples 0..n-1 of the job's subject, and open all of them.
+
+    Raises:
+        FixableError: The settings mean nothing, the store is of something else or is being filled
+            by another process, or the disk is full.
+    """
+    fill(job, n)
+    return stores.open_store(folder(job), n)
+
+
+def fill(job: Job, n: int, within: range | None = None) -> list[range]:
+    """Make the missing ones of samples 0..n-1, or of those whose batch begins within a range.
+
+    Returns:
+        The ranges that are missing afterwards, for others to make.
+    """
+    denoise = _walk(job)
+    store = SampleStore(folder(job), facts(job), n)
+    within = within or range(n)
+    with contextlib.ExitStack() as held:
+        # Nobody writes before the first process has seen whose store it is.
+        _once(job.world, lambda: held.enter_context(_hold(store, within)))
+        missing = store.shards.missing(job.world)
+        ours = [part for part in missing if part.start in within]
+        _once(job.world, lambda: _announce(job, store, ours))
+        todo = job.world.share(ours)
+        label = f"{sum(len(part) for part in ours):,} samples"
+        work = _draw(job, denoise, store, todo)
+        finish(work, job.track, label, len(todo) * denoise.schedule.T)
+        job.world.barrier()
+    return [part for part in missing if part not in ours]
+
+
+@contextlib.contextmanager
+def _hold(store: SampleStore, within: range) -> Iterator[None]:
+    """Begin the store and keep other writers off."""
+    stores.begin(store.folder, store.facts, store.n)
+    with stores.reserve(store, within):
+        yield
+
+
+def _once(world: World, action: Callable[[], object]) -> None:
+    """Do something in the first process only; where it cannot be done, all of them stop."""
+    error = None
+    if world.rank == 0:
+        try:
+            action()
+        except FixableError as found:
+            error = found
+    if world.any(error is not None):
+        raise error or SystemExit(2)  # the first process says why
+
+
+def facts(job: Job) -> dict[str, Any]:
+    """All that the samples depend on, as plain JSON: the identity of their store."""
+    subject, config = job.subject, job.config
+    T, how = subject.denoise.schedule.T, config.sampling
+    channels, *size = subject.shape
+    found = {
+        "checkpoint": subject.identity["checkpoint"],
+        "weights": subject.identity["weights"],
+        "seed": config.seed,
+        "sampler": how.sampler,
+        "steps": how.steps or T,
+        "eta": how.eta if how.sampler == "ddim" else None,
+        "T": T,
+        "clip": config.clip,
+        "precision": subject.identity.get("precision", "float32"),
+        "shape": [*size, channels],
+        "batch": config.batch,
+        "program": ddpm_train.__version__,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(found))
+    return plain
+
+
+def folder_name(facts: dict[str, Any]) -> str:
+    """A short folder name that differs where the samples do.
+
+    >>> folder_name({"checkpoint": "0123456789ab", "weights": "ema", "seed": 3, "sampler": "ddim",
+    ...     "steps": 50, "eta": 0.5, "clip": True, "precision": "float32", "batch": 64})
+    '01234567-ema-seed3-ddim50-eta0.5-batch64'
+    """
+    parts = [
+        facts["checkpoint"][:8],
+        facts["weights"],
+        f"seed{facts['seed']}",
+        f"{facts['sampler']}{facts['steps']}",
+        "" if facts["eta"] is None else f"eta{facts['eta']}",
+        "" if facts["clip"] else "unclipped",
+        "" if facts["precision"] == "float32" else facts["precision"],
+        f"batch{facts['batch']}",
+    ]
+    return "-".join(part for part in parts if part).replace(" ", "_")
+
+
+def folder(job: Job) -> Path:
+    """Where the job's samples are kept."""
+    out = job.config.sampling.out
+    return Path(out) if out else (job.stores or job.work / "store") / folder_name(facts(job))
+
+
+def _walk(job: Job) -> Denoiser:
+    how = job.config.sampling
+    return sampler.shorten(job.subject.denoise, how.sampler, steps=how.steps, eta=how.eta)
+
+
+def _announce(job: Job, store: SampleStore, missing: list[range]) -> None:
+    """Say what is made again and what is made beyond n, and see that it fits on the disk."""
+    if not missing:
+        return
+    for part in missing:
+        path = store.shards.path(part)
+        if path.exists():
+            job.notify(f"{path}: damaged; samples {part.start}..{part.stop - 1} are made again")
+    batch = store.facts["batch"]
+    if store.n < batch:
+        job.notify(
+            f"a whole batch of {batch} samples is made, so that image i is the same whatever -n "
+            f"is; --batch {store.n} makes {store.n}"
+        )
+    size = sum(len(part) for part in missing) * math.prod(store.shape)
+    require_space(store.folder, size + 2000 * len(missing) + 1_000_000)
+
+
+def _draw(
+    job: Job, denoise: Denoiser, store: SampleStore, parts: Sequence[range]
+) -> Generator[None, None, None]:
+    """Walk the chain for each range; yields after every step."""
+    subject, stream = job.subject, Stream(job.config.seed, "sample")
+    for part in parts:
+        x_t = sampler.prior(stream, part, subject.shape).to(subject.device, subject.dtype)
+        for frame in sampler.chain(denoise, x_t, part, stream, clip=job.config.clip):
+            if frame.t == denoise.schedule.times[1]:
+                store.shards.write(part, {"images": data.to_uint8(frame.x_0_hat)})
+            yield

@@ -91,7 +91,7 @@ def collect(
     model = how.subject.identity["checkpoint"]
     begun_with = settings | {"checkpoint": model, "pairs": _digest(pairs)}
     shards = open_shards(job.work / stage, begun_with, n=len(pairs), size=SHARD_EVALUATIONS)
-    todo = [part for part in job.world.share(shards.parts()) if part in shards.missing()]
+    todo = job.world.share(shards.missing(job.world))
 
     def evaluations() -> Generator[None, None, None]:
         for part in todo:

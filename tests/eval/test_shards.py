@@ -34,7 +34,7 @@ def test_what_is_missing_or_damaged_is_done_again(tmp_path: Path) -> None:
     paths[1].write_bytes(flipped)
     again = open_shards(tmp_path, {"seed": 0}, n=12, size=3)
     assert again.missing() == [range(0, 3), range(3, 6), range(9, 12)]
-    with pytest.raises(FixableError, match="rerun the same command"):
+    with pytest.raises(FixableError, match="rerun the command"):
         again.read()
     fill(again, again.missing())
     assert again.missing() == [] and again.read()["i"].tolist() == list(range(12))

@@ -1,5 +1,6 @@
 """The chain: its laws in the Gaussian world, with any number of steps and either sampler."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -226,6 +227,6 @@ def test_a_learned_variance_of_single_steps_is_refused_only_where_it_matters() -
 def test_steps_are_spread_evenly_from_1_to_T() -> None:
     for T, steps in ((1000, 50), (1000, 999), (200, 7), (2, 2)):
         times: Sequence[int] = schedule.spread(T, steps)
-        gaps = {b - a for a, b in zip(times, times[1:], strict=False)}
+        gaps = {b - a for a, b in itertools.pairwise(times)}
         assert (times[0], times[-1], len(times)) == (1, T, steps)
         assert max(gaps) - min(gaps) <= 1 and min(gaps) >= 1
