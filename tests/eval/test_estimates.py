@@ -1,6 +1,5 @@
 """What is made of the sweep and of the estimator: estimates, comparisons, rate and distortion."""
 
-import contextlib
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +12,7 @@ from ddpm_eval.results import Measurement
 from ddpm_train.errors import FixableError
 from ddpm_train.world import World
 from tests import oracle
-from tests.eval import jobs
+from tests.eval import forks, jobs
 
 
 @pytest.fixture(scope="module")
@@ -197,11 +196,9 @@ def test_two_processes_share_an_estimate(tmp_path: Path, monkeypatch: pytest.Mon
     """Each takes its part of the shards; whoever reads finds all of them."""
     monkeypatch.setattr(work, "SHARD_EVALUATIONS", 16)
     alone = fast.measure(jobs.job(tmp_path / "alone", n=40, budget=200))
-    monkeypatch.setattr(World, "barrier", lambda self: None)
-    found = None
-    for attempt in range(40):  # a process stops where it misses the other's shards, and comes back
-        world = World(jobs.CPU, attempt % 2, 2)
-        with contextlib.suppress(FixableError):
-            found = fast.measure(jobs.job(tmp_path / "both", n=40, budget=200, world=world))
-    assert found is not None
-    assert found.quantities["total"].value == alone.quantities["total"].value
+
+    def share(here: World) -> None:
+        both = fast.measure(jobs.job(tmp_path / "both", n=40, budget=200, world=here))
+        assert both.quantities["total"].value == alone.quantities["total"].value
+
+    assert [forks.wait(pid) for pid in forks.start_world(2, share)] == [0, 0]

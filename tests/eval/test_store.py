@@ -1,0 +1,451 @@
+"""The sample store: the same bytes whoever fills it, no damage unnoticed, nothing mixed."""
+
+import itertools
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ddpm_eval import arrays, store
+from ddpm_eval.config import SamplingConfig
+from ddpm_eval.job import Job
+from ddpm_eval.measure import samples
+from ddpm_eval.store import SampleStore, open_store
+from ddpm_train.config import ObjectiveConfig
+from ddpm_train.data.images import Stack
+from ddpm_train.errors import FixableError
+from ddpm_train.reverse import Denoiser
+from ddpm_train.world import World
+from tests.eval import forks, jobs
+
+N = 18  # in batches of 4: five shards, the last of which holds two more
+T = 6
+CALLS: list[tuple[Any, str]] = [
+    *((os, "fsync"), (Path, "open"), (Path, "replace"), (Path, "unlink"), (Path, "mkdir")),
+    (arrays.zipfile, "ZipFile"),
+]
+
+
+def job(
+    folder: Path, *, seconds: float = 0.0, said: list[str] | None = None, **options: Any
+) -> Job:
+    """A job whose network feels its whole batch: another composition gives other images."""
+    made = jobs.subject(T=T, digest=options.pop("digest", "a"))
+    inner = made.denoise.network
+
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        time.sleep(seconds)
+        return inner(x, t) + 0.2 * x.mean() + 0.01 * len(x)
+
+    denoise = Denoiser(network, made.denoise.schedule, ObjectiveConfig())
+    options = {"batch": 4, "sampling": SamplingConfig(out=str(folder)), **options}
+    notify = (lambda _text: None) if said is None else said.append
+    made = replace(made, denoise=denoise)
+    return jobs.job(folder.parent / "work", made=made, notify=notify, **options)
+
+
+def make(folder: Path, n: int = N, **options: Any) -> SampleStore:
+    return samples.ensure(job(folder, **options), n)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> SampleStore:
+    return make(tmp_path_factory.mktemp("whole") / "store")
+
+
+@pytest.fixture
+def copy(whole: SampleStore, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole.folder, tmp_path / "store"))
+
+
+def assert_same_files(folder: Path, whole: SampleStore) -> None:
+    assert forks.contents(folder) == forks.contents(whole.folder)
+
+
+# ------------------------------------------------------------------------------ the same bytes
+
+
+def test_the_first_of_many_are_those_of_few(whole: SampleStore, tmp_path: Path) -> None:
+    few = make(tmp_path / "few", 6)
+    np.testing.assert_array_equal(few.read(range(6)), whole.read(range(6)))
+    assert len(few) == 6 and len({image.tobytes() for image in whole.read(range(N))}) == N
+    more = make(tmp_path / "few")  # and few grow into many
+    assert_same_files(more.folder, whole)
+
+
+def test_any_number_of_processes_and_a_kill_give_the_same_files(
+    whole: SampleStore, tmp_path: Path
+) -> None:
+    for size in (2, 3):
+        folder = tmp_path / str(size)
+
+        def work(here: World) -> None:
+            made = replace(job(folder, seconds=0.05), world=here)  # noqa: B023
+            assert samples.ensure(made, N).digest == whole.digest
+
+        pids = forks.start_world(size, work)
+        while len(list(folder.glob("images-*.npz"))) < 2:
+            time.sleep(0.01)
+        assert forks.kill(pids) == [-signal.SIGKILL] * size
+        kept = {path: path.stat().st_mtime_ns for path in folder.glob("images-*.npz")}
+        assert 2 <= len(kept) < 5
+        assert [forks.wait(pid) for pid in forks.start_world(size, work)] == [0] * size
+        assert_same_files(folder, whole)
+        assert kept == {path: path.stat().st_mtime_ns for path in kept}  # none is made twice
+
+
+def test_an_error_of_the_first_process_stops_all(tmp_path: Path) -> None:
+    make(tmp_path / "store", 4)
+
+    def work(here: World) -> None:
+        with pytest.raises((FixableError, SystemExit)) as caught:
+            samples.ensure(replace(job(tmp_path / "store", seed=1), world=here), 4)
+        assert isinstance(caught.value, FixableError) == (here.rank == 0)
+
+    assert [forks.wait(pid) for pid in forks.start_world(2, work)] == [0, 0]
+
+
+def test_parts_that_machines_make_apart_merge_into_the_whole(
+    whole: SampleStore, tmp_path: Path
+) -> None:
+    """A batch belongs to the part that holds its first image: none is made twice or by nobody."""
+    cuts = [0, 3, 9, 10, N]
+    made = []
+    for k, (start, stop) in enumerate(itertools.pairwise(cuts)):
+        folder = tmp_path / str(k)
+        samples.fill(job(folder), N, range(start, stop))
+        made.append({path.name for path in folder.glob("*.npz")})
+    assert sum(map(len, made)) == 5 == len(set.union(*made))
+    folders = [tmp_path / str(k) for k in (2, 0, 3)]
+    merged = store.merge(folders, tmp_path / "merged")
+    assert [tuple(part) for part in merged.shards.missing()] == [(4, 5, 6, 7), (8, 9, 10, 11)]
+    with pytest.raises(FixableError, match=r"not made yet: 4\.\.11"):
+        open_store(merged.folder)
+    store.merge([merged.folder, tmp_path / "1"], merged.folder)
+    assert_same_files(merged.folder, whole)
+    assert store.verify(merged.folder)[1] == []
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    missing = samples.fill(job(tmp_path / "a"), N, range(4, 12))
+    assert store.spans(missing, N) == "0..3, 12..17"
+    assert samples.fill(job(tmp_path / "a"), N) == []
+
+
+# --------------------------------------------------------------------------------------- kills
+
+
+def test_killed_at_every_call_that_touches_the_disk(whole: SampleStore, tmp_path: Path) -> None:
+    k, killed = 1, True
+    while killed:
+        folder = tmp_path / str(k)
+        status = forks.dies_at_call(k, CALLS, lambda: make(folder))  # noqa: B023
+        assert status in (0, 9)
+        killed = status == 9
+        make(folder)
+        assert_same_files(folder, whole)
+        k += 1
+    assert k > 30
+
+
+def test_killed_at_random_moments(whole: SampleStore, tmp_path: Path) -> None:
+    folder, chance, kills = tmp_path / "store", random.Random(3), 0
+    while True:
+        pid = forks.child(lambda: make(folder, seconds=0.01))
+        time.sleep(chance.uniform(0.02, 0.2))
+        os.kill(pid, signal.SIGKILL)
+        if forks.wait(pid) == 0:
+            break
+        kills += 1
+        assert len(list(folder.glob("*.partial"))) <= 1
+    assert kills >= 3
+    assert_same_files(folder, whole)
+
+
+# -------------------------------------------------------------------------------------- damage
+
+
+def swap(a: Path, b: Path) -> None:
+    one, two = a.read_bytes(), b.read_bytes()
+    a.write_bytes(two)
+    b.write_bytes(one)
+
+
+def damage(kind: str, paths: list[Path], strange: Path) -> list[int]:
+    """Damage the second shard; gives the places of what is not whole then."""
+    path, clean = paths[1], paths[1].read_bytes()
+    middle = len(clean) // 2
+    if kind == "swapped":
+        swap(path, paths[2])
+        return [1, 2]
+    content = {
+        "truncated": clean[:middle],
+        "flipped": clean[:middle] + bytes([clean[middle] ^ 1]) + clean[middle + 1 :],
+        "empty": b"",
+        "zeroed": clean[:100] + bytes(100) + clean[200:],
+        "of another seed": (strange / path.name).read_bytes(),
+    }[kind]
+    path.write_bytes(content)
+    return [1]
+
+
+@pytest.mark.parametrize(
+    "kind", ["truncated", "flipped", "empty", "zeroed", "swapped", "of another seed"]
+)
+def test_a_damaged_shard_is_named_and_made_again(
+    whole: SampleStore, copy: Path, tmp_path: Path, kind: str
+) -> None:
+    strange = make(tmp_path / "strange", seed=1)
+    paths = sorted(copy.glob("images-*.npz"))
+    bad = damage(kind, paths, strange.folder)
+    found, gone = store.verify(copy)
+    parts = found.shards.parts()
+    assert gone == [parts[k] for k in bad]
+    opened = open_store(copy)
+    np.testing.assert_array_equal(opened.read([0, 17]), whole.read([0, 17]))
+    with pytest.raises(FixableError, match=paths[1].name):
+        opened.read([0, 5])
+    left_out = store.merge([copy], tmp_path / "merged")
+    assert left_out.shards.missing() == gone
+    said: list[str] = []
+    make(copy, said=said)
+    assert [paths[k].name in text for k, text in zip(bad, said, strict=True)] == [True] * len(bad)
+    assert_same_files(copy, whole)
+
+
+def test_no_flipped_byte_is_read(whole: SampleStore, copy: Path) -> None:
+    """Wherever it is: in a header, a name, the pixels, the digest or the zip's directory."""
+    path = sorted(copy.glob("images-*.npz"))[1]
+    clean, part = path.read_bytes(), whole.shards.parts()[1]
+    images, refused = whole.read(part), 0
+    for at in range(0, len(clean), 7):
+        content = bytearray(clean)
+        content[at] ^= 0xFF
+        path.write_bytes(content)
+        found = replace(whole, folder=copy).shards.load(part)
+        refused += found is None
+        assert found is None or np.array_equal(found["images"], images)
+    assert refused > 0.8 * len(clean) / 7
+
+
+def test_a_damaged_store_json_is_refused_and_made_again(whole: SampleStore, copy: Path) -> None:
+    path = copy / store.NAME
+    for content in (
+        b"",
+        path.read_bytes()[:-50],
+        path.read_bytes().replace(b'"n": 18', b'"n": 17'),
+    ):
+        path.write_bytes(content)
+        for read in (open_store, store.verify):
+            with pytest.raises(FixableError, match=r"store\.json: damaged"):
+                read(copy)
+        make(copy)
+        assert_same_files(copy, whole)
+
+
+def test_a_newer_store_is_refused(copy: Path) -> None:
+    path = copy / store.NAME
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 2}))
+    before = forks.contents(copy)
+    for act in (open_store, make):
+        with pytest.raises(FixableError, match="newer ddpm-eval"):
+            act(copy)
+    assert forks.contents(copy) == before
+
+
+def test_a_pickle_is_never_executed(whole: SampleStore, copy: Path, tmp_path: Path) -> None:
+    class Malicious:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(tmp_path / "executed"),)
+
+    path = sorted(copy.glob("images-*.npz"))[0]
+    np.savez(path, images=np.array([Malicious()], object), digest=np.array(""))
+    with pytest.raises(FixableError, match="missing or damaged"):
+        open_store(copy).read([0])
+    assert not (tmp_path / "executed").exists()
+
+
+# ------------------------------------------------------------------------------------ mistakes
+
+
+@pytest.mark.parametrize(
+    ("options", "difference"),
+    [
+        ({"digest": "b"}, "checkpoint: a -> b"),
+        ({"seed": 1}, "seed: 0 -> 1"),
+        ({"clip": False}, "clip: True -> False"),
+        ({"batch": 8}, "batch: 4 -> 8"),
+        ({"steps": 3}, "steps: 6 -> 3"),
+        ({"sampler": "ddim"}, "eta: None -> 0.0; sampler: ancestral -> ddim"),
+    ],
+)
+def test_other_settings_are_refused_by_name(
+    copy: Path, options: dict[str, Any], difference: str
+) -> None:
+    before = forks.contents(copy)
+    how = {key: options.pop(key) for key in ("steps", "sampler") if key in options}
+    sampling = SamplingConfig(out=str(copy), **how)
+    with pytest.raises(FixableError, match=difference) as caught:
+        make(copy, sampling=sampling, **options)
+    assert "--out" in caught.value.fix
+    assert forks.contents(copy) == before
+
+
+def test_each_setting_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    changes: list[dict[str, Any]] = [
+        {},
+        *({"seed": 1}, {"clip": False}, {"batch": 2}, {"digest": "b"}),
+        *({"steps": 3}, {"sampler": "ddim"}, {"sampler": "ddim", "eta": 0.5}),
+    ]
+    names = set()
+    for change in changes:
+        how = {key: change.pop(key) for key in ("steps", "sampler", "eta") if key in change}
+        made = replace(
+            job(tmp_path / "x", sampling=SamplingConfig(**how), **change), stores=tmp_path / "all"
+        )
+        assert samples.folder(made).parent == tmp_path / "all"
+        names.add(samples.folder(made).name)
+    assert len(names) == len(changes)
+
+
+def test_stores_of_different_things_do_not_merge(whole: SampleStore, tmp_path: Path) -> None:
+    other = make(tmp_path / "other", seed=1)
+    with pytest.raises(FixableError, match="seed: 1 -> 0"):
+        store.merge([whole.folder, other.folder], tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("dear")
+    with pytest.raises(FixableError, match="not a store of samples, and not empty"):
+        make(tmp_path)
+    assert forks.contents(tmp_path) == {"thesis.tex": b"dear"}
+    with pytest.raises(FixableError, match="there is no store"):
+        open_store(tmp_path)
+
+
+def test_a_second_writer_of_the_same_samples_is_refused(copy: Path) -> None:
+    opened = open_store(copy)
+
+    def second(part: range) -> Callable[[], None]:
+        def act() -> None:
+            with store.reserve(opened, part):
+                pass
+
+        return act
+
+    with store.reserve(opened, range(4, 10)):
+        assert forks.wait(forks.child(second(range(10, N)))) == 0
+        assert forks.wait(forks.child(second(range(4)))) == 0
+        assert forks.wait(forks.child(second(range(9, N)))) == 1
+    assert forks.wait(forks.child(second(range(9, N)))) == 0
+
+
+def test_a_nan_is_not_kept(tmp_path: Path) -> None:
+    made = job(tmp_path / "store")
+    network = Denoiser(lambda x, t: x / 0 * 0, made.subject.denoise.schedule, ObjectiveConfig())
+    with pytest.raises(FixableError, match="NaN"):
+        samples.ensure(replace(made, subject=replace(made.subject, denoise=network)), 4)
+    assert set(forks.contents(tmp_path / "store")) == {store.NAME, ".lock"}
+
+
+# ------------------------------------------------------------------------------------ the disk
+
+
+def test_a_full_disk_leaves_nothing_half_written(whole: SampleStore, tmp_path: Path) -> None:
+    def full() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (700, 700))
+        with pytest.raises(FixableError, match="the disk is full"):
+            make(tmp_path / "store")
+
+    assert forks.wait(forks.child(full)) == 0
+    assert set(forks.contents(tmp_path / "store")) == {store.NAME, ".lock"}
+    make(tmp_path / "store")
+    assert_same_files(tmp_path / "store", whole)
+
+
+def test_space_is_looked_for_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=10)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
+    with pytest.raises(FixableError, match="MB are free"):
+        make(tmp_path / "store")
+    assert not list(tmp_path.rglob("*.npz"))
+
+
+# -------------------------------------------------------------------------------------- images
+
+
+def test_a_store_is_images(whole: SampleStore) -> None:
+    pixels = whole.read(range(N))
+    assert pixels.dtype == np.uint8 and pixels.shape == (N, 8, 8, 1)
+    order = [17, 0, 5, 5, 9]
+    np.testing.assert_array_equal(whole.read(order), pixels[order])
+    assert whole.digest == Stack("memory", pixels).digest
+    assert open_store(whole.folder, 6).digest == Stack("memory", pixels[:6]).digest
+    for outside in ([N], [-1]):  # the last batch holds more, which is not looked at
+        with pytest.raises(IndexError):
+            whole.read(outside)
+    assert whole.name == "samples (ancestral, 6 steps, seed 0)"
+
+
+def test_only_what_is_asked_for_is_read(copy: Path, whole: SampleStore) -> None:
+    opened = open_store(copy)
+    for path in sorted(copy.glob("images-*.npz"))[1:]:
+        path.unlink()
+    np.testing.assert_array_equal(opened.read([3, 1]), whole.read([3, 1]))
+
+
+def test_pixels_are_rounded(tmp_path: Path) -> None:
+    """The last x_0_hat of a network that knows its answer, 99.6 grey levels, is stored as 100."""
+    made = job(tmp_path / "store")
+    process = made.subject.denoise.schedule
+
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        bar = process.alphas_bar[t].view(-1, 1, 1, 1)
+        return ((x - bar.sqrt() * (99.6 / 127.5 - 1)) / (1 - bar).sqrt()).float()
+
+    denoise = Denoiser(network, process, ObjectiveConfig())
+    found = samples.ensure(replace(made, subject=replace(made.subject, denoise=denoise)), 3)
+    assert np.unique(found.read(range(3))).tolist() == [100]
+
+
+def test_the_measurement_says_what_was_drawn(tmp_path: Path) -> None:
+    made = job(tmp_path / "a", sampling=SamplingConfig(sampler="ddim", steps=3, eta=0.5))
+    made = replace(made, config=replace(made.config, n=70))
+    found = samples.measure(made)
+    grid = found.grids["samples"]
+    opened = open_store(samples.folder(made))
+    np.testing.assert_array_equal(grid.images, opened.read(range(64)))
+    assert (grid.columns, grid.labels[63]) == (8, "63")
+    assert "DDIM (eta 0.5), 3 of 6 steps" in grid.caption
+    settings = found.settings
+    assert (settings["n"], settings["indices"], settings["T"]) == (70, "0..69", 6)
+    assert (settings["steps"], settings["sampler"], settings["eta"]) == (3, "ddim", 0.5)
+    assert settings["samples_digest"] == opened.digest
+
+
+def test_processes_share_the_look_at_what_is_there(whole: SampleStore, copy: Path) -> None:
+    class Alone(World):
+        """A process that hears nothing from the others."""
+
+        def sum(self, values: Tensor) -> Tensor:
+            return values
+
+    for path in copy.glob("*.npz"):
+        path.unlink()
+    shards, cpu = replace(whole, folder=copy).shards, torch.device("cpu")
+    seen = [shards.missing(Alone(cpu, rank, 2)) for rank in range(2)]
+    assert seen[0] + seen[1] == shards.parts() and all(seen)
