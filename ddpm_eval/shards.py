@@ -101,27 +101,36 @@ class Shards:
         return found.hexdigest()
 
 
-def open_shards(folder: Path, settings: Mapping[str, Any], *, n: int, size: int) -> Shards:
-    """Begin or go on with the shards of a folder.
+def open_shards(
+    folder: Path, settings: Mapping[str, Any], *, n: int, size: int, world: World | None = None
+) -> Shards:
+    """Begin or go on with the shards of a folder, together with the processes of a world.
 
     Raises:
         FixableError: The folder holds work that was begun with other settings.
     """
-    path = folder / "settings.json"
     plain = json.loads(json.dumps({**settings, "n": n, "images_per_shard": size}))
-    if path.exists():
-        try:
-            changes = differences(json.loads(path.read_text(encoding="utf-8")), plain)
-        except ValueError:
-            changes = [f"{path} does not parse"]
-        if changes:
-            raise FixableError(
-                f"{folder}: unfinished work with other settings: {'; '.join(changes)}",
-                "rerun with those settings, or delete the folder to begin anew",
-            )
+    if world is None:
+        _begin(folder, plain)
     else:
-        write_text(path, json.dumps(plain, indent=2, sort_keys=True) + "\n")
+        world.once(lambda: _begin(folder, plain))
     return Shards(folder, n, size, key_of(plain))
+
+
+def _begin(folder: Path, settings: dict[str, Any]) -> None:
+    path = folder / "settings.json"
+    if not path.exists():
+        write_text(path, json.dumps(settings, indent=2, sort_keys=True) + "\n")
+        return
+    try:
+        changes = differences(json.loads(path.read_text(encoding="utf-8")), settings)
+    except ValueError:
+        changes = [f"{path} does not parse"]
+    if changes:
+        raise FixableError(
+            f"{folder}: unfinished work with other settings: {'; '.join(changes)}",
+            "rerun with those settings, or delete the folder to begin anew",
+        )
 
 
 def key_of(settings: Mapping[str, Any]) -> str:

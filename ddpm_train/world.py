@@ -1,7 +1,7 @@
 """The processes that share a job: one, or those that torchrun started."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -45,6 +45,21 @@ class World:
         if self.size == 1:
             return flag
         return bool(self.sum(torch.tensor(float(flag))).item())
+
+    def once(self, action: Callable[[], object]) -> None:
+        """Do something in the first process, before any goes on; where that fails, all stop.
+
+        Raises:
+            FixableError: In the first process, which says what is wrong; the others just leave.
+        """
+        error = None
+        if self.rank == 0:
+            try:
+                action()
+            except FixableError as found:
+                error = found
+        if self.any(error is not None):
+            raise error or SystemExit(2)
 
     def barrier(self) -> None:
         """Wait for the others."""

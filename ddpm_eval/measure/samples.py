@@ -3,7 +3,7 @@
 import contextlib
 import json
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,9 @@ from ddpm_eval.progress import finish
 from ddpm_eval.results import Grid, Measurement
 from ddpm_eval.store import SampleStore
 from ddpm_train import data, sampler
-from ddpm_train.errors import FixableError
 from ddpm_train.files import require_space
 from ddpm_train.noise import Stream
 from ddpm_train.reverse import Denoiser
-from ddpm_train.world import World
 
 SHOWN = 64  # samples in the record's grid
 
@@ -72,10 +70,10 @@ def fill(job: Job, n: int, within: range | None = None) -> list[range]:
     within = within or range(n)
     with contextlib.ExitStack() as held:
         # Nobody writes before the first process has seen whose store it is.
-        _once(job.world, lambda: held.enter_context(_hold(store, within)))
+        job.world.once(lambda: held.enter_context(_hold(store, within)))
         missing = store.shards.missing(job.world)
         ours = [part for part in missing if part.start in within]
-        _once(job.world, lambda: _announce(job, store, ours))
+        job.world.once(lambda: _announce(job, store, ours))
         todo = job.world.share(ours)
         label = f"{sum(len(part) for part in ours):,} samples"
         work = _draw(job, denoise, store, todo)
@@ -90,18 +88,6 @@ def _hold(store: SampleStore, within: range) -> Iterator[None]:
     stores.begin(store.folder, store.facts, store.n)
     with stores.reserve(store, within):
         yield
-
-
-def _once(world: World, action: Callable[[], object]) -> None:
-    """Do something in the first process only; where it cannot be done, all of them stop."""
-    error = None
-    if world.rank == 0:
-        try:
-            action()
-        except FixableError as found:
-            error = found
-    if world.any(error is not None):
-        raise error or SystemExit(2)  # the first process says why
 
 
 def facts(job: Job) -> dict[str, Any]:

@@ -90,7 +90,9 @@ def collect(
     """
     model = how.subject.identity["checkpoint"]
     begun_with = settings | {"checkpoint": model, "pairs": _digest(pairs)}
-    shards = open_shards(job.work / stage, begun_with, n=len(pairs), size=SHARD_EVALUATIONS)
+    shards = open_shards(
+        job.work / stage, begun_with, n=len(pairs), size=SHARD_EVALUATIONS, world=job.world
+    )
     todo = job.world.share(shards.missing(job.world))
 
     def evaluations() -> Generator[None, None, None]:
