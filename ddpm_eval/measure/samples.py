@@ -68,26 +68,18 @@ def fill(job: Job, n: int, within: range | None = None) -> list[range]:
     denoise = _walk(job)
     store = SampleStore(folder(job), facts(job), n)
     within = within or range(n)
+    job.world.once(lambda: stores.begin(store.folder, store.facts, n))
+    missing = store.shards.missing(job.world)
+    ours = [part for part in missing if part.start in within]
     with contextlib.ExitStack() as held:
-        # Nobody writes before the first process has seen whose store it is.
-        job.world.once(lambda: held.enter_context(_hold(store, within)))
-        missing = store.shards.missing(job.world)
-        ours = [part for part in missing if part.start in within]
-        job.world.once(lambda: _announce(job, store, ours))
+        if ours:
+            job.world.once(lambda: held.enter_context(_hold(job, store, ours, within)))
         todo = job.world.share(ours)
         label = f"{sum(len(part) for part in ours):,} samples"
         work = _draw(job, denoise, store, todo)
         finish(work, job.track, label, len(todo) * denoise.schedule.T)
         job.world.barrier()
     return [part for part in missing if part not in ours]
-
-
-@contextlib.contextmanager
-def _hold(store: SampleStore, within: range) -> Iterator[None]:
-    """Begin the store and keep other writers off."""
-    stores.begin(store.folder, store.facts, store.n)
-    with stores.reserve(store, within):
-        yield
 
 
 def facts(job: Job) -> dict[str, Any]:
@@ -144,22 +136,23 @@ def _walk(job: Job) -> Denoiser:
     return sampler.shorten(job.subject.denoise, how.sampler, steps=how.steps, eta=how.eta)
 
 
-def _announce(job: Job, store: SampleStore, missing: list[range]) -> None:
-    """Say what is made again and what is made beyond n, and see that it fits on the disk."""
-    if not missing:
-        return
-    for part in missing:
-        path = store.shards.path(part)
-        if path.exists():
-            job.notify(f"{path}: damaged; samples {part.start}..{part.stop - 1} are made again")
-    batch = store.facts["batch"]
-    if store.n < batch:
-        job.notify(
-            f"a whole batch of {batch} samples is made, so that image i is the same whatever -n "
-            f"is; --batch {store.n} makes {store.n}"
-        )
-    size = sum(len(part) for part in missing) * math.prod(store.shape)
-    require_space(store.folder, size + 2000 * len(missing) + 1_000_000)
+@contextlib.contextmanager
+def _hold(job: Job, store: SampleStore, missing: Sequence[range], within: range) -> Iterator[None]:
+    """Keep other writers off, see that all fits on the disk, and say what is not expected."""
+    with stores.reserve(store, within):
+        size = sum(len(part) for part in missing) * math.prod(store.shape)
+        require_space(store.folder, size + 2000 * len(missing) + 1_000_000)
+        for part in missing:
+            path = store.shards.path(part)
+            if path.exists():
+                job.notify(f"{path}: damaged; samples {part.start}..{part.stop - 1} are made again")
+        batch = store.facts["batch"]
+        if store.n < batch:
+            job.notify(
+                f"a whole batch of {batch} samples is made, so that image i is the same whatever "
+                f"-n is; --batch {store.n} makes {store.n}"
+            )
+        yield
 
 
 def _draw(

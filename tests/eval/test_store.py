@@ -353,6 +353,24 @@ def test_a_second_writer_of_the_same_samples_is_refused(copy: Path) -> None:
     assert forks.wait(forks.child(second(range(9, N)))) == 0
 
 
+def test_what_is_there_is_read_while_others_write(copy: Path, whole: SampleStore) -> None:
+    def write() -> None:
+        with store.reserve(open_store(copy), range(N)):
+            (copy.parent / "begun").touch()
+            time.sleep(60)
+
+    pid = forks.child(write)
+    while not (copy.parent / "begun").exists():
+        time.sleep(0.01)
+    np.testing.assert_array_equal(make(copy).read(range(N)), whole.read(range(N)))
+    sorted(copy.glob("*.npz"))[0].unlink()
+    with pytest.raises(FixableError, match="another process is making"):
+        make(copy)
+    forks.kill([pid])
+    make(copy)
+    assert_same_files(copy, whole)
+
+
 def test_a_nan_is_not_kept(tmp_path: Path) -> None:
     made = job(tmp_path / "store")
     network = Denoiser(lambda x, t: x / 0 * 0, made.subject.denoise.schedule, ObjectiveConfig())
