@@ -1,0 +1,93 @@
+"""What sampling costs beside the network: ``ddpm-eval sample`` over bare evaluations.
+
+    python -m tests.benchmarks.sampling CHECKPOINT                     (a minute)
+    python -m tests.benchmarks.sampling CHECKPOINT -n 512 --steps 1000
+
+The sampling loop (noise, the chain's arithmetic, rounding, files) and the bare network's
+evaluations of batches of the same shape take turns; the ratio is the median over rounds, of wall
+time and of the processors' time in this process, which other work on the machine disturbs less.
+Fewer steps make each file weigh more, so they flatter nobody.
+"""
+
+import argparse
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ddpm_eval.config import EvalConfig, SamplingConfig
+from ddpm_eval.job import Job
+from ddpm_eval.measure import samples
+from ddpm_eval.subject import open_checkpoint
+from ddpm_train import sampler, world
+from ddpm_train.noise import Stream
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> np.ndarray:
+    """How long work takes, to the end of what an accelerator was asked: wall and CPU seconds."""
+    began = np.array([time.perf_counter(), time.process_time()])
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return np.array([time.perf_counter(), time.process_time()]) - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("-n", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=0)
+    options = parser.parse_args()
+    here = world.join(threads=options.threads)
+    folder = Path(tempfile.mkdtemp())
+    subject = open_checkpoint(options.checkpoint, device=here.device)
+    config = EvalConfig(
+        batch=options.batch, sampling=SamplingConfig(steps=options.steps, out=str(folder / "store"))
+    )
+    job = Job(
+        subject=subject,
+        config=config,
+        images=lambda split: (_ for _ in ()).throw(LookupError(split)),
+        world=here,
+        work=folder,
+    )
+    short = sampler.shorten(subject.denoise, "ancestral", steps=options.steps)
+    times = short.schedule.times.tolist()[:0:-1]
+    indices = range(options.batch)
+    x = sampler.prior(Stream(0, "sample"), indices, subject.shape).to(here.device, subject.dtype)
+
+    @torch.inference_mode()
+    def bare() -> None:
+        for _ in range(-(-options.n // options.batch)):
+            for step in times:
+                subject.denoise.network(x, torch.full((options.batch,), step, device=x.device))
+
+    def whole() -> None:
+        samples.fill(job, options.n)
+
+    rounds = []
+    for _ in range(options.rounds + 1):
+        rounds.append([seconds(bare, here.device), seconds(whole, here.device)])
+        shutil.rmtree(folder / "store")
+    network, sampling = np.array(rounds[1:]).transpose(1, 2, 0)  # the first round warms up
+    evaluations = -(-options.n // options.batch) * options.steps
+    print(f"{options.n} images x {options.steps} steps, batch {options.batch}, {here.device}")
+    for i, name in enumerate(("wall", "CPU")):
+        low, middle, high = np.quantile(sampling[i] / network[i], (0.25, 0.5, 0.75))
+        print(
+            f"{name:5} network {np.median(network[i]) / evaluations * 1e3:.1f} ms an evaluation, "
+            f"sampling {np.median(sampling[i]) / evaluations * 1e3:.1f} ms, "
+            f"ratio {middle:.3f} ({low:.3f} .. {high:.3f})"
+        )
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
