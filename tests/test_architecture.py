@@ -58,6 +58,14 @@ FORBIDDEN = {  # room: what may not be imported there
     "ddpm_eval/progress.py": {"torch", "rich", "typer", "ddpm_train", "ddpm_eval"},
     "ddpm_eval/results.py": {"torch", "rich", "typer", "matplotlib", "ddpm_eval.measure"},
     "ddpm_eval/references.py": {"torch", "rich", "typer", "matplotlib"},
+    "ddpm_eval/store.py": {
+        "rich",
+        "typer",
+        "matplotlib",
+        "ddpm_eval.measure",
+        "ddpm_eval.commands",
+    },
+    "ddpm_eval/export.py": {"rich", "typer", "matplotlib", "ddpm_eval.store", "ddpm_eval.commands"},
     "ddpm_eval/present": {
         *("torch", "typer", "ddpm_eval.measure", "ddpm_eval.cli", "ddpm_eval.commands"),
     },

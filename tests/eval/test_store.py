@@ -136,6 +136,9 @@ def test_parts_that_machines_make_apart_merge_into_the_whole(
     store.merge([merged.folder, tmp_path / "1"], merged.folder)
     assert_same_files(merged.folder, whole)
     assert store.verify(merged.folder)[1] == []
+    times = [path.stat().st_mtime_ns for path in sorted(merged.folder.iterdir())]
+    store.merge([tmp_path / "1", merged.folder], merged.folder)  # what is there is left alone
+    assert times == [path.stat().st_mtime_ns for path in sorted(merged.folder.iterdir())]
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
@@ -377,6 +380,22 @@ def test_a_nan_is_not_kept(tmp_path: Path) -> None:
     with pytest.raises(FixableError, match="NaN"):
         samples.ensure(replace(made, subject=replace(made.subject, denoise=network)), 4)
     assert set(forks.contents(tmp_path / "store")) == {store.NAME, ".lock"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"seed": 1}, {"clip": False}, {"batch": 3}),
+        *({"steps": 1}, {"steps": 4}, {"sampler": "ddim"}, {"sampler": "ddim", "eta": 1.0}),
+    ],
+)
+def test_every_fact_matters(whole: SampleStore, tmp_path: Path, change: dict[str, Any]) -> None:
+    how = {key: value for key, value in change.items() if key in ("steps", "sampler", "eta")}
+    rest = {key: value for key, value in change.items() if key not in how}
+    folder = tmp_path / "store"
+    other = make(folder, 4, sampling=SamplingConfig(out=str(folder), **how), **rest)
+    assert (other.read(range(3)) != whole.read(range(3))).any()
+    assert other.label != whole.label or "seed" in change or "batch" in change
 
 
 # ------------------------------------------------------------------------------------ the disk
