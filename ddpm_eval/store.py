@@ -125,23 +125,29 @@ def begin(folder: Path, facts: Mapping[str, Any], n: int) -> SampleStore:
     Raises:
         FixableError: The folder holds a store with other facts, or something else.
     """
+    if not _has_begun(folder, facts, n):
+        with _lock(folder, _GUARD, 1, wait=True):
+            if not _has_begun(folder, facts, n):  # by another process, meanwhile
+                plain = {"format": FORMAT, "version": VERSION, "n": n, "facts": facts}
+                text = json.dumps({**plain, "digest": key_of(plain)}, indent=1)
+                write_text(folder / NAME, text + "\n")
+    return SampleStore(folder, facts, n)
+
+
+def _has_begun(folder: Path, facts: Mapping[str, Any], n: int) -> bool:
+    """Whether there is a store with these facts that is to hold at least n images."""
     try:
         kept = _read(folder) if (folder / NAME).exists() else None
     except _DamagedError:
         kept = None
-    if kept is None and folder.exists() and any(_strangers(folder)):
+    if kept is not None:
+        _check_same(kept, facts)
+        return kept.n >= n
+    if folder.exists() and any(_strangers(folder)):
         raise FixableError(
             f"{folder}: not a store of samples, and not empty", "name another folder with --out"
         )
-    if kept is not None:
-        _check_same(kept, facts)
-    if kept is None or kept.n < n:
-        plain = {"format": FORMAT, "version": VERSION, "n": n, "facts": facts}
-        with _lock(folder, _GUARD, 1, wait=True):
-            write_text(
-                folder / NAME, json.dumps({**plain, "digest": key_of(plain)}, indent=1) + "\n"
-            )
-    return SampleStore(folder, facts, n)
+    return False
 
 
 def open_store(folder: Path, n: int | None = None) -> SampleStore:
@@ -245,6 +251,8 @@ def _lock(folder: Path, start: int, length: int, *, wait: bool) -> Iterator[None
                 f"{folder}: another process is making samples among {start}..{start + length - 1}",
                 "wait for it, or share the work out: --indices 0:25000 here, 25000:50000 there",
             ) from error
+        except OSError as error:
+            raise explain(error, folder) from error
         yield
 
 
