@@ -230,3 +230,19 @@ def test_steps_are_spread_evenly_from_1_to_T() -> None:
         gaps = {b - a for a, b in itertools.pairwise(times)}
         assert (times[0], times[-1], len(times)) == (1, T, steps)
         assert max(gaps) - min(gaps) <= 1 and min(gaps) >= 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("name", ["ancestral", "ddim"])
+def test_no_step_waits_for_the_accelerator(name: str) -> None:
+    whole = Denoiser(lambda x, t: x * t.view(-1, 1, 1, 1), oracle.process(30), ObjectiveConfig())
+    short = shorten(whole, name, steps=7)
+    x_T = prior(STREAM, range(3), oracle.SHAPE).cuda()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        frames = list(chain(short, x_T, range(3), STREAM))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    on_cpu = list(chain(short, x_T.cpu(), range(3), STREAM))
+    torch.testing.assert_close(frames[-1].x_0_hat.cpu(), on_cpu[-1].x_0_hat, rtol=1e-4, atol=1e-4)
