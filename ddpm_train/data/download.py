@@ -25,11 +25,26 @@ _CHUNK = 1 << 18
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """A file that never changes, and where copies of it are."""
+    """A file that never changes, and where copies of it are; one of its digests is known."""
 
     urls: tuple[str, ...]
     size: int  # bytes
-    md5: str
+    md5: str = ""
+    sha256: str = ""
+
+    @property
+    def digest(self) -> str:
+        """The digest that decides."""
+        return self.sha256 or self.md5
+
+    @property
+    def algorithm(self) -> str:
+        """Its name."""
+        return "SHA-256" if self.sha256 else "MD5"
+
+    def digest_of(self, path: Path) -> str:
+        """The digest of another file, to compare."""
+        return sha256_of(path) if self.sha256 else md5_of(path)
 
 
 class _Refused(Exception):
@@ -46,6 +61,12 @@ def md5_of(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file, as SHA-256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def download(target: Path, file: Published, *, fix: str, track: Track | None = None) -> None:
@@ -99,10 +120,10 @@ def _from_mirrors(file: Published, out: BinaryIO, partial: Path, track: Track | 
             except _Refused as refused:
                 problems.append(f"{host} ({refused})")
                 break
-            found = md5_of(partial)
-            if found == file.md5:
+            found = file.digest_of(partial)
+            if found == file.digest:
                 return None
-            problems.append(f"{host} (sent MD5 {found}, expected {file.md5})")
+            problems.append(f"{host} (sent {file.algorithm} {found}, expected {file.digest})")
             out.truncate(0)
     return ", ".join(problems)
 

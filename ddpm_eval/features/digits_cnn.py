@@ -1,0 +1,89 @@
+"""A small classifier of 8x8 gray digits: a stand-in for Inception where digits are measured.
+
+It tells one model of digits from another, offline and in a second. Its distances are called
+FD(digits-cnn): they have nothing to do with the published FID.
+"""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ddpm_eval.features.extractor import Features
+from ddpm_train.data.download import sha256_of
+from ddpm_train.data.images import Pixels, to_model
+from ddpm_train.errors import FixableError
+
+FILE = Path(__file__).with_name("digits_cnn.safetensors")
+SHAPE = (8, 8, 1)
+DIM, CLASSES = 64, 10
+
+
+class Network(nn.Module):
+    """Three convolutions and two dense layers, 86,170 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv_1 = nn.Conv2d(1, 32, 3, padding=1)
+        self.conv_2 = nn.Conv2d(32, 64, 3, padding=1)
+        self.conv_3 = nn.Conv2d(64, 80, 3, padding=1)
+        self.dense = nn.Linear(80 * 2 * 2, DIM)
+        self.classify = nn.Linear(DIM, CLASSES)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the features [B, 64] and the logits [B, 10] of images [B, 1, 8, 8] in [-1, 1]."""
+        act, pool = nn.functional.silu, nn.functional.avg_pool2d
+        x = act(self.conv_2(act(self.conv_1(x))))
+        x = pool(act(self.conv_3(pool(x, 2))), 2)
+        features = act(self.dense(x.flatten(1)))
+        return features, self.classify(features)
+
+
+class DigitsCNN:
+    """The network behind one call."""
+
+    name, suffix = "digits-cnn", "(digits-cnn)"
+    preprocessing = "levels 0..255 to [-1, 1]"
+    sizes = (DIM, CLASSES, 0)
+    batch = 256
+
+    def __init__(self, network: Network, digest: str, device: torch.device) -> None:
+        self._network, self._device, self.digest = network.to(device).eval(), device, digest
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Refuse all but 8x8 gray images.
+
+        Raises:
+            FixableError: They have another shape.
+        """
+        if tuple(shape) != SHAPE:
+            height, width, channels = shape
+            raise FixableError(
+                f"digits-cnn looks at 8x8x1 digits; these images are {height}x{width}x{channels}",
+                "use --extractor inception",
+            )
+
+    @torch.inference_mode()
+    def __call__(self, pixels: Pixels) -> Features:
+        """Give the features of uint8 images [B, 8, 8, 1]."""
+        pool, logits = self._network(to_model(pixels).to(self._device))
+        return Features(pool.cpu().numpy(), logits.cpu().numpy())
+
+
+def load(device: torch.device) -> DigitsCNN:
+    """Load the network with the weights that the package holds.
+
+    Raises:
+        FixableError: The installation is damaged.
+    """
+    network = Network()
+    try:
+        network.load_state_dict(load_file(FILE))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise FixableError(
+            f"{FILE}: missing or damaged ({str(error).splitlines()[0]})",
+            "install ddpm-eval again",
+        ) from error
+    return DigitsCNN(network.requires_grad_(requires_grad=False), sha256_of(FILE), device)
