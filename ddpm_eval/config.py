@@ -17,6 +17,18 @@ class SamplingConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QualityConfig:
+    """What samples are compared with, and through which network."""
+
+    reference: str = "train"  # train, test, or the path of images or of statistics
+    extractor: str = "inception-v3"
+    inception: str = ""  # the file of Inception's weights; empty: where it usually is
+    accept: str = ""  # digest of other Inception weights that are meant
+    metrics: tuple[str, ...] = ()  # empty: all that the reference allows
+    resize: str = "none"  # the filter for a folder of pictures of mixed sizes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvalConfig:
     """What is measured, on how much, and from which seed."""
 
@@ -30,6 +42,7 @@ class EvalConfig:
     target_stderr: float = 0.0  # estimate the bound to this standard error, bits/dim; 0: no
     budget: int = 0  # estimate the bound with at most so many evaluations; 0: no
     sampling: SamplingConfig = SamplingConfig()
+    quality: QualityConfig = QualityConfig()
 
     @property
     def fast(self) -> bool:

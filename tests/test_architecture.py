@@ -55,6 +55,7 @@ FORBIDDEN = {  # room: what may not be imported there
         *("rich", "typer", "matplotlib", "ddpm_eval.present", "ddpm_eval.cli"),
         "ddpm_eval.commands",
     },
+    "ddpm_eval/features": {"typer", "matplotlib", "ddpm_eval.measure", "ddpm_eval.commands"},
     "ddpm_eval/progress.py": {"torch", "rich", "typer", "ddpm_train", "ddpm_eval"},
     "ddpm_eval/results.py": {"torch", "rich", "typer", "matplotlib", "ddpm_eval.measure"},
     "ddpm_eval/references.py": {"torch", "rich", "typer", "matplotlib"},

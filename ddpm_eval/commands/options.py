@@ -47,4 +47,9 @@ Remainder = Annotated[
     int,
     typer.Option("--drop-remainder", min=0, help="Whole batches only; 256 as the original did."),
 ]
+Steps = Annotated[
+    int, typer.Option("--steps", min=0, help="Of the reverse process, spread evenly; 0: all.")
+]
+Sampler = Annotated[str, typer.Option("--sampler", help="ancestral, as in the paper, or ddim.")]
+Eta = Annotated[float, typer.Option("--eta", help="The noise of ddim: 0 is none, 1 as ancestral.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]

@@ -106,7 +106,6 @@ def open_job(
 
 def run(measure: str, config: EvalConfig, place: Place, *, against: Path | None = None) -> None:
     """Make one measurement and add it to the record."""
-    from ddpm_eval import provenance, results
     from ddpm_eval.measure import MEASURES
     from ddpm_train import world
 
@@ -115,18 +114,33 @@ def run(measure: str, config: EvalConfig, place: Place, *, against: Path | None 
     here = job.world
     found = MEASURES[measure](job)
     if here.rank == 0:
-        origin = provenance.gather(
-            sys.argv, seconds=time.monotonic() - began, device=here.device, size=here.size
-        )
-        found = replace(found, provenance=origin)
-        for warning in results.add(place.folder, place.name, dict(job.subject.identity), found):
-            say(f"[yellow]warning:[/] {escape(warning)}")
-        shutil.rmtree(job.work, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            job.work.parent.rmdir()  # unless other work is unfinished
+        subject = dict(job.subject.identity)
+        keep(found, place.folder, subject, job.work, began=began, world=here)
         if not place.quiet:
-            _show(found, place.folder)
+            show(found, place.folder)
     world.leave()
+
+
+def keep(
+    found: "Measurement",
+    folder: Path,
+    subject: dict[str, Any],
+    work: Path,
+    *,
+    began: float,
+    world: Any,
+) -> None:
+    """Add a measurement to the record in a folder, and clear its unfinished work away."""
+    from ddpm_eval import provenance, results
+
+    origin = provenance.gather(
+        sys.argv, seconds=time.monotonic() - began, device=world.device, size=world.size
+    )
+    for warning in results.add(folder, folder.name, subject, replace(found, provenance=origin)):
+        say(f"[yellow]warning:[/] {escape(warning)}")
+    shutil.rmtree(work, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        work.parent.rmdir()  # unless other work is unfinished
 
 
 def _recorded(folder: Path, identity: Any, measure: str) -> "Measurement | None":
@@ -156,11 +170,14 @@ def find(path: Path | None) -> Path:
     return runs.find(path)
 
 
-def _show(found: "Measurement", folder: Path) -> None:
+def show(found: "Measurement", folder: Path) -> None:
+    """Print what was found, and its warnings by number."""
+    if "label" in found.settings:
+        say(escape(str(found.settings["label"])), to=output)
     for name, quantity in found.quantities.items():
         say(f"{name:32} {quantity}", to=output)
-    for warning in found.warnings:
-        say(f"[yellow]warning:[/] {escape(warning)}")
+    for number, warning in enumerate(found.warnings, 1):
+        say(f"[yellow]warning {number}:[/] {escape(warning)}")
     say(f"recorded in {escape(str(folder))}; write it up with: ddpm-eval report")
 
 

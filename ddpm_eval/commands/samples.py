@@ -12,12 +12,15 @@ from ddpm_eval.commands.options import (
     Checkpoint,
     Count,
     Device,
+    Eta,
     Name,
     NoClip,
     Quiet,
     Raw,
     Reports,
+    Sampler,
     Seed,
+    Steps,
 )
 from ddpm_eval.commands.running import Place, note, open_job, run
 from ddpm_eval.config import EvalConfig, SamplingConfig
@@ -30,15 +33,9 @@ Store = Annotated[Path, typer.Argument(help="The folder of a store: the one with
 def sample(
     checkpoint: Checkpoint = None,
     n: Count = 64,
-    steps: Annotated[
-        int, typer.Option("--steps", min=0, help="Of the reverse process, spread evenly; 0: all.")
-    ] = 0,
-    sampler: Annotated[
-        str, typer.Option("--sampler", help="ancestral, as in the paper, or ddim.")
-    ] = "ancestral",
-    eta: Annotated[
-        float, typer.Option("--eta", help="The noise of ddim: 0 is none, 1 as ancestral.")
-    ] = 0.0,
+    steps: Steps = 0,
+    sampler: Sampler = "ancestral",
+    eta: Eta = 0.0,
     indices: Annotated[
         str | None,
         typer.Option("--indices", help="Make only these of the n, 0:25000 say, and record nothing"),

@@ -131,10 +131,8 @@ def fill(images: Images, n: int, extractor: Extractor, world: World, track: Trac
             features are not finite. What was extracted before stays.
     """
     settings = describe(images, n, extractor)
-    shards = open_shards(place(settings), settings, n=n, size=SHARD_IMAGES)
-    missing = set(shards.missing())
-    todo = [part for part in world.share(shards.parts()) if part in missing]
-    world.barrier()  # nobody writes before all have seen what is missing
+    shards = open_shards(place(settings), settings, n=n, size=SHARD_IMAGES, world=world)
+    todo = world.share(shards.missing(world))
     if todo:
         extractor.check(images.read([0]).shape[1:])
         require_space(shards.folder, 4 * sum(extractor.sizes) * sum(map(len, todo)))

@@ -8,6 +8,7 @@ from ddpm_eval.measure import (
     compare,
     fast,
     likelihood,
+    quality,
     rate_distortion,
     samples,
     training,
@@ -23,5 +24,6 @@ MEASURES: dict[str, Measure] = {
     "rate_distortion": rate_distortion.measure,
     "baselines": baselines.measure,
     "samples": samples.measure,
+    "quality": quality.measure,
     "training": training.measure,
 }

@@ -5,6 +5,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -88,6 +89,21 @@ class Pictures:
         Sizes in bytes are in it too, except in an lmdb, where asking for them reads every page.
         """
         return self._digest
+
+    @cached_property
+    def content(self) -> str:
+        """SHA-256 of the form and of every picture's bytes in order: all of them are read."""
+        sha = hashlib.sha256(str(self._form).encode())
+        for i in range(len(self)):
+            data = self._store.fetch(i)
+            sha.update(b"%d\0" % len(data) + data)
+        return sha.hexdigest()
+
+    @property
+    def lossy(self) -> int:
+        """How many are JPEG files by their names."""
+        labels = (self._store.label(i).lower() for i in range(len(self)))
+        return sum(label.endswith((".jpg", ".jpeg")) for label in labels)
 
     def __len__(self) -> int:
         return len(self._store)

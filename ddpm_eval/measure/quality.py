@@ -1,0 +1,369 @@
+"""IS, FID and kin of samples against a reference, from one pass over the images of each."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ddpm_eval.config import QualityConfig, Split
+from ddpm_eval.features import DIGITS, Extractor, bank, open_extractor
+from ddpm_eval.job import Job
+from ddpm_eval.measure import extrapolation, samples, sanity, statistics
+from ddpm_eval.measure.frechet import Gaussian
+from ddpm_eval.measure.kernel import Rows, kernel_distance
+from ddpm_eval.measure.manifold import precision_recall
+from ddpm_eval.measure.scan import Scanned, scan, statistics_of
+from ddpm_eval.measure.statistics import Statistics
+from ddpm_eval.progress import Track, quiet
+from ddpm_eval.results import Curve, Measurement, Quantity
+from ddpm_eval.sources import has_images, open_images
+from ddpm_train.data import Images
+from ddpm_train.data.download import sha256_of
+from ddpm_train.data.pictures import Pictures
+from ddpm_train.errors import FixableError
+from ddpm_train.world import World
+
+METRICS = ("IS", "FID", "sFID", "KID", "precision", "recall", "FID-infinity")
+OF_ROWS = {"KID", "precision", "recall"}  # need the features of the reference, not their moments
+LEAST = 10  # images: one for each part of the Inception score
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """What samples are compared with: images, statistics of images, or both.
+
+    ``kind`` is ``train``, ``test`` or the name of a file or folder.
+    """
+
+    kind: str
+    name: str
+    digest: str
+    images: Images | None = None
+    statistics: Statistics | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Samples, their reference, and how they are compared.
+
+    ``held_out`` are other real images: what they score is the yardstick. ``made`` says how the
+    samples were made, as far as anyone knows.
+    """
+
+    samples: Images
+    n: int
+    reference: Reference
+    extractor: Extractor
+    metrics: tuple[str, ...] = ()
+    held_out: Images | None = None
+    made: dict[str, Any] = field(default_factory=dict)
+    world: World
+    work: Path
+    track: Track = quiet
+
+
+def measure(job: Job) -> Measurement:
+    """The quality of the model's samples 0..n-1; 50,000 unless the settings say otherwise."""
+    config, subject = job.config.quality, job.subject
+    extractor = extractor_of(config, job.world.device)
+    count, height, width = subject.shape
+    extractor.check((height, width, count))
+    reference = open_reference(config, job.images, extractor)
+    n = job.config.n or sanity.PROTOCOL_N
+    drawn = samples.ensure(job, n)
+    held_out = None
+    if reference.kind == "train":
+        with contextlib.suppress(FixableError):  # few sources have a test split
+            held_out = job.images("test")
+    decay = None if subject.run is None else subject.run.optim.ema_decay
+    made = {**drawn.facts, "step": subject.identity.get("step"), "ema_decay": decay}
+    return compare(
+        Comparison(
+            samples=drawn,
+            n=n,
+            reference=reference,
+            extractor=extractor,
+            metrics=config.metrics,
+            held_out=held_out,
+            made=made,
+            world=job.world,
+            work=job.work,
+            track=job.track,
+        )
+    )
+
+
+def open_reference(
+    config: QualityConfig, split: Callable[[Split], Images], extractor: Extractor
+) -> Reference:
+    """Find the reference that the settings name.
+
+    Raises:
+        FixableError: It is missing, damaged, or does not fit the extractor.
+    """
+    kind = config.reference
+    if kind in ("train", "test"):
+        images = split("train" if kind == "train" else "test")
+        return Reference(kind=kind, name=images.name, digest=bank.content(images), images=images)
+    path = Path(kind).expanduser()
+    given = None
+    if path.is_file() and path.suffix != ".zip" and statistics.holds_statistics(path):
+        given = statistics.read(path, extractor)
+    found = None
+    if given is None or has_images(path):
+        found = open_images(path, channels=channels(extractor), resize=config.resize)
+    return Reference(
+        kind=path.stem or path.resolve().stem,
+        name=str(given.about.get("dataset", path.name)) if given else path.name,
+        digest=sha256_of(path) if given or found is None else bank.content(found),
+        images=found,
+        statistics=given,
+    )
+
+
+def channels(extractor: Extractor) -> int:
+    """As what pictures are read: gray for the digits' network, RGB for others."""
+    return 1 if extractor.name == DIGITS else 3
+
+
+def extractor_of(config: QualityConfig, device: torch.device) -> Extractor:
+    """Open the extractor that the settings name."""
+    path = Path(config.inception) if config.inception else None
+    return open_extractor(config.extractor, path=path, device=device, accept=config.accept)
+
+
+def title(metric: str, suffix: str) -> str:
+    """A metric's name: only through the published Inception is a distance called FID.
+
+    >>> [title(name, "(x)") for name in ("IS", "sFID", "FID-infinity", "KID")]
+    ['IS(x)', 'sFD(x)', 'FD-infinity(x)', 'KD(x)']
+    """
+    return metric.replace("FID", "FD").replace("KID", "KD") + suffix if suffix else metric
+
+
+def short(n: int) -> str:
+    """How n is written behind a dash: rounded only where nothing is lost.
+
+    >>> [f"FID-{short(n)}" for n in (50_000, 49_984, 2_500, 512)]
+    ['FID-50k', 'FID-49,984', 'FID-2.5k', 'FID-512']
+    """
+    return f"{n / 1000:g}k" if n >= 1000 and n % 100 == 0 else f"{n:,}"
+
+
+def compare(job: Comparison) -> Measurement:
+    """Measure all that is wanted and that the reference allows.
+
+    Raises:
+        FixableError: Images are broken, too few, or of another size than the reference; or a
+            metric is wanted that cannot be had.
+    """
+    _check(job)
+    wanted = _wanted(job)
+    name = "quality" if job.reference.kind == "train" else f"quality-{job.reference.kind}"
+    extractor, world, images = job.extractor, job.world, job.reference.images
+    given = job.reference.statistics
+    if given is None and images is not None:
+        given = statistics_of(images, len(images), extractor, world, job.track)
+    if given is None:
+        raise FixableError("there is nothing to compare with", "name a --reference")
+    others = (
+        bank.fill(images, len(images), extractor, world, job.track)
+        if (images is not None and OF_ROWS & wanted)
+        else None
+    )
+    filled = bank.fill(job.samples, job.n, extractor, world, job.track)
+    scanned = scan(filled, extractor, world)
+    real = None
+    if job.held_out is not None:
+        count = min(job.n, len(job.held_out))
+        real = statistics_of(job.held_out, count, extractor, world, job.track).pool
+    if world.rank:
+        return Measurement(name)  # the first process goes on alone
+    job.work.mkdir(parents=True, exist_ok=True)
+    rows = filled.flatten(job.work / "samples.f32")
+    found = _Found(job, wanted, given, scanned)
+    found.moments(real)
+    if others is not None:
+        found.pairs(rows, others.flatten(job.work / "reference.f32"))
+    found.growth(rows)
+    return found.measurement(name)
+
+
+def _check(job: Comparison) -> None:
+    """Refuse what cannot be compared before anything long begins."""
+    images = job.reference.images
+    for count, what in ((job.n, job.samples.name), (LEAST if images is None else len(images), "")):
+        if count < LEAST:
+            raise FixableError(
+                f"{what or job.reference.name}: {count} images; no metric works on fewer than "
+                f"{LEAST}",
+                "take more, 50,000 if you can",
+            )
+    if job.n > len(job.samples):
+        raise FixableError(
+            f"--n {job.n:,}: {job.samples.name} has {len(job.samples):,} images",
+            "choose fewer, or 0 for all",
+        )
+    shape = list(job.samples.read([0]).shape[1:])
+    job.extractor.check(tuple(shape))
+    about = job.reference.statistics.about if job.reference.statistics else {}
+    other = about.get("shape", shape) if images is None else list(images.read([0]).shape[1:])
+    if list(other)[:2] != shape[:2]:
+        raise FixableError(
+            f"the reference {job.reference.name} has images of {_size(other)}, the samples are "
+            f"{_size(shape)}",
+            "name the reference that the model was trained on, in its size: --reference",
+        )
+
+
+def _size(shape: list[int]) -> str:
+    return "x".join(map(str, shape[:2]))
+
+
+def _wanted(job: Comparison) -> set[str]:
+    """The metrics to take: those that were asked for, or all that can be had."""
+    given, n = job.reference.statistics, job.n
+    no_spatial = not job.extractor.sizes[2] or (given is not None and given.spatial is None)
+    cannot = {
+        "sFID": "the extractor or the reference has no spatial features" if no_spatial else "",
+        "FID-infinity": f"it takes {extrapolation.LEAST_IMAGES:,} images"
+        if n < extrapolation.LEAST_IMAGES
+        else "",
+    }
+    if job.reference.images is None:
+        cannot |= dict.fromkeys(OF_ROWS, "the reference has statistics only, no images")
+    known = {name.lower(): name for name in METRICS}
+    wanted = set()
+    for name in job.metrics:
+        if name.lower() not in known:
+            raise FixableError(
+                f"--metrics {name}: not a metric", f"choose from {', '.join(METRICS)}"
+            )
+        wanted.add(known[name.lower()])
+    for name in sorted(wanted):
+        if cannot.get(name):
+            raise FixableError(f"--metrics {name}: {cannot[name]}", "leave it out")
+    return wanted or {name for name in METRICS if not cannot.get(name)}
+
+
+class _Found:
+    """The figures of a comparison as they are taken, by the first process."""
+
+    def __init__(
+        self, job: Comparison, wanted: set[str], given: Statistics, scanned: Scanned
+    ) -> None:
+        self.job, self.wanted, self.given, self.scanned = job, wanted, given, scanned
+        self.quantities: dict[str, Quantity] = {}
+        self.curves: dict[str, Curve] = {}
+        self.extra: dict[str, Any] = {}
+        self.distance: float | None = None
+
+    def moments(self, held_out: Gaussian | None) -> None:
+        """IS, FID, sFID, and the yardstick: the distance of held-out real images."""
+        if "IS" in self.wanted:
+            self._put("IS", *self.scanned.score.result())
+        if "FID" in self.wanted:
+            self.distance = self.given.pool.distance(Gaussian.of(self.scanned.pool))
+            self._put("FID", self.distance)
+        if "sFID" in self.wanted and self.given.spatial is not None:
+            self._put("sFID", self.given.spatial.distance(Gaussian.of(self.scanned.spatial)))
+        if held_out is not None and "FID" in self.wanted:
+            name = f"{self._title('FID')} of held-out images"
+            self.quantities[name] = Quantity(self.given.pool.distance(held_out), "", held_out.n)
+
+    def pairs(self, samples: Rows, reference: Rows) -> None:
+        """KID, precision and recall."""
+        if "KID" in self.wanted:
+            value, spread, subset = kernel_distance(samples, reference)
+            self._put("KID", value, spread)
+            self.extra["kid_subset"] = subset
+        if {"precision", "recall"} & self.wanted:
+            found = precision_recall(samples, reference, device=self.job.world.device)
+            for name, value in zip(("precision", "recall"), found, strict=True):
+                if name in self.wanted:
+                    self._put(name, value)
+
+    def growth(self, rows: Rows) -> None:
+        """FID over n, and where it leads."""
+        sizes = np.array(extrapolation.sizes(self.job.n, self.job.extractor.sizes[0]))
+        infinity = "FID-infinity" in self.wanted
+        if "FID" not in self.wanted or not (infinity or self.job.n < extrapolation.LEAST_IMAGES):
+            return
+        if len(sizes) < 2:
+            return
+        distances = extrapolation.curve(rows, self.given.pool, sizes)
+        self.curves[f"{self._title('FID')} over n"] = Curve(
+            x=sizes, y=distances, x_name="n images", y_name=self._title("FID"), n=self.job.n
+        )
+        if infinity:
+            line = extrapolation.extrapolate(sizes, distances)
+            self._put("FID-infinity", line.value, line.stderr)
+            self.extra["infinity_interval"] = [line.low, line.high]
+
+    def measurement(self, name: str) -> Measurement:
+        """Everything, with what a reader has to know."""
+        job, reference = self.job, self.job.reference
+        n = self.given.pool.n
+        against = f"{reference.name} ({f'{n:,} images' if n else 'statistics of a file'})"
+        settings = {
+            **{key: value for key, value in job.made.items() if value is not None},
+            "label": f"{self._title('FID')}-{short(job.n)} against {against}",
+            "reference": reference.kind,
+            "dataset": reference.name.removesuffix(" train").removesuffix(" test"),
+            "reference_n": n or None,
+            "reference_digest": reference.digest,
+            "extractor": job.extractor.name,
+            "extractor_digest": job.extractor.digest,
+            "samples": job.samples.name,
+            "samples_digest": bank.content(job.samples),
+            "n": job.n,
+            **self.extra,
+        }
+        if reference.kind in ("train", "test"):
+            settings["split"] = reference.kind
+        return Measurement(
+            name=name,
+            quantities=self.quantities,
+            curves=self.curves,
+            settings=settings,
+            warnings=tuple(self._warnings()),
+        )
+
+    def _warnings(self) -> Iterator[str]:
+        job = self.job
+        pool = self.given.pool
+        if job.reference.statistics is not None and not job.reference.statistics.about:
+            yield (
+                f"{job.reference.name} does not say which network its statistics are of; they are "
+                f"taken to be {job.extractor.name}'s"
+            )
+        if job.reference.images is None and not job.metrics:
+            yield f"{job.reference.name} holds statistics only: no KID, precision, recall"
+        pictures = [
+            each for each in (job.samples, job.reference.images) if isinstance(each, Pictures)
+        ]
+        yield from sanity.warnings(
+            sanity.Facts(
+                n=job.n,
+                dim=job.extractor.sizes[0],
+                name=self._title("FID"),
+                suffix=job.extractor.suffix,
+                reference=job.reference.kind,
+                samples_pixels=self.scanned.pixels,
+                reference_pixels=self.given.pixels,
+                distance=self.distance,
+                bias=pool.bias(job.n) if "FID" in self.wanted else None,
+                lossy=sum(each.lossy for each in pictures),
+                made=job.made,
+            )
+        )
+
+    def _put(self, metric: str, value: float, spread: float | None = None) -> None:
+        self.quantities[self._title(metric)] = Quantity(value, "", self.job.n, spread)
+
+    def _title(self, metric: str) -> str:
+        return title(metric, self.job.extractor.suffix)
