@@ -74,6 +74,8 @@ def measure(job: Job) -> Measurement:
     extractor.check((height, width, count))
     reference = open_reference(config, job.images, extractor)
     n = job.config.n or sanity.PROTOCOL_N
+    _fits(reference, [height, width], n)
+    _wanted(config.metrics, reference, extractor, n)  # refused now, not after drawing samples
     drawn = samples.ensure(job, n)
     held_out = None
     if reference.kind == "train":
@@ -162,7 +164,7 @@ def compare(job: Comparison) -> Measurement:
             metric is wanted that cannot be had.
     """
     _check(job)
-    wanted = _wanted(job)
+    wanted = _wanted(job.metrics, job.reference, job.extractor, job.n)
     name = "quality" if job.reference.kind == "train" else f"quality-{job.reference.kind}"
     extractor, world, images = job.extractor, job.world, job.reference.images
     given = job.reference.statistics
@@ -195,50 +197,55 @@ def compare(job: Comparison) -> Measurement:
 
 def _check(job: Comparison) -> None:
     """Refuse what cannot be compared before anything long begins."""
-    images = job.reference.images
-    for count, what in ((job.n, job.samples.name), (LEAST if images is None else len(images), "")):
-        if count < LEAST:
-            raise FixableError(
-                f"{what or job.reference.name}: {count} images; no metric works on fewer than "
-                f"{LEAST}",
-                "take more, 50,000 if you can",
-            )
     if job.n > len(job.samples):
         raise FixableError(
             f"--n {job.n:,}: {job.samples.name} has {len(job.samples):,} images",
             "choose fewer, or 0 for all",
         )
-    shape = list(job.samples.read([0]).shape[1:])
-    job.extractor.check(tuple(shape))
-    about = job.reference.statistics.about if job.reference.statistics else {}
-    other = about.get("shape", shape) if images is None else list(images.read([0]).shape[1:])
-    if list(other)[:2] != shape[:2]:
+    shape = job.samples.read([0]).shape[1:]
+    job.extractor.check(shape)
+    _fits(job.reference, list(shape[:2]), job.n)
+
+
+def _fits(reference: Reference, size: list[int], n: int) -> None:
+    """Refuse a reference of another size [H, W], and too few images on either side."""
+    images, about = reference.images, reference.statistics.about if reference.statistics else {}
+    other = about.get("shape", size) if images is None else list(images.read([0]).shape[1:])
+    if other[:2] != size:
         raise FixableError(
-            f"the reference {job.reference.name} has images of {_size(other)}, the samples are "
-            f"{_size(shape)}",
+            f"the reference {reference.name} has images of {_size(other)}, the samples are "
+            f"{_size(size)}",
             "name the reference that the model was trained on, in its size: --reference",
         )
+    for count, what in ((n, "samples"), (LEAST if images is None else len(images), reference.name)):
+        if count < LEAST:
+            raise FixableError(
+                f"{what}: {count} images; no metric works on fewer than {LEAST}",
+                "take more, 50,000 if you can",
+            )
 
 
 def _size(shape: list[int]) -> str:
     return "x".join(map(str, shape[:2]))
 
 
-def _wanted(job: Comparison) -> set[str]:
+def _wanted(
+    metrics: tuple[str, ...], reference: Reference, extractor: Extractor, n: int
+) -> set[str]:
     """The metrics to take: those that were asked for, or all that can be had."""
-    given, n = job.reference.statistics, job.n
-    no_spatial = not job.extractor.sizes[2] or (given is not None and given.spatial is None)
+    given = reference.statistics
+    no_spatial = not extractor.sizes[2] or (given is not None and given.spatial is None)
     cannot = {
         "sFID": "the extractor or the reference has no spatial features" if no_spatial else "",
         "FID-infinity": f"it takes {extrapolation.LEAST_IMAGES:,} images"
         if n < extrapolation.LEAST_IMAGES
         else "",
     }
-    if job.reference.images is None:
+    if reference.images is None:
         cannot |= dict.fromkeys(OF_ROWS, "the reference has statistics only, no images")
     known = {name.lower(): name for name in METRICS}
     wanted = set()
-    for name in job.metrics:
+    for name in metrics:
         if name.lower() not in known:
             raise FixableError(
                 f"--metrics {name}: not a metric", f"choose from {', '.join(METRICS)}"

@@ -1,0 +1,135 @@
+"""``ddpm-eval fid`` and ``fetch`` from the command line: folders, files, stores, and bad input."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from ddpm_eval import results
+from ddpm_eval.cli import app
+from tests.eval.test_quality import FD, TEST, blurred
+
+runner = CliRunner(env={"COLUMNS": "200", "TERM": "dumb"})
+DIGITS = ("--extractor", "digits-cnn", "--dataset", "digits")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DDPM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.delenv("DDPM_INCEPTION", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def folder(path: Path, pixels: np.ndarray, suffix: str = ".png") -> Path:
+    path.mkdir()
+    for i, image in enumerate(pixels):
+        Image.fromarray(image[..., 0]).save(path / f"{i:04d}{suffix}")
+    return path
+
+
+def fid(*args: object) -> str:
+    result = runner.invoke(app, ["fid", *map(str, args)])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def refused(*args: object) -> str:
+    result = runner.invoke(app, ["fid", *map(str, args)])
+    assert result.exit_code == 2, result.output
+    assert "error:" in result.output
+    assert "fix:" in result.output
+    assert "Traceback" not in result.output
+    assert not Path("reports").exists()
+    return result.output
+
+
+def test_a_folder_and_an_npz_of_the_same_images_score_the_same() -> None:
+    images = blurred(TEST)
+    folder(Path("pictures"), images.pixels)
+    np.savez("array.npz", images=images.pixels)
+    text = fid("pictures", *DIGITS)
+    fid("array.npz", *DIGITS, "--quiet")
+    assert f"{FD}-297 against digits train (1,500 images)" in text
+    assert "warning 1: digits-cnn is not the published Inception" in text
+    found = [results.load(Path("reports") / name) for name in ("pictures", "array")]
+    once, again = (each.measurements["quality"] for each in found)
+    assert once.quantities == again.quantities
+    assert once.settings["samples_digest"] == found[0].subject["checkpoint"]
+    assert not list(Path("reports").rglob("*.f32"))
+
+
+def test_the_reference_can_be_a_split_a_folder_or_statistics() -> None:
+    folder(Path("a"), blurred(TEST).pixels)
+    folder(Path("b"), TEST.pixels)
+    fid("a", *DIGITS, "--reference", "test", "--quiet")
+    fid("a", "--extractor", "digits-cnn", "--reference", "b", "--quiet")
+    file = next(Path("cache").rglob("statistics.npz"))
+    fid("a", "--extractor", "digits-cnn", "--reference", file, "--quiet")
+    record = results.load(Path("reports/a")).measurements
+    assert {*record} == {"quality-test", "quality-b", "quality-statistics"}
+    values = {record[name].quantities[FD].value for name in record}
+    assert max(values) == pytest.approx(min(values), rel=1e-9)
+
+
+def test_jpeg_files_are_warned_of() -> None:
+    folder(Path("a"), TEST.pixels[:40], ".jpg")
+    text = fid("a", *DIGITS)
+    assert "40 images are JPEG files" in text
+
+
+def test_pictures_of_mixed_sizes_need_a_filter() -> None:
+    path = folder(Path("a"), TEST.pixels[:40])
+    Image.new("L", (12, 12)).save(path / "0030.png")
+    text = refused("a", *DIGITS)
+    assert "0030.png: 12x12 pixels; the first picture makes it 8x8" in text
+    assert "--resize lanczos" in text
+    fid("a", *DIGITS, "--resize", "lanczos", "--quiet")
+    assert "not a filter" in runner.invoke(app, ["fid", "a", *DIGITS, "--resize", "soft"]).output
+
+
+def test_a_broken_picture_is_named_and_nothing_is_lost() -> None:
+    path = folder(Path("a"), blurred(TEST).pixels)
+    whole = (path / "0290.png").read_bytes()
+    (path / "0290.png").write_bytes(whole[:-30])
+    text = refused("a", *DIGITS)
+    assert "0290.png: a broken picture" in text
+    (path / "0290.png").write_bytes(whole)
+    fid("a", *DIGITS, "--quiet")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--extractor", "digits-cnn"), "of which data set?"),
+        ((*DIGITS, "-n", "400"), "has 40 images"),
+        ((*DIGITS, "--reference", "none"), "no such file or folder"),
+        ((*DIGITS, "--reference", "stats.pkl"), "statistics in a pickle"),
+        ((*DIGITS, "--reference", "big"), "has images of 16x16, the samples are 8x8"),
+        ((*DIGITS, "--metrics", "FIDD"), "not a metric"),
+        (("--dataset", "digits"), "Inception-v3 weights not found"),
+        (("--dataset", "digits", "--inception", "w.pth"), "no such file"),
+        (("--dataset", "digits", "--inception", "stats.pkl"), "not the published Inception"),
+        ((*DIGITS, "--extractor", "dino"), "not an extractor"),
+    ],
+)
+def test_bad_input_is_refused_with_its_fix(args: tuple[str, ...], message: str) -> None:
+    folder(Path("a"), TEST.pixels[:40])
+    folder(Path("big"), np.zeros((20, 16, 16, 1), np.uint8))
+    Path("stats.pkl").write_bytes(b"\x80\x04N.")
+    assert message in refused("a", *args)
+
+
+@pytest.mark.parametrize("path", ["empty", "nothing", "text.npz"])
+def test_no_images_are_refused(path: str) -> None:
+    Path("empty").mkdir()
+    Path("text.npz").write_text("hello")
+    refused(path, *DIGITS)
+
+
+def test_fetch_knows_one_thing() -> None:
+    result = runner.invoke(app, ["fetch", "clip"])
+    assert result.exit_code == 2
+    assert "ddpm-eval fetch inception" in result.output
