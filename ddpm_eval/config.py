@@ -26,6 +26,7 @@ class QualityConfig:
     accept: str = ""  # digest of other Inception weights that are meant
     metrics: tuple[str, ...] = ()  # empty: all that the reference allows
     resize: str = "none"  # the filter for a folder of pictures of mixed sizes
+    save: str = ""  # where to write the reference's statistics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from ddpm_eval.commands.options import (
     Seed,
     Steps,
 )
-from ddpm_eval.commands.running import ImagesAt, Place, keep, run, show
+from ddpm_eval.commands.running import ImagesAt, Place, keep, note, run, show
 from ddpm_eval.config import EvalConfig, QualityConfig, SamplingConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.terminal import download_meter, output, say, tracker
@@ -62,6 +62,12 @@ def fid(
     resize: Annotated[
         str, typer.Option("--resize", help="The filter for pictures of mixed sizes: lanczos, say.")
     ] = "none",
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            "--save-statistics", help="An .npz for the reference's; --reference reads it."
+        ),
+    ] = None,
     steps: Steps = 0,
     sampler: Sampler = "ancestral",
     eta: Eta = 0.0,
@@ -94,6 +100,7 @@ def fid(
             accept=accept,
             metrics=tuple(part.strip() for part in metrics.split(",") if part.strip()),
             resize=resize,
+            save="" if save is None else str(save),
         ),
     )
     images = ImagesAt(data, dataset)
@@ -148,14 +155,19 @@ def _of_images(
     images = sources.open_images(
         path, channels=quality.channels(extractor), resize=config.quality.resize
     )
+
+    def split(name: Any) -> Any:
+        return _split(images, at, name)
+
+    reference = quality.open_reference(config.quality, split, extractor)
     job = quality.Comparison(
         samples=images,
         n=config.n or len(images),
-        reference=quality.open_reference(
-            config.quality, lambda split: _split(images, at, split), extractor
-        ),
+        reference=reference,
         extractor=extractor,
         metrics=config.quality.metrics,
+        held_out=quality.held_out(reference, split, lambda text: None if quiet else note(text)),
+        save=config.quality.save,
         made=dict(images.facts) if isinstance(images, SampleStore) else {},
         world=here,
         work=work,
@@ -187,7 +199,7 @@ def _record(path: Path, reports: Path, name: str | None) -> Path:
     path = path.resolve()
     if name is None and path.parent.name == "store":
         return path.parent.parent
-    return reports / (name or path.stem)
+    return reports / (name or (path.stem if path.is_file() else path.name))
 
 
 def _subject(path: Path, folder: Path, job: "Comparison") -> dict[str, Any]:

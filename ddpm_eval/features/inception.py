@@ -72,7 +72,13 @@ class Inception:
 
     @torch.inference_mode()
     def __call__(self, pixels: Pixels) -> Features:
-        """Give the features of uint8 images [B, H, W, C]."""
+        """Give the features of uint8 images [B, H, W, C], in float32 and nothing shorter."""
+        if self._device.type != "cuda":
+            return self._features(pixels)
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            return self._features(pixels)
+
+    def _features(self, pixels: Pixels) -> Features:
         x = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2).float()
         x = (resize(x.expand(-1, 3, -1, -1), SIDE) - 128) / 128
         x = x.contiguous(memory_format=torch.channels_last)

@@ -1,6 +1,5 @@
 """IS, FID and kin of samples against a reference, from one pass over the images of each."""
 
-import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,7 +50,8 @@ class Comparison:
     """Samples, their reference, and how they are compared.
 
     ``held_out`` are other real images: what they score is the yardstick. ``made`` says how the
-    samples were made, as far as anyone knows.
+    samples were made, as far as anyone knows. ``save`` is where to write the
+    reference's statistics.
     """
 
     samples: Images
@@ -61,6 +61,7 @@ class Comparison:
     metrics: tuple[str, ...] = ()
     held_out: Images | None = None
     made: dict[str, Any] = field(default_factory=dict)
+    save: str = ""
     world: World
     work: Path
     track: Track = quiet
@@ -77,10 +78,6 @@ def measure(job: Job) -> Measurement:
     _fits(reference, [height, width], n)
     _wanted(config.metrics, reference, extractor, n)  # refused now, not after drawing samples
     drawn = samples.ensure(job, n)
-    held_out = None
-    if reference.kind == "train":
-        with contextlib.suppress(FixableError):  # few sources have a test split
-            held_out = job.images("test")
     decay = None if subject.run is None else subject.run.optim.ema_decay
     made = {**drawn.facts, "step": subject.identity.get("step"), "ema_decay": decay}
     return compare(
@@ -90,13 +87,28 @@ def measure(job: Job) -> Measurement:
             reference=reference,
             extractor=extractor,
             metrics=config.metrics,
-            held_out=held_out,
+            held_out=held_out(reference, job.images, job.notify),
             made=made,
+            save=config.save,
             world=job.world,
             work=job.work,
             track=job.track,
         )
     )
+
+
+def held_out(
+    reference: Reference, split: Callable[[Split], Images], notify: Callable[[str], None]
+) -> Images | None:
+    """Real images that the reference does not hold, where it is a training split beside a test."""
+    if reference.kind != "train":
+        return None
+    try:
+        found = split("test")
+    except FixableError as error:
+        notify(f"held-out images would show what is good here, but {error.problem}")
+        return None
+    return found if len(found) >= LEAST else None
 
 
 def open_reference(
@@ -119,12 +131,22 @@ def open_reference(
     if given is None or has_images(path):
         found = open_images(path, channels=channels(extractor), resize=config.resize)
     return Reference(
-        kind=path.stem or path.resolve().stem,
+        kind=_kind(path.resolve()),
         name=str(given.about.get("dataset", path.name)) if given else path.name,
         digest=sha256_of(path) if given or found is None else bank.content(found),
         images=found,
         statistics=given,
     )
+
+
+def _kind(path: Path) -> str:
+    """What a reference that is no split is called: never like one.
+
+    >>> _kind(Path("/data/adm.npz")), _kind(Path("/data/train.npz"))
+    ('adm', 'data-train')
+    """
+    name = path.name if path.is_dir() else path.stem
+    return f"{path.parent.name}-{name}" if name in ("train", "test") else name
 
 
 def channels(extractor: Extractor) -> int:
@@ -180,11 +202,13 @@ def compare(job: Comparison) -> Measurement:
     filled = bank.fill(job.samples, job.n, extractor, world, job.track)
     scanned = scan(filled, extractor, world)
     real = None
-    if job.held_out is not None:
+    if job.held_out is not None and "FID" in wanted:
         count = min(job.n, len(job.held_out))
         real = statistics_of(job.held_out, count, extractor, world, job.track).pool
     if world.rank:
         return Measurement(name)  # the first process goes on alone
+    if job.save:
+        statistics.write(Path(job.save), given)
     job.work.mkdir(parents=True, exist_ok=True)
     rows = filled.flatten(job.work / "samples.f32")
     found = _Found(job, wanted, given, scanned)
@@ -278,7 +302,7 @@ class _Found:
             self._put("FID", self.distance)
         if "sFID" in self.wanted and self.given.spatial is not None:
             self._put("sFID", self.given.spatial.distance(Gaussian.of(self.scanned.spatial)))
-        if held_out is not None and "FID" in self.wanted:
+        if held_out is not None:
             name = f"{self._title('FID')} of held-out images"
             self.quantities[name] = Quantity(self.given.pool.distance(held_out), "", held_out.n)
 

@@ -8,7 +8,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ddpm_eval import results
+from ddpm_eval import store as stores
 from ddpm_eval.cli import app
+from ddpm_eval.results import Measurement
 from tests.eval.test_quality import FD, TEST, blurred
 
 runner = CliRunner(env={"COLUMNS": "200", "TERM": "dumb"})
@@ -72,6 +74,36 @@ def test_the_reference_can_be_a_split_a_folder_or_statistics() -> None:
     assert {*record} == {"quality-test", "quality-b", "quality-statistics"}
     values = {record[name].quantities[FD].value for name in record}
     assert max(values) == pytest.approx(min(values), rel=1e-9)
+
+
+def test_statistics_that_were_saved_are_a_reference() -> None:
+    folder(Path("a"), blurred(TEST).pixels)
+    fid("a", *DIGITS, "--save-statistics", "train.npz", "--quiet")
+    text = fid("a", "--extractor", "digits-cnn", "--reference", "train.npz")
+    assert f"{FD}-297 against digits train (1,500 images)" in text
+    record = results.load(Path("reports/a")).measurements
+    (name,) = {*record} - {"quality"}  # a file called train.npz is not the training split
+    assert record[name].quantities[FD] == record["quality"].quantities[FD]
+    assert f"{FD} of held-out images" in record["quality"].quantities
+
+
+def test_a_store_of_samples_brings_its_facts_into_its_model_s_record() -> None:
+    facts = {"checkpoint": "c" * 64, "weights": "raw", "seed": 3, "sampler": "ddim", "steps": 20}
+    facts |= {"eta": 0.0, "T": 1000, "clip": True, "precision": "float32"}
+    facts |= {"shape": [8, 8, 1], "batch": 32}
+    store = stores.begin(Path("reports/model/store/x"), facts, 64)
+    for part in store.shards.parts():
+        store.shards.write(part, {"images": TEST.pixels[part.start : part.stop]})
+    subject = {"checkpoint": "c" * 64, "step": 7}
+    results.add(Path("reports/model"), "model", subject, Measurement("nll"))
+    text = fid(store.folder, *DIGITS, "-n", "50")
+    assert "20 of 1,000 steps" in text
+    assert "raw weights" in text
+    record = results.load(Path("reports/model"))
+    assert record.subject == subject
+    assert {*record.measurements} == {"nll", "quality"}
+    settings = record.measurements["quality"].settings
+    assert (settings["seed"], settings["sampler"], settings["n"]) == (3, "ddim", 50)
 
 
 def test_jpeg_files_are_warned_of() -> None:
