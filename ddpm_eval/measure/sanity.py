@@ -52,9 +52,10 @@ def _numbers(facts: Facts) -> Iterator[str]:
             f"{facts.name} says more about n than about the model"
         )
     if n < PROTOCOL_N and facts.bias is not None:
+        published = "" if facts.suffix else "; published FID has n = 50,000"
         yield (
             f"{facts.name} falls as n grows: on {n:,} images a perfect generator would score about "
-            f"{facts.bias:.2g}; published FID has n = 50,000"
+            f"{facts.bias:.2g}{published}"
         )
     if facts.distance is not None and facts.bias and facts.distance < NEAR_ZERO * facts.bias:
         yield (

@@ -174,6 +174,21 @@ def test_statistics_of_a_file_stand_for_the_images(tmp_path: Path, cache: Path) 
         compare(blurred(TEST), against, tmp_path, metrics=("KID",))
 
 
+def test_a_file_with_statistics_and_images_gives_both(tmp_path: Path) -> None:
+    """As ADM's reference batches: FID against all images, recall against those in the file."""
+    pool = of(Counting()(TRAIN.pixels).pool)
+    file = tmp_path / "adm.npz"
+    np.savez(file, mu=pool.mean, sigma=pool.covariance, arr_0=TEST.pixels)
+    config = QualityConfig(reference=str(file), extractor="digits-cnn")
+    against = quality.open_reference(config, lambda _: TRAIN, Counting())
+    found = compare(blurred(TEST), against, tmp_path)
+    whole, part = (compare(blurred(TEST), each, tmp_path) for each in (TRAIN, TEST))
+    assert found.quantities[FD].value == pytest.approx(whole.quantities[FD].value, rel=1e-6)
+    for name in ("KD(digits-cnn)", "recall(digits-cnn)"):
+        assert found.quantities[name] == part.quantities[name]
+    assert any("does not say which network" in text for text in found.warnings)
+
+
 def test_only_wanted_figures_are_taken(tmp_path: Path) -> None:
     found = compare(blurred(TEST), TRAIN, tmp_path, metrics=("fid", "Precision"))
     assert {*found.quantities} == {FD, "precision(digits-cnn)"}
