@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ddpm_eval.config import QualityConfig
@@ -17,6 +18,7 @@ from ddpm_eval.measure import quality, sanity
 from ddpm_eval.measure.frechet import frechet_distance
 from ddpm_eval.measure.quality import Comparison, Reference
 from ddpm_eval.results import Measurement
+from ddpm_eval.sources import open_images
 from ddpm_train.data.arrays import digits
 from ddpm_train.data.images import Form, Images, Stack
 from ddpm_train.errors import FixableError
@@ -131,6 +133,18 @@ def test_the_cache_knows_content_and_nothing_else(tmp_path: Path) -> None:
         other = Counting(**change)
         compare(TEST, TEST, tmp_path, extractor=other)
         assert other.seen == 297
+
+
+def test_a_picture_that_changes_unseen_is_another_bank(tmp_path: Path) -> None:
+    """Same name, same size, none of those that the folder's own digest samples."""
+    for i, image in enumerate(TEST.pixels):
+        Image.fromarray(image[..., 0]).save(tmp_path / f"{i:03d}.png", compress_level=0)
+    before = open_images(tmp_path, channels=1)
+    known = bank.content(before)
+    Image.fromarray(255 - TEST.pixels[1, ..., 0]).save(tmp_path / "001.png", compress_level=0)
+    after = open_images(tmp_path, channels=1)
+    assert before.digest == after.digest
+    assert bank.content(after) != known
 
 
 def test_a_kill_costs_one_shard_and_no_digit(
