@@ -144,7 +144,7 @@ def _of_images(
 ) -> None:
     """Compare images that are there already, and record it under their name."""
     from ddpm_eval import sources
-    from ddpm_eval.measure import quality
+    from ddpm_eval.measure import quality, reference
     from ddpm_eval.store import SampleStore
     from ddpm_train import world
 
@@ -153,20 +153,20 @@ def _of_images(
     work = folder / "unfinished" / "quality"
     extractor = quality.extractor_of(config.quality, here.device)
     images = sources.open_images(
-        path, channels=quality.channels(extractor), resize=config.quality.resize
+        path, channels=reference.channels(extractor), resize=config.quality.resize
     )
 
     def split(name: Any) -> Any:
         return _split(images, at, name)
 
-    reference = quality.open_reference(config.quality, split, extractor)
+    against = reference.open_reference(config.quality, split, extractor)
     job = quality.Comparison(
         samples=images,
         n=config.n or len(images),
-        reference=reference,
+        reference=against,
         extractor=extractor,
         metrics=config.quality.metrics,
-        held_out=quality.held_out(reference, split, lambda text: None if quiet else note(text)),
+        held_out=reference.held_out(against, split, lambda text: None if quiet else note(text)),
         save=config.quality.save,
         made=dict(images.facts) if isinstance(images, SampleStore) else {},
         world=here,

@@ -1,6 +1,6 @@
 """IS, FID and kin of samples against a reference, from one pass over the images of each."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,41 +8,26 @@ from typing import Any
 import numpy as np
 import torch
 
-from ddpm_eval.config import QualityConfig, Split
-from ddpm_eval.features import DIGITS, Extractor, bank, open_extractor
+from ddpm_eval.config import QualityConfig
+from ddpm_eval.features import Extractor, bank, open_extractor
 from ddpm_eval.job import Job
 from ddpm_eval.measure import extrapolation, samples, sanity, statistics
 from ddpm_eval.measure.frechet import Gaussian
-from ddpm_eval.measure.kernel import Rows, kernel_distance
+from ddpm_eval.measure.inception_score import SPLITS
+from ddpm_eval.measure.kernel import SUBSETS, Rows, kernel_distance
 from ddpm_eval.measure.manifold import precision_recall
+from ddpm_eval.measure.reference import Reference, held_out, open_reference, require_fit
 from ddpm_eval.measure.scan import Scanned, scan, statistics_of
 from ddpm_eval.measure.statistics import Statistics
 from ddpm_eval.progress import Track, quiet
 from ddpm_eval.results import Curve, Measurement, Quantity
-from ddpm_eval.sources import has_images, open_images
 from ddpm_train.data import Images
-from ddpm_train.data.download import sha256_of
 from ddpm_train.data.pictures import Pictures
 from ddpm_train.errors import FixableError
 from ddpm_train.world import World
 
 METRICS = ("IS", "FID", "sFID", "KID", "precision", "recall", "FID-infinity")
 OF_ROWS = {"KID", "precision", "recall"}  # need the features of the reference, not their moments
-LEAST = 10  # images: one for each part of the Inception score
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
-    """What samples are compared with: images, statistics of images, or both.
-
-    ``kind`` is ``train``, ``test`` or the name of a file or folder.
-    """
-
-    kind: str
-    name: str
-    digest: str
-    images: Images | None = None
-    statistics: Statistics | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +35,8 @@ class Comparison:
     """Samples, their reference, and how they are compared.
 
     ``held_out`` are other real images: what they score is the yardstick. ``made`` says how the
-    samples were made, as far as anyone knows. ``save`` is where to write the
-    reference's statistics.
+    samples were made, as far as anyone knows. ``save`` is where to write the statistics of the
+    reference.
     """
 
     samples: Images
@@ -75,7 +60,7 @@ def measure(job: Job) -> Measurement:
     extractor.check((height, width, count))
     reference = open_reference(config, job.images, extractor)
     n = job.config.n or sanity.PROTOCOL_N
-    _fits(reference, [height, width], n)
+    require_fit(reference, [height, width], n)
     _wanted(config.metrics, reference, extractor, n)  # refused now, not after drawing samples
     drawn = samples.ensure(job, n)
     decay = None if subject.run is None else subject.run.optim.ema_decay
@@ -95,63 +80,6 @@ def measure(job: Job) -> Measurement:
             track=job.track,
         )
     )
-
-
-def held_out(
-    reference: Reference, split: Callable[[Split], Images], notify: Callable[[str], None]
-) -> Images | None:
-    """Real images that the reference does not hold, where it is a training split beside a test."""
-    if reference.kind != "train":
-        return None
-    try:
-        found = split("test")
-    except FixableError as error:
-        notify(f"held-out images would show what is good here, but {error.problem}")
-        return None
-    return found if len(found) >= LEAST else None
-
-
-def open_reference(
-    config: QualityConfig, split: Callable[[Split], Images], extractor: Extractor
-) -> Reference:
-    """Find the reference that the settings name.
-
-    Raises:
-        FixableError: It is missing, damaged, or does not fit the extractor.
-    """
-    kind = config.reference
-    if kind in ("train", "test"):
-        images = split("train" if kind == "train" else "test")
-        return Reference(kind=kind, name=images.name, digest=bank.content(images), images=images)
-    path = Path(kind).expanduser()
-    given = None
-    if path.is_file() and path.suffix != ".zip" and statistics.holds_statistics(path):
-        given = statistics.read(path, extractor)
-    found = None
-    if given is None or has_images(path):
-        found = open_images(path, channels=channels(extractor), resize=config.resize)
-    return Reference(
-        kind=_kind(path.resolve()),
-        name=str(given.about.get("dataset", path.name)) if given else path.name,
-        digest=sha256_of(path) if given or found is None else bank.content(found),
-        images=found,
-        statistics=given,
-    )
-
-
-def _kind(path: Path) -> str:
-    """What a reference that is no split is called: never like one.
-
-    >>> _kind(Path("/data/adm.npz")), _kind(Path("/data/train.npz"))
-    ('adm', 'data-train')
-    """
-    name = path.name if path.is_dir() else path.stem
-    return f"{path.parent.name}-{name}" if name in ("train", "test") else name
-
-
-def channels(extractor: Extractor) -> int:
-    """As what pictures are read: gray for the digits' network, RGB for others."""
-    return 1 if extractor.name == DIGITS else 3
 
 
 def extractor_of(config: QualityConfig, device: torch.device) -> Extractor:
@@ -228,29 +156,7 @@ def _check(job: Comparison) -> None:
         )
     shape = job.samples.read([0]).shape[1:]
     job.extractor.check(shape)
-    _fits(job.reference, list(shape[:2]), job.n)
-
-
-def _fits(reference: Reference, size: list[int], n: int) -> None:
-    """Refuse a reference of another size [H, W], and too few images on either side."""
-    images, about = reference.images, reference.statistics.about if reference.statistics else {}
-    other = about.get("shape", size) if images is None else list(images.read([0]).shape[1:])
-    if other[:2] != size:
-        raise FixableError(
-            f"the reference {reference.name} has images of {_size(other)}, the samples are "
-            f"{_size(size)}",
-            "name the reference that the model was trained on, in its size: --reference",
-        )
-    for count, what in ((n, "samples"), (LEAST if images is None else len(images), reference.name)):
-        if count < LEAST:
-            raise FixableError(
-                f"{what}: {count} images; no metric works on fewer than {LEAST}",
-                "take more, 50,000 if you can",
-            )
-
-
-def _size(shape: list[int]) -> str:
-    return "x".join(map(str, shape[:2]))
+    require_fit(job.reference, list(shape[:2]), job.n)
 
 
 def _wanted(
@@ -297,6 +203,7 @@ class _Found:
         """IS, FID, sFID, and the yardstick: the distance of held-out real images."""
         if "IS" in self.wanted:
             self._put("IS", *self.scanned.score.result())
+            self.extra["is_spread"] = f"over {SPLITS} parts, as published"
         if "FID" in self.wanted:
             self.distance = self.given.pool.distance(Gaussian.of(self.scanned.pool))
             self._put("FID", self.distance)
@@ -311,7 +218,7 @@ class _Found:
         if "KID" in self.wanted:
             value, spread, subset = kernel_distance(samples, reference)
             self._put("KID", value, spread)
-            self.extra["kid_subset"] = subset
+            self.extra |= {"kid_subset": subset, "kid_spread": f"over {SUBSETS} subsets"}
         if {"precision", "recall"} & self.wanted:
             found = precision_recall(samples, reference, device=self.job.world.device)
             for name, value in zip(("precision", "recall"), found, strict=True):
