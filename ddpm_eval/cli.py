@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ddpm_eval.commands import bound, checkpoints, quality, records, samples
+from ddpm_eval.commands import bound, checkpoints, pictures, quality, records, samples
 from ddpm_train.terminal import Group, console, is_first_process
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.command("sample")(samples.sample)
 app.add_typer(samples.app, name="store")
 app.command("fid")(quality.fid)
 app.command("fetch")(quality.fetch)
+app.command("progressive")(pictures.progressive)
 app.command("training")(records.training)
 app.command("report")(records.report)
 app.command("import")(checkpoints.import_)

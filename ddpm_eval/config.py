@@ -6,6 +6,25 @@ from typing import Literal
 Split = Literal["test", "train"]
 
 
+Mix = Literal["linear", "spherical"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PicturesConfig:
+    """What is shown of the chain, of interpolations and of neighbours."""
+
+    rows: int = 8  # samples or test images in a figure
+    pairs: tuple[tuple[int, int], ...] = ((0, 1), (2, 3), (4, 5), (6, 7))  # of dataset indices
+    files: tuple[str, ...] = ()  # two image files to interpolate between, in place of pairs
+    resize: str = "none"  # how files of another size are made to fit
+    t: int | None = None  # where images are mixed; None: half of T
+    lambdas: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    mix: Mix = "linear"
+    k: int = 5  # neighbours
+    extractor: str = ""  # what looks at features too; empty: none
+    held_out: int = 1000  # held-out images that neighbours are judged by; 0: no verdict
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingConfig:
     """How samples are drawn and where they are kept."""
@@ -44,6 +63,7 @@ class EvalConfig:
     budget: int = 0  # estimate the bound with at most so many evaluations; 0: no
     sampling: SamplingConfig = SamplingConfig()
     quality: QualityConfig = QualityConfig()
+    pictures: PicturesConfig = PicturesConfig()
 
     @property
     def fast(self) -> bool:

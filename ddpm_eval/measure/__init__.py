@@ -8,6 +8,7 @@ from ddpm_eval.measure import (
     compare,
     fast,
     likelihood,
+    progressive,
     quality,
     rate_distortion,
     samples,
@@ -25,5 +26,6 @@ MEASURES: dict[str, Measure] = {
     "baselines": baselines.measure,
     "samples": samples.measure,
     "quality": quality.measure,
+    "progressive": progressive.measure,
     "training": training.measure,
 }

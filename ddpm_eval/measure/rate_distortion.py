@@ -69,10 +69,18 @@ def _curve(x: Array, y: Array, stderr: Array, n: int, name: str) -> Curve:
 
 
 def _distortion_curve(x: Array, mse: Array) -> Curve:
-    """The root of the mean over images (axis 0), with its error by the delta method."""
+    return _curve(x, *root_mean(mse), len(mse), "RMSE (0-255)")
+
+
+def root_mean(mse: Array) -> tuple[Array, Array]:
+    """The root of the mean over images (axis 0) on 0-255, and its error by the delta method.
+
+    >>> root_mean(np.array([[0.01, 0.0], [0.03, 0.0]]))[0].round(2)
+    array([18.03,  0.  ])
+    """
     root = np.sqrt(mse.mean(0))
     error = likelihood.stderr(mse) / (2 * np.maximum(root, 1e-12))
-    return _curve(x, GREY_LEVELS * root, GREY_LEVELS * error, len(mse), "RMSE (0-255)")
+    return GREY_LEVELS * root, GREY_LEVELS * error
 
 
 def _finish(
