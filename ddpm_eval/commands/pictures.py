@@ -1,4 +1,4 @@
-"""Commands to look with: ``progressive``."""
+"""Commands to look with: ``progressive``, ``reconstruct``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +8,7 @@ import typer
 from ddpm_eval.commands.options import (
     Batch,
     Checkpoint,
+    Count,
     Data,
     Dataset,
     Device,
@@ -17,8 +18,9 @@ from ddpm_eval.commands.options import (
     Raw,
     Reports,
     Seed,
+    Split,
 )
-from ddpm_eval.commands.running import ImagesAt, Place, run
+from ddpm_eval.commands.running import ImagesAt, Place, run, split_named
 from ddpm_eval.config import EvalConfig, PicturesConfig, QualityConfig
 
 Extractor = Annotated[
@@ -63,3 +65,25 @@ def progressive(
     images = ImagesAt(data, dataset)
     place = Place(checkpoint, name, reports, images, device=device, raw=raw, quiet=quiet)
     run("progressive", config, place)
+
+
+def reconstruct(
+    checkpoint: Checkpoint = None,
+    split: Split = "test",
+    n: Count = 8,
+    seed: Seed = 0,
+    batch: Batch = 64,
+    raw: Raw = False,
+    no_clip: NoClip = False,
+    data: Data = None,
+    dataset: Dataset = None,
+    device: Device = "auto",
+    name: Name = None,
+    reports: Reports = Path("reports"),
+    quiet: Quiet = False,
+) -> None:
+    """Lossy reconstructions of test images, each with twice the bits of the one before."""
+    config = EvalConfig(split=split_named(split), n=n, seed=seed, batch=batch, clip=not no_clip)
+    images = ImagesAt(data, dataset)
+    place = Place(checkpoint, name, reports, images, device=device, raw=raw, quiet=quiet)
+    run("reconstructions", config, place)

@@ -11,6 +11,7 @@ from ddpm_eval.measure import (
     progressive,
     quality,
     rate_distortion,
+    reconstructions,
     samples,
     training,
 )
@@ -27,5 +28,6 @@ MEASURES: dict[str, Measure] = {
     "samples": samples.measure,
     "quality": quality.measure,
     "progressive": progressive.measure,
+    "reconstructions": reconstructions.measure,
     "training": training.measure,
 }
