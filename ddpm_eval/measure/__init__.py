@@ -7,6 +7,7 @@ from ddpm_eval.measure import (
     baselines,
     compare,
     fast,
+    interpolation,
     likelihood,
     progressive,
     quality,
@@ -29,5 +30,6 @@ MEASURES: dict[str, Measure] = {
     "quality": quality.measure,
     "progressive": progressive.measure,
     "reconstructions": reconstructions.measure,
+    "interpolation": interpolation.measure,
     "training": training.measure,
 }

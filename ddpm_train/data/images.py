@@ -43,6 +43,7 @@ class Form:
     image_size: int
     channels: int
     resize: Literal["none", "nearest", "box", "bilinear", "bicubic", "lanczos"] = "none"
+    remedy: str = ""  # what to say about another size, where it is not a setting of training
 
     def __str__(self) -> str:
         return f"{self.image_size}x{self.image_size}x{self.channels}, resize {self.resize}"
@@ -67,7 +68,7 @@ class Form:
             trained = f", or --set unet.image_size={width}" if width == height else ""
             raise FixableError(
                 f"{what}: {width}x{height} pixels; {self.image_size}x{self.image_size} expected",
-                f"add --set data.resize=lanczos (centre crop, then resize){trained}",
+                self.remedy or f"add --set data.resize=lanczos (centre crop, then resize){trained}",
             )
 
 
