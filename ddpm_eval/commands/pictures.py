@@ -1,4 +1,4 @@
-"""Commands to look with: ``progressive``, ``reconstruct``, ``interpolate``."""
+"""Commands to look with: ``progressive``, ``reconstruct``, ``interpolate``, ``neighbours``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,16 +13,19 @@ from ddpm_eval.commands.options import (
     Data,
     Dataset,
     Device,
+    Eta,
     Name,
     NoClip,
     Quiet,
     Raw,
     Reports,
+    Sampler,
     Seed,
     Split,
+    Steps,
 )
 from ddpm_eval.commands.running import ImagesAt, Place, run, split_named
-from ddpm_eval.config import EvalConfig, PicturesConfig, QualityConfig
+from ddpm_eval.config import EvalConfig, PicturesConfig, QualityConfig, SamplingConfig
 from ddpm_train.errors import FixableError
 
 FILTERS = ("none", "nearest", "box", "bilinear", "bicubic", "lanczos")
@@ -154,6 +157,46 @@ def interpolate(
         checkpoint, name, reports, ImagesAt(data, dataset), device=device, raw=raw, quiet=quiet
     )
     run("interpolation", config, place)
+
+
+def neighbours(
+    checkpoint: Checkpoint = None,
+    n: Count = 64,
+    k: Annotated[int, typer.Option("--k", min=1, help="Neighbours that are shown.")] = 5,
+    held_out: Annotated[
+        int,
+        typer.Option("--held-out", min=0, help="Test images to judge by, at most; 0: none."),
+    ] = 1000,
+    extractor: Extractor = "",
+    inception: Inception = None,
+    steps: Steps = 0,
+    sampler: Sampler = "ancestral",
+    eta: Eta = 0.0,
+    seed: Seed = 0,
+    batch: Batch = 64,
+    raw: Raw = False,
+    no_clip: NoClip = False,
+    data: Data = None,
+    dataset: Dataset = None,
+    device: Device = "auto",
+    name: Name = None,
+    reports: Reports = Path("reports"),
+    quiet: Quiet = False,
+) -> None:
+    """The training images nearest to samples, and whether any was learned by heart."""
+    config = EvalConfig(
+        n=n,
+        seed=seed,
+        batch=batch,
+        clip=not no_clip,
+        sampling=SamplingConfig(sampler=sampler, steps=steps, eta=eta),
+        pictures=PicturesConfig(k=k, held_out=held_out, extractor=extractor),
+        quality=QualityConfig(inception="" if inception is None else str(inception)),
+    )
+    place = Place(
+        checkpoint, name, reports, ImagesAt(data, dataset), device=device, raw=raw, quiet=quiet
+    )
+    run("neighbours", config, place)
 
 
 def _choice(option: str, text: str, choices: Sequence[str]) -> str:

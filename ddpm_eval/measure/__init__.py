@@ -9,6 +9,7 @@ from ddpm_eval.measure import (
     fast,
     interpolation,
     likelihood,
+    neighbours,
     progressive,
     quality,
     rate_distortion,
@@ -31,5 +32,6 @@ MEASURES: dict[str, Measure] = {
     "progressive": progressive.measure,
     "reconstructions": reconstructions.measure,
     "interpolation": interpolation.measure,
+    "neighbours": neighbours.measure,
     "training": training.measure,
 }
