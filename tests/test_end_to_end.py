@@ -88,6 +88,35 @@ def test_every_number_says_where_it_comes_from(report: Report) -> None:
     assert report.subject["step"] == 150 and len(str(report.subject["checkpoint"])) == 64
 
 
+def test_pictures_show_the_samples_and_images_of_the_record(
+    world: tuple[Path, Path], report: Report
+) -> None:
+    for command in (
+        ["progressive", "-n", "3"],
+        ["reconstruct", "-n", "2"],
+        ["interpolate", "--pairs", "0,1", "--lambdas", "0.5"],
+        ["neighbours", "-n", "5", "--batch", "5"],
+    ):
+        options = ["--reports", str(world[1]), "--name", "looks"]
+        run(command[0], str(world[0]), *command[1:], *options)
+    found = {**report.measurements, **results.load(world[1] / "looks").measurements}
+    drawn = found["samples"].grids["samples"].images
+    strips = found["progressive"].grids["progressive"]
+    last = strips.images[strips.columns - 1 :: strips.columns].astype(int)
+    assert np.abs(last - drawn[:3]).max() <= 1  # another batch
+    nearest = found["neighbours"].grids["pixels"]
+    numbers = [int(label) for label in nearest.labels[:: nearest.columns]]
+    shown = nearest.images[:: nearest.columns].astype(int)
+    assert np.abs(shown - drawn[numbers]).max() <= 1
+    assert found["neighbours"].settings["memorised"] is False
+    path = found["interpolation"].grids["path"].images
+    originals = found["reconstructions"].grids["reconstructions"].images[-2:]
+    np.testing.assert_array_equal(path[[0, -1]], originals)
+    rates = found["reconstructions"].settings["frames"]["rate"]  # type: ignore[index, call-overload]
+    mean = found["nll"].arrays["terms"][:2, 1:].sum(1, dtype=np.float64).mean()
+    assert rates[-1] == pytest.approx(mean, rel=1e-4)
+
+
 def test_results_do_not_depend_on_batch_size_or_interruption(
     world: tuple[Path, Path], report: Report
 ) -> None:
