@@ -11,14 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpm_eval.arrays import Array
-from ddpm_eval.features import bank
+from ddpm_eval.features import Extractor, bank
 from ddpm_eval.job import Job
 from ddpm_eval.measure import quality
 from ddpm_eval.measure.frechet import Gaussian
+from ddpm_eval.measure.inception_score import InceptionScore
 from ddpm_eval.measure.rate_distortion import STEPS
 from ddpm_eval.measure.scan import scan, statistics_of
 from ddpm_eval.results import Curve
 from ddpm_eval.shards import Shards
+from ddpm_train.data import Images
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,17 +54,41 @@ class Column:
         return np.stack([found[i] for i in range(len(wanted))])
 
 
-def curves(job: Job, shards: Shards, steps: Array) -> tuple[dict[str, Curve], dict[str, Any]]:
-    """The curves, and the settings that they depend on.
+@dataclass(frozen=True, slots=True, eq=False)
+class Judge:
+    """What quality is measured with, and against."""
 
-    Args:
-        job: The measurement; ``pictures.extractor`` names the network.
-        shards: ``frames`` [n, K, H, W, C] of all samples.
-        steps: The K numbers of reverse steps.
+    extractor: Extractor
+    train: Images
+
+
+def call(job: Job, n: int) -> Judge:
+    """Have everything ready before the first of n samples is made.
+
+    Raises:
+        FixableError: The extractor's weights are missing, it was made for other images, the
+            training images are missing, or n is too small.
     """
     config = replace(job.config.quality, extractor=job.config.pictures.extractor)
     extractor = quality.extractor_of(config, job.world.device)
-    train, n = job.images("train"), shards.n
+    channels, *size = job.subject.shape
+    extractor.check((*size, channels))
+    InceptionScore(n, extractor.sizes[1])  # refuses too few
+    return Judge(extractor, job.images("train"))
+
+
+def curves(
+    job: Job, judge: Judge, shards: Shards, steps: Array
+) -> tuple[dict[str, Curve], dict[str, Any]]:
+    """The curves, and the settings that they depend on.
+
+    Args:
+        job: The measurement.
+        judge: What measures.
+        shards: ``frames`` [n, K, H, W, C] of all samples.
+        steps: The K numbers of reverse steps.
+    """
+    extractor, train, n = judge.extractor, judge.train, shards.n
     given = statistics_of(train, len(train), extractor, job.world, job.track).pool
     distances, scores, banks = [], [], []
     for column, step in enumerate(steps):

@@ -94,7 +94,7 @@ def measure(job: Job) -> Measurement:
         settings |= {"extractor": extractor.name, "extractor_digest": extractor.digest}
         spaces.append(features(job, train, extractor))
     store = samples.ensure(job, n)
-    settings = {**store.facts, "samples_digest": store.digest, **settings}
+    settings |= {**store.facts, "samples": store.name, "samples_digest": store.digest}
     drawn = store.read(range(n))
     looks = [_look(job, space, drawn, held_out, train, settings) for space in spaces]
     return Measurement(
@@ -127,7 +127,9 @@ def _look(
     clinging = cling(found, space.flat(embedded))
     verdict = judge(found, clinging, len(drawn)) if len(held_out) else None
     quantities = _quantities(space, found, len(drawn), verdict)
-    return Look(found, verdict, quantities, _grid(job, space, drawn, found, clinging, train))
+    grid = _grid(job, space, drawn, found, clinging, train)
+    caption = _caption(space, settings, len(grid.images) // grid.columns)
+    return Look(found, verdict, quantities, replace(grid, caption=caption))
 
 
 def _verdicts(looks: list[Look]) -> dict[str, Any]:
@@ -215,7 +217,7 @@ def _grid(
     n, k = len(drawn), job.config.pictures.k
     rows = clinging[:n].argsort(kind="stable")[: job.config.pictures.rows]
     images, labels = [], []
-    unit, digits = (f" ({space.unit})", ".1f") if space.unit else ("", ".2f")
+    digits = ".1f" if space.unit else ".2f"
     for i in rows:
         near = train.read(found.index[i, :k])
         mirrored = found.mirrored[i, :k]
@@ -224,15 +226,15 @@ def _grid(
         labels.append(f"{i}")
         for distance, mirror in zip(found.distance[i, :k], mirrored, strict=True):
             labels.append(f"{distance:{digits}}{' ↔' if mirror else ''}")
-    mirror = "; ↔ marks its mirror image" if found.mirrored.any() else ""
-    return Grid(
-        np.concatenate(images),
-        columns=k + 1,
-        labels=labels,
-        caption=(
-            f"Nearest training images ({train.name}, {len(train):,}) in {space.name}: the "
-            f"{len(rows)} of {n:,} samples of seed {job.config.seed} that cling most to one, "
-            f"chosen for that, with their numbers (left), and the distance of each neighbour{unit}"
-            f"{mirror}."
-        ),
+    return Grid(np.concatenate(images), columns=k + 1, labels=labels)
+
+
+def _caption(space: Space, settings: dict[str, Any], rows: int) -> str:
+    unit = f" ({space.unit})" if space.unit else ""
+    mirror = "; ↔ marks its mirror image" if settings["mirrored"] and space.name == "pixels" else ""
+    return (
+        f"Nearest training images ({settings['reference']}, {settings['reference_n']:,}) in "
+        f"{space.name}: of {settings['n']:,} {settings['samples']} the {rows} that cling most to "
+        "one, chosen for that, with their numbers (left), and the distance of each "
+        f"neighbour{unit}{mirror}."
     )

@@ -34,11 +34,12 @@ def measure(job: Job) -> Measurement:
     """x_0_hat of samples 0..n-1 over the reverse steps, and continuations of one of them."""
     through, T = job.config.pictures.extractor, job.subject.denoise.schedule.T
     n = job.config.n or (N_THROUGH_EXTRACTOR if through else N)
+    judge = along.call(job, n) if through else None
     settings, recorded = pieces.describe(job), times(T)
     shards = pieces.collect(job, _frames(job, n, recorded, settings))
     steps = T + 1 - np.array(recorded)
     rmse, stderr = root_mean(np.concatenate([shards.part(p)["mse"] for p in shards.parts()]))
-    quality, known = along.curves(job, shards, steps) if through else ({}, {})
+    quality, known = along.curves(job, judge, shards, steps) if judge else ({}, {})
     rows = job.config.pictures.rows
     first = [shards.part(part)["frames"] for part in shards.parts()[: -(-rows // shards.size)]]
     half = int(np.abs(steps - T / 2).argmin())
@@ -65,7 +66,7 @@ def measure(job: Job) -> Measurement:
             "shared latents": _shared(job, settings),
         },
         settings=settings | known | {"n": n, "indices": f"0..{n - 1}", "times": recorded},
-        warnings=(WARNING,) if through else (),
+        warnings=(WARNING,) if judge else (),
     )
 
 

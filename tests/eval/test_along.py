@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from ddpm_eval.measure import neighbours, progressive, samples
 from ddpm_eval.measure.along import Column
 from ddpm_eval.measure.frechet import Moments, frechet_distance
 from ddpm_eval.shards import open_shards
+from ddpm_train.errors import FixableError
+from tests import oracle
 from tests.eval import jobs
 from tests.eval.interrupted import ask, resumes, shared
 
@@ -48,6 +51,23 @@ def test_quality_goes_on_after_a_kill_and_is_shared(tmp_path: Path) -> None:
     job = ask(jobs.job(tmp_path / "a", batch=6), n=12, extractor="digits-cnn")
     resumes(progressive.measure, job, stops=[50])
     shared(progressive.measure, replace(job, work=tmp_path / "b"))
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"extractor": "resnet"}, "resnet"),
+        ({"extractor": "digits-cnn", "n": 9}, "9 images"),
+        ({"extractor": "digits-cnn", "made": oracle.subject(oracle.Exact(oracle.process(4)))}, "8"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_samples_are_made(
+    tmp_path: Path, options: dict[str, Any], problem: str
+) -> None:
+    job = jobs.job(tmp_path / "work", made=options.pop("made", None))
+    with pytest.raises(FixableError, match=problem):
+        progressive.measure(ask(job, **options))
+    assert not (tmp_path / "work").exists()
 
 
 def test_a_column_gives_the_images_that_are_asked_for(tmp_path: Path) -> None:

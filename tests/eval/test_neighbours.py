@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ddpm_eval.config import SamplingConfig
 from ddpm_eval.job import Job
 from ddpm_eval.measure import nearest, neighbours
 from ddpm_eval.measure.nearest import Found
@@ -245,6 +246,19 @@ def test_the_sample_of_an_index_is_the_one_that_sample_draws(tmp_path: Path) -> 
     numbers = [int(label) for label in grid.labels[::6]]
     assert sorted(numbers) == list(range(6))
     np.testing.assert_array_equal(rows[:, 0], drawn[numbers])
+
+
+def test_the_record_says_how_the_samples_were_made(tmp_path: Path) -> None:
+    how = SamplingConfig(sampler="ddim", steps=8)
+    found = neighbours.measure(ask(jobs.job(tmp_path), n=3, sampling=how))
+    assert (found.settings["sampler"], found.settings["steps"], found.settings["T"]) == (
+        "ddim",
+        8,
+        40,
+    )
+    assert (
+        "of 3 samples (DDIM (eta 0), 8 of 40 steps, seed 0) the 3" in found.grids["pixels"].caption
+    )
 
 
 def test_without_held_out_images_there_is_no_verdict(tmp_path: Path) -> None:
