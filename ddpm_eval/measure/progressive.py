@@ -122,7 +122,7 @@ def _strips(frames: Array, steps: list[int], job: Job) -> Grid:
     """A row for each of the first samples, frames [n, K, H, W, C] from left to right."""
     n, K = frames.shape[:2]
     marks = {steps[0]} | {steps[-1] * part // 5 for part in range(1, 6)}  # more would overlap
-    labels = [f"{step:,}" if step in marks else "" for step in steps] + [""] * (n - 1) * K
+    labels = [f"{step}" if step in marks else "" for step in steps] + [""] * (n - 1) * K
     return Grid(
         frames.reshape(-1, *frames.shape[2:]),
         columns=K,
