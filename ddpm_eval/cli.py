@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ddpm_eval.commands import bound, checkpoints, pictures, quality, records, samples
+from ddpm_eval.commands import bound, checkpoints, pictures, quality, records, samples, watching
 from ddpm_train.terminal import Group, console, is_first_process
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ app.command("progressive")(pictures.progressive)
 app.command("reconstruct")(pictures.reconstruct)
 app.command("interpolate")(pictures.interpolate)
 app.command("neighbours")(pictures.neighbours)
+app.command("watch")(watching.watch)
 app.command("training")(records.training)
 app.command("report")(records.report)
 app.command("import")(checkpoints.import_)

@@ -26,6 +26,9 @@ from ddpm_train.files import explain, write_text
 SCHEMA = 1
 """The version of the record's layout; a reader refuses a newer one."""
 RECORD, ARRAYS = "results.json", "arrays.npz"
+OF_RUN = ("watch",)
+"""Measurements of a whole training run: they outlive the checkpoint that a record is about."""
+_RUN = ("preset", "seed", "data", "schedule", "unet", "objective")  # settings that name a run
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
@@ -190,7 +193,8 @@ def add(
 ) -> tuple[str, ...]:
     """Add a measurement to the record in ``folder``, replacing the one of the same name.
 
-    Two commands may add at once. Measurements of another checkpoint leave the record.
+    Two commands may add at once. Measurements of another checkpoint leave the record, but for
+    those of the whole run (``OF_RUN``), which leave what is there alone in turn.
 
     Returns:
         Warnings for the user: what left the record, and why.
@@ -201,14 +205,25 @@ def add(
     """
     with _locked(folder):
         old = load(folder) if (folder / RECORD).exists() else Report(name, subject)
-        same = old.subject.get("checkpoint") == subject.get("checkpoint")
-        kept = dict(old.measurements) if same else {}
+        kept = dict(old.measurements)
+        if old.subject.get("checkpoint") != subject.get("checkpoint"):
+            if measurement.name in OF_RUN and same_run(old.subject, subject):
+                subject = old.subject
+            else:
+                stays = OF_RUN if same_run(old.subject, subject) else ()
+                kept = {name: kept[name] for name in stays if name in kept}
         report = Report(name, subject, kept | {measurement.name: measurement})
         _write(folder, *_encode(report), _encode(old)[1])
-    if same:
-        return ()
-    gone = ", ".join(sorted(set(old.measurements) - {measurement.name}))
+    gone = ", ".join(sorted(set(old.measurements) - set(report.measurements)))
     return (f"{folder}: measured on another checkpoint and removed: {gone}",) if gone else ()
+
+
+def same_run(a: Mapping[str, Json], b: Mapping[str, Json]) -> bool:
+    """Whether two subjects are checkpoints of one training run, as far as its settings tell."""
+    one, two = a.get("run"), b.get("run")
+    if not isinstance(one, Mapping) or not isinstance(two, Mapping):
+        return False
+    return all(one.get(key) == two.get(key) for key in _RUN)
 
 
 def load(folder: Path) -> Report:

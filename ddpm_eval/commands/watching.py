@@ -1,0 +1,246 @@
+"""``ddpm-eval watch``: every checkpoint is measured as training writes it, and the best is kept."""
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from ddpm_eval.commands.options import Data, Dataset, Device, Name, Quiet, Reports, Seed, Split
+from ddpm_eval.commands.running import ImagesAt, Place, keep, note, open_job, split_named
+from ddpm_eval.config import EvalConfig, QualityConfig, SamplingConfig
+from ddpm_train.errors import FixableError
+from ddpm_train.files import PARTIAL
+from ddpm_train.terminal import output, say
+
+if TYPE_CHECKING:
+    from ddpm_eval.job import Job
+    from ddpm_eval.measure.watch import Point
+
+NOTHING = "none"  # as an extractor
+BEST = "best.pt"
+
+
+def watch(
+    run: Annotated[
+        Path | None, typer.Argument(help="A run's folder; the newest in runs/ if left out.")
+    ] = None,
+    n: Annotated[int, typer.Option("-n", "--n", min=10, help="Samples of each checkpoint.")] = 1000,
+    steps: Annotated[
+        int, typer.Option("--steps", min=1, help="Of the reverse process, for speed.")
+    ] = 50,
+    budget: Annotated[
+        int, typer.Option("--budget", min=1, help="Evaluations for the estimate of bits/dim.")
+    ] = 1000,
+    extractor: Annotated[
+        str, typer.Option("--extractor", help="inception, digits-cnn, or none: bits/dim alone.")
+    ] = "inception",
+    inception: Annotated[
+        Path | None, typer.Option("--inception", help="The file of Inception's weights.")
+    ] = None,
+    accept: Annotated[
+        str, typer.Option("--accept-weights", help="SHA-256 of other weights that are meant.")
+    ] = "",
+    once: Annotated[
+        bool, typer.Option("--once", help="Measure what is there, and do not wait for more.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option("--every", min=0.1, help="Seconds between two looks at the run.")
+    ] = 30.0,
+    split: Split = "test",
+    seed: Seed = 0,
+    data: Data = None,
+    dataset: Dataset = None,
+    device: Device = "auto",
+    name: Name = None,
+    reports: Reports = Path("reports"),
+    quiet: Quiet = False,
+) -> None:
+    """Measure every checkpoint of a run as it is written, and keep the best.
+
+    Few samples in few steps: the curves tell checkpoints from each other, not the
+    model from published ones. The best is kept as RUN/checkpoints/best.pt. Ends
+    when the run is complete; after a kill, rerun the same command.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise FixableError("watch works in one process", "start it without torchrun")
+    config = EvalConfig(
+        split=split_named(split),
+        seed=seed,
+        budget=budget,
+        sampling=SamplingConfig(steps=steps),
+        quality=QualityConfig(
+            extractor=extractor,
+            inception="" if inception is None else str(inception),
+            accept=accept,
+            metrics=("IS", "FID"),
+        ),
+    )
+    folder = _run_folder(run)
+    while True:
+        complete = False
+        for path in _new(folder, reports / (name or folder.resolve().name)):
+            place = Place(path, name, reports, ImagesAt(data, dataset), device=device, quiet=quiet)
+            try:
+                complete = _measure(place, config, n)
+            except FixableError:
+                if path.exists():
+                    raise
+                note(f"{path}: gone before it was measured; log.keep=0 keeps every checkpoint")
+        if once or complete or _is_complete(folder):
+            return
+        time.sleep(every)
+
+
+def _run_folder(run: Path | None) -> Path:
+    """The folder of the run that is meant; it may have no checkpoint yet."""
+    from ddpm_train import runs
+
+    folder = runs.find(None).parent.parent if run is None else run
+    if not (folder / "config.json").is_file():
+        raise FixableError(f"{folder}: not the folder of a run", "name one: runs/cifar10, say")
+    return folder
+
+
+def _new(folder: Path, record: Path) -> Iterator[Path]:
+    """The checkpoints that are not measured yet, the oldest first."""
+    from ddpm_eval import results
+    from ddpm_eval.measure import watch as watched
+    from ddpm_train import runs
+
+    for path in reversed(runs.checkpoints(folder)):
+        known: list[Point] = []
+        if (record / results.RECORD).exists():
+            kept = results.load(record).measurements.get(watched.NAME)
+            known = [] if kept is None else watched.points(kept)
+        if _step(path) not in {point.step for point in known}:
+            yield path
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))
+
+
+def _is_complete(folder: Path) -> bool:
+    """Whether the last checkpoint of the run is there."""
+    import json
+
+    from ddpm_train import runs
+
+    found = runs.checkpoints(folder)
+    total = json.loads((folder / "config.json").read_text("utf-8"))["optim"]["steps"]
+    return bool(found) and _step(found[0]) >= total
+
+
+def _measure(place: Place, config: EvalConfig, n: int) -> bool:
+    """Measure one checkpoint into the record; tell whether it is the run's last."""
+    from ddpm_eval.measure import watch as watched
+
+    began = time.monotonic()
+    job = open_job(watched.NAME, config, place)
+    settings = _settings(job, config, n)
+    known = _known(place.folder, job, settings)
+    point = watched.Point(
+        step=_step(place.checkpoint),
+        checkpoint=str(job.subject.identity["checkpoint"]),
+        quantities=_quantities(job, n),
+    )
+    by = next((name for name in point.quantities if name.startswith("F")), "bits/dim")
+    found = watched.measurement([*known, point], settings, by)
+    best = watched.best([*known, point], by).step == point.step
+    if best:
+        _keep_best(place.checkpoint)
+    keep(
+        found,
+        place.folder,
+        dict(job.subject.identity),
+        job.work,
+        began=began,
+        world=job.world,
+    )
+    if not place.quiet:
+        texts = [
+            str(quantity) if name == quantity.unit else f"{name} {quantity}"
+            for name, quantity in point.quantities.items()
+        ]
+        mark = f"; the best {by} so far" if best else ""
+        say(escape(f"step {point.step:,}: {', '.join(texts)}{mark}"), to=output)
+    run = job.subject.run
+    return run is not None and point.step >= run.optim.steps
+
+
+def _quantities(job: "Job", n: int) -> dict[str, Any]:
+    """Bits/dim by the estimator and, with an extractor, IS and FID of a few samples."""
+    from ddpm_eval.measure import MEASURES
+
+    bound = MEASURES["nll-estimate"](replace(job, work=job.work / "nll"))
+    found = {"bits/dim": bound.quantities["total"]}
+    if job.config.quality.extractor == NOTHING:
+        return found
+    quality = MEASURES["quality"](
+        replace(job, work=job.work / "quality", stores=None, config=replace(job.config, n=n))
+    )
+    return found | {name: q for name, q in quality.quantities.items() if " of " not in name}
+
+
+def _settings(job: "Job", config: EvalConfig, n: int) -> dict[str, Any]:
+    """What all points of the curves have in common."""
+    shared = {
+        "split": config.split,
+        "seed": config.seed,
+        "budget": config.budget,
+        "weights": job.subject.identity["weights"],
+    }
+    if config.quality.extractor == NOTHING:
+        return shared
+    return shared | {
+        "extractor": config.quality.extractor,
+        "reference": config.quality.reference,
+        "n": n,
+        "sampler": config.sampling.sampler,
+        "steps": config.sampling.steps,
+    }
+
+
+def _known(folder: Path, job: "Job", settings: Mapping[str, Any]) -> "list[Point]":
+    """The points that the record has of this run.
+
+    Raises:
+        FixableError: They were measured with other settings.
+    """
+    from ddpm_eval import results
+    from ddpm_eval.measure import watch as watched
+    from ddpm_train.config import differences
+
+    if not (folder / results.RECORD).exists():
+        return []
+    report = results.load(folder)
+    kept = report.measurements.get(watched.NAME)
+    if kept is None or not results.same_run(report.subject, job.subject.identity):
+        return []
+    before = {key: value for key, value in kept.settings.items() if key not in watched.FOUND}
+    changes = differences(before, settings)
+    if changes:
+        raise FixableError(
+            f"{folder}: watched so far with other settings: {'; '.join(changes)}",
+            "rerun with those settings, or name another record: --name",
+        )
+    return watched.points(kept)
+
+
+def _keep_best(path: Path) -> None:
+    """Give the checkpoint a second name, which training does not clear away."""
+    best, partial = path.with_name(BEST), path.with_name(BEST + PARTIAL)
+    with contextlib.suppress(FileNotFoundError):
+        partial.unlink()
+    try:
+        os.link(path, partial)
+    except OSError:  # a file system without links
+        shutil.copyfile(path, partial)
+    partial.replace(best)
