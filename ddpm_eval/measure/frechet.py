@@ -146,6 +146,35 @@ class Gaussian:
         return float(each * (1.25 * values.sum() + pairs))
 
 
+def distance_stderr(samples: Gaussian, reference: Gaussian, batches: Iterable[Array]) -> float:
+    """The standard error of the distance for the choice of samples; the reference is held fixed.
+
+    To first order one image more with features f moves the distance by (h(f) - E h) / n,
+
+        h(f) = 2 (m - m_r) . (f - m) + (f - m)^T (1 - T) (f - m)
+        T = R (R^T C R)^(-1/2) R^T,   C_r = R R^T
+
+    T being the linear map that carries N(m, C) to N(m_r, C_r); so the error is the standard
+    deviation of h over the root of n (the delta method). The bias in 1/n is not in it.
+
+    Args:
+        samples: Of the same features as ``batches``.
+        reference: What they are compared with.
+        batches: The features of every sample, [B, d] each.
+    """
+    values, vectors = reference._eigen
+    root = vectors * np.sqrt(values)
+    inner = Gaussian(np.zeros(len(values)), root.T @ samples.covariance @ root)
+    values, vectors = inner._eigen
+    half = root @ (vectors * values**-0.25)  # T = half half^T
+    found, step = Moments.empty(1), 2 * (samples.mean - reference.mean)
+    for batch in batches:
+        f = np.asarray(batch, np.float64) - samples.mean
+        h = f @ step + np.square(f).sum(1) - np.square(f @ half).sum(1)
+        found = found.update(h[:, None])
+    return float(np.sqrt(found.covariance[0, 0] / found.n))
+
+
 def frechet_distance(a: Moments, b: Moments) -> float:
     """The Fréchet distance between the Gaussians of two sets of features.
 

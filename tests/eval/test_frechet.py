@@ -6,7 +6,7 @@ import scipy.linalg
 import torch
 from torch_fidelity import metric_fid
 
-from ddpm_eval.measure.frechet import Gaussian, Moments, frechet_distance, moments
+from ddpm_eval.measure.frechet import Gaussian, Moments, distance_stderr, frechet_distance, moments
 from ddpm_train.errors import FixableError
 
 
@@ -127,3 +127,39 @@ def test_the_bias_is_what_a_perfect_generator_scores() -> None:
     scores = [frechet_distance(draw(n), draw(others)) for _ in range(repeats)]
     said = Gaussian(np.zeros(10), np.diag(spectrum), others).bias(n)
     assert np.mean(scores) == pytest.approx(said, rel=0.05)
+
+
+# ------------------------------------------------------------------------------ its error
+
+
+def test_the_error_of_one_feature_is_in_closed_form() -> None:
+    """FD = (m - m_r)^2 + (s - s_r)^2; for normal features Var h = 4 step^2 s^2 + 2 c^2 s^4."""
+    x = np.random.default_rng(0).normal(1.0, 2.0, (200_000, 1))
+    reference = Gaussian(np.array([0.25]), np.array([[9.0]]), 1)
+    step, stretch = 1.0 - 0.25, 1 - 3.0 / 2.0
+    expected = np.sqrt((4 * step**2 * 4 + 2 * stretch**2 * 16) / len(x))
+    samples = Gaussian.of(moments([x], 1))
+    found = distance_stderr(samples, reference, np.array_split(x, 7))
+    assert found == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize(("n", "shift"), [(400, 0.3), (400, 0.0), (60, 0.3)])
+def test_the_error_is_that_of_drawing_again(n: int, shift: float) -> None:
+    """Skewed, correlated features of 24 dimensions, against 300 fresh sets of samples."""
+    rng, d = np.random.default_rng(1), 24
+    mix = rng.normal(size=(d, d)) / np.sqrt(d)
+    reference = Gaussian(np.zeros(d), np.eye(d), 1)
+    distances, errors = [], []
+    for _ in range(300):
+        x = np.maximum(rng.normal(size=(n, d)) @ mix + shift, 0)
+        samples = Gaussian.of(moments([x], d))
+        distances.append(reference.distance(samples))
+        errors.append(distance_stderr(samples, reference, [x]))
+    assert np.mean(errors) == pytest.approx(np.std(distances, ddof=1), rel=0.15)
+
+
+def test_the_error_does_not_depend_on_how_features_come() -> None:
+    x = np.random.default_rng(2).normal(size=(300, 5)) * [1, 2, 3, 4, 5]
+    reference, samples = Gaussian(np.ones(5), np.eye(5), 9), Gaussian.of(moments([x], 5))
+    one = distance_stderr(samples, reference, [x])
+    assert distance_stderr(samples, reference, np.array_split(x, 9)) == pytest.approx(one, 1e-12)
