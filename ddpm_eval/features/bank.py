@@ -54,6 +54,11 @@ class Bank:
         for part in world.share(self.shards.parts()):
             yield part, self.shards.part(part)
 
+    def pools(self) -> Iterator[Array]:
+        """The features that FID is taken in, in batches [B, dim], all of them."""
+        for part in self.shards.parts():
+            yield self.shards.part(part)["pool"]
+
     def flatten(self, path: Path) -> "FileRows":
         """Write ``pool`` into one file that is read row by row.
 
@@ -64,8 +69,8 @@ class Bank:
         require_space(path.parent, 4 * dim * self.shards.n)
         try:
             with path.open("wb") as file:
-                for part in self.shards.parts():
-                    file.write(np.ascontiguousarray(self.shards.part(part)["pool"]).data)
+                for pool in self.pools():
+                    file.write(np.ascontiguousarray(pool).data)
         except OSError as error:
             raise explain(error, path) from error
         return FileRows(path, self.shards.n, dim)

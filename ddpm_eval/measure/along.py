@@ -14,7 +14,7 @@ from ddpm_eval.arrays import Array
 from ddpm_eval.features import Extractor, bank
 from ddpm_eval.job import Job
 from ddpm_eval.measure import quality
-from ddpm_eval.measure.frechet import Gaussian
+from ddpm_eval.measure.frechet import Gaussian, distance_stderr
 from ddpm_eval.measure.inception_score import InceptionScore
 from ddpm_eval.measure.rate_distortion import STEPS
 from ddpm_eval.measure.scan import scan, statistics_of
@@ -90,12 +90,14 @@ def curves(
     """
     extractor, train, n = judge.extractor, judge.train, shards.n
     given = statistics_of(train, len(train), extractor, job.world, job.track).pool
-    distances, scores, banks = [], [], []
+    distances, errors, scores, banks = [], [], [], []
     for column, step in enumerate(steps):
         images = Column(shards, column, f"x_0_hat after {step:,} steps")
         banks.append(bank.fill(images, n, extractor, job.world, job.track))
         scanned = scan(banks[-1], extractor, job.world)
-        distances.append(given.distance(Gaussian.of(scanned.pool)))
+        samples = Gaussian.of(scanned.pool)
+        distances.append(given.distance(samples))
+        errors.append(distance_stderr(samples, given, banks[-1].pools()))
         scores.append(scanned.score.result())
     if job.world.rank == 0:  # nobody will ask for these again
         for each in banks:
@@ -103,7 +105,9 @@ def curves(
     fd, score = (quality.title(name, extractor.suffix) for name in ("FID", "IS"))
     mean, spread = np.array(scores).T
     found = {
-        fd: Curve(x=steps, y=np.array(distances), x_name=STEPS, y_name=fd, n=n),
+        fd: Curve(
+            x=steps, y=np.array(distances), x_name=STEPS, y_name=fd, n=n, stderr=np.array(errors)
+        ),
         score: Curve(x=steps, y=mean, x_name=STEPS, y_name=score, n=n, stderr=spread),
     }
     return found, {

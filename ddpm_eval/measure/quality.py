@@ -1,5 +1,6 @@
 """IS, FID and kin of samples against a reference, from one pass over the images of each."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from ddpm_eval.config import QualityConfig
 from ddpm_eval.features import Extractor, bank, open_extractor
 from ddpm_eval.job import Job
 from ddpm_eval.measure import extrapolation, samples, sanity, statistics
-from ddpm_eval.measure.frechet import Gaussian
+from ddpm_eval.measure.frechet import Gaussian, distance_stderr
 from ddpm_eval.measure.inception_score import SPLITS
 from ddpm_eval.measure.kernel import SUBSETS, Rows, kernel_distance
 from ddpm_eval.measure.manifold import precision_recall
@@ -140,7 +141,7 @@ def compare(job: Comparison) -> Measurement:
     job.work.mkdir(parents=True, exist_ok=True)
     rows = filled.flatten(job.work / "samples.f32")
     found = _Found(job, wanted, given, scanned)
-    found.moments(real)
+    found.moments(filled, real)
     if others is not None:
         found.pairs(rows, others.flatten(job.work / "reference.f32"))
     found.growth(rows)
@@ -199,14 +200,19 @@ class _Found:
         self.extra: dict[str, Any] = {}
         self.distance: float | None = None
 
-    def moments(self, held_out: Gaussian | None) -> None:
-        """IS, FID, sFID, and the yardstick: the distance of held-out real images."""
+    def moments(self, filled: bank.Bank, held_out: Gaussian | None) -> None:
+        """IS, FID, sFID, and the yardstick: the distance of held-out real images.
+
+        The error of FID is that of the choice of samples.
+        """
         if "IS" in self.wanted:
             self._put("IS", *self.scanned.score.result())
             self.extra["is_spread"] = f"over {SPLITS} parts, as published"
         if "FID" in self.wanted:
-            self.distance = self.given.pool.distance(Gaussian.of(self.scanned.pool))
-            self._put("FID", self.distance)
+            samples = Gaussian.of(self.scanned.pool)
+            self.distance = self.given.pool.distance(samples)
+            error = distance_stderr(samples, self.given.pool, filled.pools())
+            self._put("FID", self.distance, error)
         if "sFID" in self.wanted and self.given.spatial is not None:
             self._put("sFID", self.given.spatial.distance(Gaussian.of(self.scanned.spatial)))
         if held_out is not None:
@@ -214,16 +220,21 @@ class _Found:
             self.quantities[name] = Quantity(self.given.pool.distance(held_out), "", held_out.n)
 
     def pairs(self, samples: Rows, reference: Rows) -> None:
-        """KID, precision and recall."""
+        """KID, precision and recall.
+
+        The errors of the latter two are binomial: of the choice of what is counted, the samples of
+        precision and the reference images of recall, the other set held fixed.
+        """
         if "KID" in self.wanted:
             value, spread, subset = kernel_distance(samples, reference)
             self._put("KID", value, spread)
             self.extra |= {"kid_subset": subset, "kid_spread": f"over {SUBSETS} subsets"}
         if {"precision", "recall"} & self.wanted:
             found = precision_recall(samples, reference, device=self.job.world.device)
-            for name, value in zip(("precision", "recall"), found, strict=True):
+            counts = len(samples), len(reference)
+            for name, value, n in zip(("precision", "recall"), found, counts, strict=True):
                 if name in self.wanted:
-                    self._put(name, value)
+                    self._put(name, value, math.sqrt(value * (1 - value) / n))
 
     def growth(self, rows: Rows) -> None:
         """FID over n, and where it leads."""

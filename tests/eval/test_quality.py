@@ -15,7 +15,7 @@ from torch import Tensor
 from ddpm_eval.config import QualityConfig
 from ddpm_eval.features import Features, bank, open_extractor
 from ddpm_eval.measure import quality, sanity
-from ddpm_eval.measure.frechet import frechet_distance
+from ddpm_eval.measure.frechet import Gaussian, distance_stderr, frechet_distance
 from ddpm_eval.measure.quality import Comparison, Reference
 from ddpm_eval.results import Measurement
 from ddpm_eval.sources import open_images
@@ -99,6 +99,12 @@ def test_every_figure_has_its_name_and_its_n(tmp_path: Path) -> None:
     x, y = (of(extractor(each.pixels).pool) for each in (blurred(TEST), TRAIN))
     assert found.quantities[FD].value == pytest.approx(frechet_distance(x, y), rel=1e-5)
     assert found.quantities[f"{FD} of held-out images"].value < found.quantities[FD].value
+    pool = extractor(blurred(TEST).pixels).pool
+    error = distance_stderr(Gaussian.of(x), Gaussian.of(y), [pool])
+    assert found.quantities[FD].stderr == pytest.approx(error, rel=1e-4)
+    for name, n in (("precision", 297), ("recall", 1500)):
+        share = found.quantities[f"{name}(digits-cnn)"]
+        assert share.stderr == pytest.approx(np.sqrt(share.value * (1 - share.value) / n))
     curve = found.curves[f"{FD} over n"]
     assert curve.x.tolist() == [74, 148, 297]
     assert curve.y[-1] == pytest.approx(found.quantities[FD].value, rel=1e-9)
