@@ -17,7 +17,13 @@ from ddpm_eval.measure.frechet import Gaussian, distance_stderr
 from ddpm_eval.measure.inception_score import SPLITS
 from ddpm_eval.measure.kernel import SUBSETS, Rows, kernel_distance
 from ddpm_eval.measure.manifold import precision_recall
-from ddpm_eval.measure.reference import Reference, held_out, open_reference, require_fit
+from ddpm_eval.measure.reference import (
+    Reference,
+    held_out,
+    open_reference,
+    require_data,
+    require_fit,
+)
 from ddpm_eval.measure.scan import Scanned, scan, statistics_of
 from ddpm_eval.measure.statistics import Statistics
 from ddpm_eval.progress import Track, quiet
@@ -62,6 +68,7 @@ def measure(job: Job) -> Measurement:
     reference = open_reference(config, job.images, extractor)
     n = job.config.n or sanity.PROTOCOL_N
     require_fit(reference, [height, width], n)
+    require_data(reference, subject.identity.get("facts", {}).get("data"))
     _wanted(config.metrics, reference, extractor, n)  # refused now, not after drawing samples
     drawn = samples.ensure(job, n)
     decay = None if subject.run is None else subject.run.optim.ema_decay

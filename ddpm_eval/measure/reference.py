@@ -105,5 +105,28 @@ def require_fit(reference: Reference, size: list[int], n: int) -> None:
             )
 
 
+def require_data(reference: Reference, trained_on: str | None) -> None:
+    """Refuse statistics of another data set than the model's, where both are known.
+
+    Args:
+        reference: What samples are compared with.
+        trained_on: The name of the training images, ``CIFAR-10 train``.
+
+    Raises:
+        FixableError: They are of another data set; both are named.
+    """
+    about = reference.statistics.about if reference.statistics else {}
+    theirs, ours = about.get("dataset"), trained_on
+    if theirs and ours and _stem(theirs) != _stem(ours):
+        raise FixableError(
+            f"the reference has statistics of {theirs}, the model was trained on {ours}",
+            "name statistics of the same data; to compare all the same, name the images themselves",
+        )
+
+
+def _stem(name: str) -> str:
+    return name.removesuffix(" train").removesuffix(" test")
+
+
 def _size(shape: list[int]) -> str:
     return "x".join(map(str, shape[:2]))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ddpm_eval.config import QualityConfig
 from ddpm_eval.features import Features, bank, open_extractor
+from ddpm_eval.job import Job
 from ddpm_eval.measure import quality, sanity
 from ddpm_eval.measure.frechet import Gaussian, distance_stderr, frechet_distance
 from ddpm_eval.measure.quality import Comparison, Reference
@@ -396,3 +397,20 @@ def test_a_reference_file_of_another_size_is_refused_before_sampling(tmp_path: P
     with pytest.raises(FixableError, match="16x16"):
         quality.measure(replace(job, config=replace(job.config, n=24)))
     assert not list((tmp_path / "work").rglob("images-*"))
+
+
+def test_statistics_of_another_data_set_are_refused_before_sampling(tmp_path: Path) -> None:
+    path = tmp_path / "digits.npz"
+    compare(TEST, TRAIN, tmp_path, save=str(path))
+    config = QualityConfig(extractor="digits-cnn", reference=str(path))
+    job = jobs.job(tmp_path / "drawn", quality=config, n=30)
+    few = replace(job, config=replace(job.config, n=24))
+
+    def of_model(data: str) -> Job:
+        identity = {**job.subject.identity, "facts": {"data": data}}
+        return replace(few, subject=replace(job.subject, identity=identity))
+
+    with pytest.raises(FixableError, match="of digits train, the model was trained on faces"):
+        quality.measure(of_model("faces train"))
+    assert not list((tmp_path / "drawn").rglob("images-*"))
+    assert quality.measure(of_model("digits train")).quantities[FD].n == 24
