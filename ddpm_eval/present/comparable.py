@@ -1,6 +1,6 @@
-"""Which of our numbers may stand beside the paper's Table 1, and why the others may not."""
+"""Which of our numbers may stand beside published ones, and why the others may not."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ddpm_eval.results import Json, Measurement, Quantity, Report
@@ -8,6 +8,8 @@ from ddpm_eval.results import Json, Measurement, Quantity, Report
 DATASET = "CIFAR-10"
 LEAST_IMAGES = {"test": 9_984, "train": 49_920}  # the paper drops the last incomplete batch
 SAMPLES = 50_000
+INCEPTION = "inception-v3"
+_ANCESTRAL = ("ancestral", "ddpm")
 _LABELS = {"is": "IS", "fid": "FID", "nll_test": "bits/dim", "nll_train": "training bits/dim"}
 
 
@@ -32,12 +34,38 @@ def standings(report: Report) -> dict[str, Standing]:
         if nll is not None and "total" in nll.quantities:
             split = "train" if nll.settings.get("split") == "train" else "test"
             found[f"nll_{split}"] = _likelihood(nll, nll.quantities["total"], split)
-    quality = report.measurements.get("quality")
-    if quality is not None:
-        for column, name in (("is", "IS"), ("fid", "FID")):
-            if name in quality.quantities:
-                found[column] = _quality(quality, name)
+    return found | sampled(report, {"is": "IS", "fid": "FID"}, DATASET)
+
+
+def sampled(report: Report, names: Mapping[str, str], dataset: str) -> dict[str, Standing]:
+    """Metrics of samples beside those that are published for a data set.
+
+    They are taken from the measurement against the training set, which the paper uses, else from
+    the first that has them: greyed then.
+
+    Args:
+        report: What was measured.
+        names: The name of each quantity by its column.
+        dataset: What the published numbers were measured on.
+    """
+    found: dict[str, Standing] = {}
+    for name, measured in sorted(report.measurements.items()):
+        if name == "quality" or name.startswith("quality-"):
+            for column, wanted in names.items():
+                if column not in found and wanted in measured.quantities:
+                    found[column] = _quality(measured, wanted, dataset)
     return found
+
+
+def dataset(report: Report) -> str:
+    """The images that the samples are compared with.
+
+    >>> m = Measurement("quality", settings={"dataset": "church train"})
+    >>> dataset(Report("mine", {}, {"quality": m}))
+    'church'
+    """
+    quality = report.measurements.get("quality")
+    return "" if quality is None else _plain_dataset(quality.settings)
 
 
 def verdict(report: Report) -> str:
@@ -50,9 +78,10 @@ def verdict(report: Report) -> str:
     paper's Table 1: measured on digits, not CIFAR-10; 360 images, not 10,000.
     """
     found = standings(report)
-    if not found:
-        return "Neither bits/dim nor sample quality is measured: nothing to compare yet."
     lead = _lead(report, found)
+    if not found:
+        nothing = "Neither bits/dim nor IS and FID are measured: nothing to compare yet."
+        return f"{lead} {nothing}".strip()
     apart = {_LABELS[c]: standing for c, standing in found.items() if standing.obstacles}
     reasons = _distinct(reason for standing in apart.values() for reason in standing.obstacles)
     if len(apart) == len(found):
@@ -77,6 +106,14 @@ def _lead(report: Report, found: Mapping[str, Standing]) -> str:
     for column, name in (("is", "IS"), ("fid", "FID")):
         if column in found:
             parts.append(f"{name} {found[column].quantity}.")
+    quality = report.measurements.get("quality")
+    other = {} if quality is None else quality.quantities
+    for name, quantity in other.items():
+        if name.startswith("FD("):
+            held_out = other.get(f"{name} of held-out images")
+            scale = "" if held_out is None else f"; held-out images have {held_out.texts[0]}"
+            if " of " not in name:
+                parts.append(f"{name} {quantity}{scale}: by a network of ours, so no FID.")
     return " ".join(parts)
 
 
@@ -99,19 +136,49 @@ def _likelihood(measured: Measurement, quantity: Quantity, split: str) -> Standi
     return Standing(quantity, tuple(obstacles), tuple(remarks))
 
 
-def _quality(measured: Measurement, name: str) -> Standing:
+def _quality(measured: Measurement, name: str, dataset: str) -> Standing:
     settings, quantity = measured.settings, measured.quantities[name]
-    obstacles = _dataset(settings)
+    obstacles = _dataset(settings, dataset)
     if quantity.n < SAMPLES:
         obstacles.append(f"{name} on {quantity.n:,} samples, not {SAMPLES:,}")
-    if name == "FID" and settings.get("reference", "train") != "train":
-        obstacles.append(f"FID against {settings['reference']}, not the training set")
-    return Standing(quantity, tuple(obstacles), tuple(_weights(settings)))
+    extractor = settings.get("extractor")
+    if extractor != INCEPTION:
+        obstacles.append(f"features of {extractor or 'an unnamed network'}, not Inception-v3")
+    if name != "IS":  # which needs none
+        obstacles += _reference(settings, dataset)
+    obstacles += _sampler(settings)
+    remarks = _weights(settings)
+    if settings.get("precision", "float32") != "float32":
+        remarks.append(f"sampled in {settings['precision']}")
+    return Standing(quantity, tuple(obstacles), tuple(remarks))
 
 
-def _dataset(settings: Mapping[str, Json]) -> list[str]:
-    dataset = settings.get("dataset", "unnamed data")
-    return [] if dataset == DATASET else [f"measured on {dataset}, not {DATASET}"]
+def _reference(settings: Mapping[str, Json], dataset: str) -> Iterator[str]:
+    """What is wrong with the images that samples are compared with."""
+    reference, n = str(settings.get("reference", "unnamed images")), settings.get("reference_n")
+    if reference not in ("train", f"{dataset} train"):
+        yield f"FID against {reference}, not the training set"
+    elif dataset == DATASET and isinstance(n, int) and n != SAMPLES:
+        yield f"FID against {n:,} training images, not {SAMPLES:,}"
+
+
+def _sampler(settings: Mapping[str, Json]) -> Iterator[str]:
+    """How the samples were made, if not by all of Algorithm 2."""
+    sampler, steps, T = (settings.get(key) for key in ("sampler", "steps", "T"))
+    if sampler not in (None, *_ANCESTRAL):
+        yield f"sampled by {sampler}, not by the ancestral chain"
+    if isinstance(steps, int) and isinstance(T, int) and steps < T:
+        yield f"sampled in {steps:,} steps, not {T:,}"
+
+
+def _dataset(settings: Mapping[str, Json], wanted: str = DATASET) -> list[str]:
+    dataset = _plain_dataset(settings)
+    return [] if dataset == wanted else [f"measured on {dataset}, not {wanted}"]
+
+
+def _plain_dataset(settings: Mapping[str, Json]) -> str:
+    name = str(settings.get("dataset", "unnamed data"))
+    return name.removesuffix(" train").removesuffix(" test")
 
 
 def _weights(settings: Mapping[str, Json]) -> list[str]:

@@ -1,21 +1,13 @@
-"""The rows of each table: published numbers beside ours."""
+"""The rows of tables that hold our numbers alone."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
-import numpy as np
-
-from ddpm_eval import references
-from ddpm_eval.present import comparable
 from ddpm_eval.present.tables import Cell, Column, Row, Table
-from ddpm_eval.results import Curve, Measurement, Quantity, Report
+from ddpm_eval.results import Measurement, Quantity, Report
 
-_TABLE_1 = {
-    "is": Column("IS", "higher"),
-    "fid": Column("FID", "lower"),
-    "nll_test": Column("NLL test", "lower"),
-    "nll_train": Column("NLL train", "lower"),
-}
 _TERMS = {
     "prior": "Prior (what x_T still says)",
     "kl": "Steps (sum of their KL terms)",
@@ -29,25 +21,12 @@ _TERMS = {
 }
 
 
-def table_1(reports: Sequence[Report]) -> Table:
-    """The paper's Table 1 with our runs in it, and why a number of ours may not be compared."""
-    published, columns = references.tables()["cifar10"], tuple(_TABLE_1.values())
-    rows = [
-        Row(row.name, tuple(_published(row.numbers.get(c)) for c in _TABLE_1), row.block)
-        for row in published.rows
-    ]
-    notes: list[str] = []
-    for report in reports:
-        found = comparable.standings(report)
-        cells = tuple(_standing(found.get(column), notes) for column in _TABLE_1)
-        rows.append(Row(report.name, cells, "Unconditional", ours=True))
-    caption = (
-        "NLL in bits/dim; ≤ marks an upper bound; ± is a standard error over images for our NLL, "
-        f"and as printed elsewhere. Published rows: {published.rows[0].source}. The best of each "
-        "block is bold among what may be compared. Numbers that may not be are set apart, each "
-        "with its reason."
-    )
-    return Table("table1", published.title, columns, _best(rows, columns), tuple(notes), caption)
+_METRICS: Mapping[str, Literal["", "higher", "lower"]] = {
+    **{"IS": "higher", "FID": "lower", "FD": "lower", "FID-infinity": "lower"},
+    **{"FD-infinity": "lower", "sFID": "lower", "KID": "lower", "KD": "lower"},
+    **{"precision": "higher", "recall": "higher"},
+}
+_HELD_OUT = " of held-out images"
 
 
 def bits(reports: Sequence[Report]) -> Table | None:
@@ -75,37 +54,66 @@ def bits(reports: Sequence[Report]) -> Table | None:
     return Table("bits", "Bits/dim", columns, tuple(rows), (), caption)
 
 
-def table_4(key: str, measured: Measurement) -> Table:
-    """The paper's Table 4 with our rates and distortions, one block for each variance."""
-    published = references.tables()["rate_distortion"]
-    columns = (Column("Rate (bits/dim)", "lower"), Column("RMSE (0–255)", "lower"))
-    rows = [
-        Row(row.name, (_published(row.numbers["rate"]), _published(row.numbers["rmse"])), "Paper")
-        for row in published.rows
+def quality(reports: Sequence[Report]) -> Iterator[Table]:
+    """The metrics of samples, one table for each feature network: never two in one."""
+    measured = [
+        (report.name, found)
+        for report in reports
+        for name, found in sorted(report.measurements.items())
+        if name == "quality" or name.startswith("quality-")
     ]
-    distortion = measured.curves["distortion"]
-    T = int(distortion.x[-1])
-    for name, rate in measured.curves.items():
-        if name.startswith("rate ("):
-            variance = name.removeprefix("rate (").removesuffix(")")
-            block = f"{measured.settings['dataset']}, {rate.n:,} images, {variance}"
-            for steps in sorted({max(1, round(T * part / 10)) for part in range(1, 11)})[::-1]:
-                cells = (_at(rate, steps, "bits/dim"), _at(distortion, steps, ""))
-                rows.append(Row(str(steps), cells, block, ours=True))
-    caption = (
-        "Rate spent after so many reverse steps and the error of x̂₀ decoded there, "
-        f"{measured.settings['distortion']}; ± is a standard error over images. "
-        f"Published rows: {published.rows[0].source}; {published.rows[0].protocol}."
-    )
-    return Table(key, published.title, columns, tuple(rows), (), caption)
+    suffixes = dict.fromkeys(_suffix(q) for _, found in measured for q in found.quantities)
+    for suffix in sorted(suffixes):
+        lines = [line for name, found in measured for line in _metrics(name, found, suffix)]
+        known = [*_METRICS]
+        names = sorted(
+            {name for _, cells in lines for name in cells},
+            key=lambda name: (known.index(name) if name in known else len(known), name),
+        )
+        columns = tuple(Column(f"{name}{suffix}", _METRICS.get(name, "")) for name in names)
+        rows = [
+            replace(row, cells=tuple(cells.get(name, Cell()) for name in names))
+            for row, cells in lines
+        ]
+        rows.sort(key=lambda row: row.block)
+        network = suffix.strip("()") or "Inception-v3"
+        caption = (
+            f"Features of {network}; n counts samples; ± is the spread that the metric itself "
+            "gives."
+        )
+        if suffix:
+            caption += (
+                " A Fréchet distance of this network is no FID: it may be compared with its own "
+                "kind alone, at the same n. Held-out images are the yardstick: what a perfect "
+                "model would get."
+            )
+        key = "-".join(["quality", *re.findall(r"[A-Za-z0-9_]+", suffix)])
+        yield Table(key, f"Quality of samples, by {network}", columns, tuple(rows), (), caption)
 
 
-def _at(curve: Curve, steps: int, unit: str) -> Cell:
-    i = int(np.abs(curve.x - steps).argmin())
-    if curve.x[i] != steps:
-        return Cell()
-    error = None if curve.stderr is None else float(curve.stderr[i])
-    return Cell(*Quantity(float(curve.y[i]), unit, curve.n, error).texts)
+def _suffix(name: str) -> str:
+    """The network in the name of a metric, if it is not Inception.
+
+    >>> _suffix("FD(digits-cnn) of held-out images"), _suffix("FID")
+    ('(digits-cnn)', '')
+    """
+    found = re.search(r"\([^()]*\)", name)
+    return found[0] if found else ""
+
+
+def _metrics(run: str, found: Measurement, suffix: str) -> Iterator[tuple[Row, Mapping[str, Cell]]]:
+    """A run against one reference, then the yardstick: a row without cells, and its cells."""
+    n = found.settings.get("reference_n")
+    block = f"against {found.settings.get('reference', 'unnamed images')}"
+    block += f", {n:,} images" if isinstance(n, int) else ""
+    for held_out in (False, True):
+        cells = {
+            name.removesuffix(_HELD_OUT).replace(suffix, ""): Cell(*each.texts, n=each.n)
+            for name, each in found.quantities.items()
+            if _suffix(name) == suffix and name.endswith(_HELD_OUT) == held_out
+        }
+        if cells:
+            yield Row("held-out images" if held_out else run, (), block, ours=not held_out), cells
 
 
 def decomposition(measured: Measurement) -> str:
@@ -144,48 +152,3 @@ def quantities(measurement: Measurement) -> Table:
 def _measured_row(name: str, quantity: Quantity, block: str) -> Row:
     cell = Cell(*quantity.texts, bold=name == _TERMS["total"])
     return Row(name, (cell, Cell(f"{quantity.n:,}")), block)
-
-
-def _published(found: references.Published | None) -> Cell:
-    if found is None:
-        return Cell()
-    spread = "" if found.spread is None else str(found.spread)
-    return Cell(str(found.value), spread, at_most=found.at_most)
-
-
-def _standing(found: comparable.Standing | None, notes: list[str]) -> Cell:
-    if found is None:
-        return Cell()
-    reasons = (*found.obstacles, *found.remarks)
-    notes += [reason for reason in reasons if reason not in notes]
-    return Cell(
-        *found.quantity.texts,
-        found.quantity.n,
-        at_most=found.quantity.unit == "bits/dim",
-        notes=tuple(sorted(notes.index(reason) + 1 for reason in reasons)),
-        muted=bool(found.obstacles),
-    )
-
-
-def _best(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
-    """Mark the best comparable number of each block and column."""
-    best: dict[tuple[str, Column], float] = {}
-    for row in rows:
-        for cell, column in zip(row.cells, columns, strict=True):
-            if cell.number and not cell.muted:
-                pick = max if column.better == "higher" else min
-                key, value = (row.block, column), _value(cell)
-                best[key] = pick(best.get(key, value), value)
-
-    def marked(row: Row) -> Row:
-        cells = [
-            replace(cell, bold=bool(cell.number) and _value(cell) == best[row.block, column])
-            for cell, column in zip(row.cells, columns, strict=True)
-        ]
-        return replace(row, cells=tuple(cells))
-
-    return tuple(marked(row) for row in rows)
-
-
-def _value(cell: Cell) -> float:
-    return float("nan" if cell.muted else cell.number.replace(",", ""))

@@ -11,18 +11,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from ddpm_eval.arrays import Array
-from ddpm_eval.results import Curve, Grid
+from ddpm_eval.results import Curve
 
 COLUMN_INCHES = 3.3
 """The width of a column in a two-column paper; text is readable at this width."""
 INK, FAINT, BLUE, ORANGE = "#222222", "#d9d9d9", "#0072b2", "#d55e00"  # after Okabe and Ito
 GREEN = "#009e73"  # likewise
-GREY = "#767676"  # labels of images: readable on white and on black
 
-_GRID_PIXELS = 640  # a grid of small images is enlarged to about this width
 _POINTS = 400  # as many as a column can show
 _STYLE: dict[Any, object] = {
     "axes.edgecolor": INK,
@@ -51,11 +49,16 @@ _UNDATED: dict[str, dict[str, None]] = {
 }
 
 
+SUFFIXES = tuple(_UNDATED)
+"""The formats of a figure."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
     """A finished figure: its files by suffix (png, svg, pdf), and its texts.
 
-    ``shape`` is the width and height of the PNG in pixels; ``images`` says that it shows some.
+    ``shape`` is the width and height of the PNG in pixels; ``images`` says that it shows some, and
+    ``wide`` that it is made for two columns.
     ``reduced`` stands in for a picture that is too large for a page.
     """
 
@@ -65,20 +68,39 @@ class Picture:
     caption: str
     shape: tuple[int, int]
     images: bool = False
+    wide: bool = False
     reduced: "Picture | None" = None
 
 
 def curve(key: str, found: Curve, caption: str = "") -> Picture:
     """Draw y over x, with a band of one standard error where there is one."""
-    with _style():
+    with style():
         figure, axes = _axes(found)
-        axes.plot(found.x, found.y, color=BLUE, marker="." if len(found.x) < 30 else "")
-        if found.stderr is not None:
-            low, high = found.y - found.stderr, found.y + found.stderr
-            if "y" in found.log:
-                low = np.maximum(low, found.y / 10)  # a logarithm has no place for less
-            axes.fill_between(found.x, low, high, color=BLUE, alpha=0.25, linewidth=0)
-        return _picture(key, figure, _alt(found), caption, dpi=300)
+        _line(axes, found)
+        return finish(key, figure, (_alt(found), caption))
+
+
+def panels(
+    key: str, found: Mapping[str, Curve], caption: str = "", *, mark: float | None = None
+) -> Picture:
+    """Draw curves side by side, each with its own y; ``mark`` is an x to point out."""
+    with style():
+        width = min(len(found), 3) * 0.7 * COLUMN_INCHES
+        rows = -(-len(found) // 3)
+        figure = Figure(figsize=(max(COLUMN_INCHES, width), 1.9 * rows), layout="constrained")
+        places = figure.subplots(rows, min(len(found), 3), squeeze=False).flat
+        for axes, curve in zip(places, found.values(), strict=False):
+            _scales(axes, curve.log)
+            axes.xaxis.set_major_locator(MaxNLocator(4))
+            axes.set_xlabel(curve.x_name, parse_math=False)
+            axes.set_ylabel(curve.y_name, parse_math=False)
+            if mark is not None:
+                axes.axvline(mark, color=ORANGE, linestyle="--", linewidth=0.9)
+            _line(axes, curve)
+        for axes in places:
+            axes.set_axis_off()
+        alt = f"{len(found)} panels. {'. '.join(map(_alt, found.values()))}"
+        return replace(finish(key, figure, (alt, caption)), wide=len(found) > 1)
 
 
 def rate_distortion(
@@ -98,7 +120,7 @@ def rate_distortion(
     distortion = found["distortion"]
     rates = {name: curve for name, curve in found.items() if name.startswith("rate (")}
     paper = np.array(published).T
-    with _style():
+    with style():
         figure = Figure(figsize=(2.1 * COLUMN_INCHES, 2.1), layout="constrained")
         first, second, third = figure.subplots(1, 3)
         _band(first, distortion, BLUE, "this run")
@@ -129,7 +151,16 @@ def rate_distortion(
             f"Three panels. {_alt(distortion)}. {_alt(rate)}. Distortion falls over rate from "
             f"{distortion.y[0]:.3g} to {distortion.y[-1]:.3g}; points are the paper's Table 4"
         )
-        return _picture(key, figure, alt, caption, dpi=300)
+        return replace(finish(key, figure, (alt, caption)), wide=True)
+
+
+def _line(axes: Axes, found: Curve) -> None:
+    axes.plot(found.x, found.y, color=BLUE, marker="." if len(found.x) < 30 else "")
+    if found.stderr is not None:
+        low, high = found.y - found.stderr, found.y + found.stderr
+        if "y" in found.log:
+            low = np.maximum(low, found.y / 10)  # a logarithm has no place for less
+        axes.fill_between(found.x, low, high, color=BLUE, alpha=0.25, linewidth=0)
 
 
 def _band(axes: Axes, found: Curve, colour: str, label: str, line: str = "-") -> None:
@@ -148,50 +179,12 @@ def _rate_band(axes: Axes, rate: Curve, distortion: Curve, colour: str) -> None:
 def loss(key: str, found: Curve, caption: str = "") -> Picture:
     """Draw a noisy curve: its values faintly, their running average over 1% of it clearly."""
     average = pd.Series(found.y).ewm(span=max(10.0, len(found.y) / 100)).mean().to_numpy()
-    with _style():
+    with style():
         figure, axes = _axes(replace(found, log="y") if found.y.min() > 0 else found)
         axes.plot(*thin(found.x, found.y), color=BLUE, alpha=0.45, linewidth=0.6, label="as logged")
         axes.plot(*thin(found.x, average), color=ORANGE, label="running average")
         axes.legend()
-        return _picture(key, figure, _alt(found), caption, dpi=300)
-
-
-def grid(key: str, found: Grid, caption: str = "") -> Picture:
-    """Set images in rows, each pixel a whole number of pixels, labels underneath."""
-    n, height, width = found.images.shape[:3]
-    columns = min(found.columns, n)
-    scale = max(1, _GRID_PIXELS // (columns * width))
-    gap = max(2, scale * width // 16)
-    wide = columns * (scale * width + gap) - gap
-    font = wide * 6.5 / (72 * COLUMN_INCHES)  # 6.5 points once the figure is a column wide
-    lines = max((label.count("\n") + 1 for label in found.labels), default=0)
-    step = scale * height + gap + round(lines * 1.3 * font)
-    tall = -(-n // columns) * step - gap
-    canvas = np.zeros((tall, wide, 4), np.uint8)  # transparent between the images
-    with _style():  # at 72 dpi a pixel is a point, so that no backend resamples
-        figure = Figure(figsize=(wide / 72, tall / 72), dpi=72, facecolor="none")
-        for i, image in enumerate(found.images):
-            row, column = divmod(i, columns)
-            top, left = row * step, column * (scale * width + gap)
-            bottom, right = top + scale * height, left + scale * width
-            canvas[top:bottom, left:right, :3] = image.repeat(scale, 0).repeat(scale, 1)
-            canvas[top:bottom, left:right, 3] = 255
-            if found.labels:
-                middle, under = (left + right) / 2 / wide, 1 - (bottom + 0.15 * font) / tall
-                style = {"ha": "center", "va": "top", "color": GREY, "fontsize": font}
-                figure.text(middle, under, found.labels[i], **style, parse_math=False)
-        figure.figimage(canvas, origin="upper")
-        alt = f"{n} images in {-(-n // columns)} rows of {columns}"
-        return replace(_picture(key, figure, alt, caption, dpi=72), images=True)
-
-
-def first_rows(found: Grid, most_bytes: int) -> Grid:
-    """The rows of a grid that need at most so many bytes uncompressed, at least one image."""
-    fit = most_bytes // found.images[0].nbytes
-    if fit >= len(found.images):
-        return found
-    n = max(1, fit // found.columns * found.columns or fit)
-    return replace(found, images=found.images[:n], labels=found.labels[:n])
+        return finish(key, figure, (_alt(found), caption))
 
 
 def thin(x: Array, y: Array) -> tuple[Array, Array]:
@@ -209,7 +202,7 @@ def thin(x: Array, y: Array) -> tuple[Array, Array]:
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def style() -> Iterator[None]:
     """Our style on matplotlib's defaults, whatever the user's own settings are."""
     with mpl.rc_context():
         mpl.rcdefaults()
@@ -222,13 +215,31 @@ def _axes(found: Curve) -> tuple[Figure, Axes]:
     axes = figure.add_subplot()
     axes.set_xlabel(found.x_name, parse_math=False)
     axes.set_ylabel(found.y_name, parse_math=False)
+    _scales(axes, found.log)
+    return figure, axes
+
+
+def _scales(axes: Axes, log: str) -> None:
+    """Few ticks, whole numbers with commas; powers of ten without mathtext, which is slow."""
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.10g}"))
-    if "x" in found.log:
-        axes.set_xscale("log", nonpositive="mask")
-    if "y" in found.log:
-        axes.set_yscale("log", nonpositive="mask")
-    return figure, axes
+    for name, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
+        if name in log:
+            axes.set(**{f"{name}scale": "log"})
+            axis.set_major_formatter(FuncFormatter(_power))
+            axis.set_minor_formatter(NullFormatter())
+
+
+def _power(x: float, _: object) -> str:
+    """A tick of a logarithmic axis.
+
+    >>> [_power(x, None) for x in (1e-5, 1, 10, 1000)]
+    ['10⁻⁵', '1', '10', '1,000']
+    """
+    if 1e-2 <= x < 1e5:
+        return f"{x:,g}"
+    digits = str(round(np.log10(x))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"10{digits}"
 
 
 def _alt(found: Curve) -> str:
@@ -239,11 +250,32 @@ def _alt(found: Curve) -> str:
     )
 
 
-def _picture(key: str, figure: Figure, alt: str, caption: str, *, dpi: int) -> Picture:
+def finish(
+    key: str,
+    figure: Figure,
+    texts: tuple[str, str],
+    *,
+    dpi: int = 300,
+    suffixes: Sequence[str] = SUFFIXES,
+) -> Picture:
+    """Save a figure in every format.
+
+    Args:
+        key: The name of the files.
+        figure: What is saved.
+        texts: What it shows, for those who do not see it, and its caption.
+        dpi: Of the PNG.
+        suffixes: The formats.
+    """
     files: dict[str, bytes] = {}
-    for suffix, undated in _UNDATED.items():
-        out = io.BytesIO()
+    engine = figure.get_layout_engine()
+    if engine is not None:  # once, not for every format
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+    for suffix in suffixes:
+        out, undated = io.BytesIO(), _UNDATED[suffix]
         figure.savefig(out, format=suffix, dpi=dpi if suffix == "png" else 72, metadata=undated)
         files[suffix] = out.getvalue()
+    alt, caption = texts
     inches = figure.get_size_inches()
     return Picture(key, files, alt, caption, (round(inches[0] * dpi), round(inches[1] * dpi)))

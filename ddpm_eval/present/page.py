@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -11,11 +12,11 @@ from markupsafe import Markup
 from markupsafe import escape as html_escape
 
 from ddpm_eval.present import escape, tables
-from ddpm_eval.present.document import Document, Facts, Section
-from ddpm_eval.present.figures import BLUE, FAINT, INK, ORANGE, Picture
+from ddpm_eval.present.figures import BLUE, FAINT, GREEN, INK, ORANGE, Picture
+from ddpm_eval.present.parts import Document, Facts, Section
 from ddpm_eval.present.tables import Table
 
-_DARK = {INK: "#e4e4e4", FAINT: "#3a3d42", BLUE: "#56b4e9", ORANGE: "#f0905a"}
+_DARK = {INK: "#e4e4e4", FAINT: "#3a3d42", BLUE: "#56b4e9", ORANGE: "#f0905a", GREEN: "#2cc79a"}
 _TYPES = {"csv": "text/csv", "tex": "application/x-tex", "json": "application/json"}
 
 
@@ -34,7 +35,12 @@ def html(document: Document, inside: Mapping[str, str]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"subscript": _subscript, "source": _source, "decimals": _decimals}
+    environment.filters |= {
+        "decimals": _decimals,
+        "png": partial(_data, "image/png"),
+        "source": _source,
+        "subscript": _subscript,
+    }
     script = resources.files("ddpm_eval.present").joinpath("templates/page.js").read_text("utf-8")
     return environment.get_template("page.html.j2").render(
         document=document,

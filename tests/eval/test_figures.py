@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddpm_eval.present import figures
+from ddpm_eval.present import figures, grids
 from ddpm_eval.results import Curve, Grid
 from tests.eval import records
 
@@ -28,7 +28,7 @@ def scattered(n: int, size: int, channels: int) -> Grid:
 def test_a_grid_shows_every_pixel_exactly(n: int, size: int, channels: int, labelled: bool) -> None:
     grid = scattered(n, size, channels)
     labels = [f"{i}\n{i}" for i in range(n)] if labelled else ()
-    picture = figures.grid("g", Grid(grid.images, 4, labels))
+    picture = grids.draw("g", Grid(grid.images, 4, labels))
     shown = pixels(picture.files["png"])
     assert (shown.shape[1], shown.shape[0]) == picture.shape
     solid = shown[..., 3] == 255
@@ -45,7 +45,7 @@ def test_a_grid_shows_every_pixel_exactly(n: int, size: int, channels: int, labe
 
 
 def test_the_files_of_a_grid_hold_the_same_pixels() -> None:
-    picture = figures.grid("g", scattered(6, 8, 3))
+    picture = grids.draw("g", scattered(6, 8, 3))
     svg = picture.files["svg"].decode()
     inside = re.search(r'href="data:image/png;base64,\s*([^"]+)"', svg)
     assert inside is not None
@@ -57,10 +57,10 @@ def test_the_files_of_a_grid_hold_the_same_pixels() -> None:
 
 def test_rows_that_do_not_fit_a_page_are_left_out() -> None:
     grid = Grid(np.zeros((10, 8, 8, 1), np.uint8), 4, list("abcdefghij"))
-    assert figures.first_rows(grid, 10 * 64) is grid
-    assert list(figures.first_rows(grid, 9 * 64).labels) == list("abcdefgh")
-    assert len(figures.first_rows(grid, 3 * 64).images) == 3
-    assert len(figures.first_rows(grid, 5).images) == 1
+    assert grids.first_rows(grid, 10 * 64) is grid
+    assert list(grids.first_rows(grid, 9 * 64).labels) == list("abcdefgh")
+    assert len(grids.first_rows(grid, 3 * 64).images) == 3
+    assert len(grids.first_rows(grid, 5).images) == 1
 
 
 def test_a_long_curve_keeps_its_extremes_and_its_order() -> None:

@@ -21,11 +21,51 @@ function enlarge(picture) {
   view.showModal();
 }
 
-for (const picture of document.querySelectorAll("figure img")) {
+for (const picture of document.querySelectorAll("figure:not(.frames) img")) {
   const button = document.createElement("button");
   button.className = "zoom";
   button.setAttribute("aria-label", "Enlarge: " + picture.alt);
   button.addEventListener("click", () => enlarge(picture));
   picture.replaceWith(button);
   button.append(picture);
+}
+
+// Pictures in one place: the slider drags through them, space flicks to the last and back.
+for (const figure of document.querySelectorAll(".frames")) {
+  const slider = figure.querySelector("input");
+  const button = figure.querySelector("button");
+  const output = figure.querySelector("output");
+  const pictures = [...figure.querySelectorAll(".stage img")];
+  const stops = [...figure.querySelectorAll(".stop")];
+  const here = figure.querySelector(".here");
+  const last = pictures.length - 1;
+  let before = 0; // where a flicker returns to
+
+  function show() {
+    const at = Number(slider.value);
+    const name = pictures[at].dataset.name;
+    pictures.forEach((picture, i) => picture.classList.toggle("shown", i === at));
+    slider.setAttribute("aria-valuetext", name);
+    output.textContent = name;
+    button.setAttribute("aria-pressed", String(at === last));
+    if (at !== last) before = at;
+    if (here) {
+      here.setAttribute("visibility", at < stops.length ? "visible" : "hidden");
+      for (const side of at < stops.length ? ["cx", "cy"] : [])
+        here.setAttribute(side, stops[at].getAttribute(side));
+    }
+  }
+  function flick() {
+    slider.value = Number(slider.value) === last ? before : last;
+    show();
+  }
+  slider.addEventListener("input", show);
+  slider.addEventListener("keydown", (event) => {
+    if (event.key !== " ") return;
+    event.preventDefault(); // the page would scroll
+    flick();
+  });
+  button.addEventListener("click", flick);
+  figure.hidden = false;
+  show();
 }

@@ -1,0 +1,56 @@
+"""Images in rows, as one would publish them: every pixel exact, labels underneath."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ddpm_eval.present.figures import COLUMN_INCHES, SUFFIXES, Picture, finish, style
+from ddpm_eval.results import Grid
+
+GREY = "#767676"  # labels of images: readable on white and on black
+_PIXELS = 640  # a grid of small images is enlarged to about this width
+
+
+def draw(
+    key: str, found: Grid, caption: str = "", *, suffixes: Sequence[str] = SUFFIXES
+) -> Picture:
+    """Set images in rows, each pixel a whole number of pixels, labels underneath."""
+    n, height, width = found.images.shape[:3]
+    columns = min(found.columns, n)
+    scale = max(1, _PIXELS // (columns * width))
+    gap = max(2, scale * width // 16)
+    wide = columns * (scale * width + gap) - gap
+    longest = max((len(part) for label in found.labels for part in label.split("\n")), default=0)
+    font = wide * 6.5 / (72 * COLUMN_INCHES)  # 6.5 points once the figure is a column wide
+    font = min(font, 1.6 * scale * width / max(1, longest))  # and no wider than its image
+    lines = max((label.count("\n") + 1 for label in found.labels), default=0)
+    step = scale * height + gap + round(lines * 1.3 * font)
+    tall = -(-n // columns) * step - gap
+    canvas = np.zeros((tall, wide, 4), np.uint8)  # transparent between the images
+    with style():  # at 72 dpi a pixel is a point, so that no backend resamples
+        figure = Figure(figsize=(wide / 72, tall / 72), dpi=72, facecolor="none")
+        for i, image in enumerate(found.images):
+            row, column = divmod(i, columns)
+            top, left = row * step, column * (scale * width + gap)
+            bottom, right = top + scale * height, left + scale * width
+            canvas[top:bottom, left:right, :3] = image.repeat(scale, 0).repeat(scale, 1)
+            canvas[top:bottom, left:right, 3] = 255
+            if found.labels and found.labels[i]:
+                middle, under = (left + right) / 2 / wide, 1 - (bottom + 0.15 * font) / tall
+                how = {"ha": "center", "va": "top", "color": GREY, "fontsize": font}
+                figure.text(middle, under, found.labels[i], **how, parse_math=False)
+        figure.figimage(canvas, origin="upper")
+        alt = f"{n} images in {-(-n // columns)} rows of {columns}"
+        made = finish(key, figure, (alt, caption), dpi=72, suffixes=suffixes)
+        return replace(made, images=True)
+
+
+def first_rows(found: Grid, most_bytes: int) -> Grid:
+    """The rows of a grid that need at most so many bytes uncompressed, at least one image."""
+    fit = most_bytes // found.images[0].nbytes
+    if fit >= len(found.images):
+        return found
+    n = max(1, fit // found.columns * found.columns or fit)
+    return replace(found, images=found.images[:n], labels=found.labels[:n])

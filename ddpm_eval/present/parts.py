@@ -1,0 +1,52 @@
+"""What a report is made of: sections of texts, tables and pictures. How it looks is not decided."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ddpm_eval.present.figures import Picture
+from ddpm_eval.present.frames import Frames
+from ddpm_eval.present.tables import Table
+
+Facts = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading and what stands under it, in this order."""
+
+    title: str
+    texts: tuple[str, ...] = ()
+    frames: tuple[Frames, ...] = ()
+    tables: tuple[Table, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    facts: tuple[tuple[str, Facts], ...] = ()
+    numbered: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A whole report."""
+
+    title: str
+    about: str
+    verdicts: tuple[str, ...]
+    sections: tuple[Section, ...]
+
+    def tables(self) -> Iterator[Table]:
+        """Every table that has files of its own."""
+        return (table for section in self.sections for table in section.tables)
+
+    def pictures(self) -> Iterator[Picture]:
+        """Every picture."""
+        return (picture for section in self.sections for picture in section.pictures)
+
+
+def key(measurement: str, name: str = "") -> str:
+    """A file's name from names in the record, whatever they are.
+
+    >>> key("nll", "terms"), key("samples", "samples"), key("../x", "a/b")
+    ('nll-terms', 'samples', 'x-a-b')
+    """
+    text = name if name == measurement else f"{measurement}-{name}"
+    return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-")

@@ -1,0 +1,170 @@
+"""What the model sees: samples, progressive generation, reconstructions, interpolation, kin."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from ddpm_eval.present import figures, frames
+from ddpm_eval.present.frames import Frames
+from ddpm_eval.present.parts import Section
+from ddpm_eval.present.sections.shared import Place, curve_caption, grid, quantities, seeded
+from ddpm_eval.results import Measurement
+
+_PROGRESSIVE = (
+    "x̂₀ along the chain (the paper's Figure 6): one sample a row, from noise on the left to the "
+    "finished sample on the right."
+)
+_SHARED = (
+    "Samples that share a latent x_t (the paper's Figure 7): each row freezes x_t and goes on "
+    "from there with new noise. What varies is not yet decided at t."
+)
+_PATH = (
+    "Interpolation (the paper's Figure 8): in each row the source images stand at the ends, "
+    "beside their reconstructions at λ = 0 and λ = 1, with the path between them."
+)
+_COARSE = (
+    "Coarse to fine (the paper's Figure 9): the more steps of noise before mixing, from top to "
+    "bottom, the more the model makes up."
+)
+_NEAREST = "a sample, then the training images nearest to it; the distance is under each."
+
+
+def samples(found: Measurement, place: Place) -> Iterator[Section]:
+    """Samples, not chosen."""
+    pictures = tuple(grid(found, name, place) for name in sorted(found.grids))
+    yield Section("Samples", tables=quantities(found, place), pictures=pictures)
+
+
+def progressive(found: Measurement, place: Place) -> Iterator[Section]:
+    """Figures 6 and 7, and Figure 10 as panels."""
+    texts = {"progressive": _PROGRESSIVE, "shared latents": _SHARED}
+    pictures = [grid(found, name, place, texts.get(name, "")) for name in _ordered(found, texts)]
+    if found.curves:
+        ordered = dict(sorted(found.curves.items(), key=lambda item: (_rank(item[0]), item[0])))
+        first = next(iter(ordered.values()))
+        text = curve_caption(
+            f"{_listed(list(ordered))} of x̂₀ over {first.x_name} (the paper's Figure 10).", first
+        )
+        key = place.key(found.name, "quality")
+        pictures.append(figures.panels(key, ordered, seeded(text, found)))
+    yield Section(
+        "Progressive generation", tables=quantities(found, place), pictures=tuple(pictures)
+    )
+
+
+def reconstructions(found: Measurement, place: Place) -> Iterator[Section]:
+    """Lossy reconstructions: a slider through the rate, and the strip of all rates."""
+    shown = tuple(_slider(found, place))
+    pictures = tuple(grid(found, name, place, _strip(found)) for name in sorted(found.grids))
+    yield Section(
+        "Lossy reconstructions",
+        frames=shown,
+        tables=quantities(found, place),
+        pictures=pictures,
+    )
+
+
+def interpolation(found: Measurement, place: Place) -> Iterator[Section]:
+    """Figures 8 and 9."""
+    texts = {"path": _PATH, "coarse to fine": _COARSE}
+    pictures = tuple(
+        grid(found, name, place, texts.get(name, "")) for name in _ordered(found, texts)
+    )
+    yield Section("Interpolation", tables=quantities(found, place), pictures=pictures)
+
+
+def neighbours(found: Measurement, place: Place) -> Iterator[Section]:
+    """The verdict on memorisation, then the pictures that it rests on."""
+    verdict = found.settings.get("verdict")
+    texts = {
+        "pixels": f"In pixels: in each row {_NEAREST}",
+        "features": f"In features: in each row {_NEAREST}",
+    }
+    yield Section(
+        "Nearest training images",
+        (str(verdict),) if verdict else (),
+        tables=quantities(found, place),
+        pictures=tuple(
+            grid(found, name, place, texts.get(name, "")) for name in _ordered(found, texts)
+        ),
+    )
+
+
+def _ordered(found: Measurement, first: Mapping[str, str]) -> list[str]:
+    """The grids that are known, in their order, then the others."""
+    return [*(n for n in first if n in found.grids), *sorted(found.grids.keys() - first.keys())]
+
+
+def _rank(name: str) -> int:
+    return next((i for i, head in enumerate(("FID", "FD", "IS", "RMSE")) if head in name), 9)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names as a sentence has them.
+
+    >>> _listed(["FID", "IS", "RMSE"])
+    'FID, IS and RMSE'
+    """
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+# ------------------------------------------------------------------------------------ the slider
+
+
+def _strip(found: Measurement) -> str:
+    told = found.settings.get("frames")
+    columns = told["columns"] if isinstance(told, Mapping) else 0
+    return (
+        f"x̂₀ decoded from x_t of {columns} test images, at more bits from row to row; under each "
+        "its bits/dim and its RMSE. The last row shows the originals."
+    )
+
+
+def _slider(found: Measurement, place: Place) -> Iterator[Frames]:
+    told = found.settings.get("frames")
+    whole = found.grids.get(str(told["grid"])) if isinstance(told, Mapping) else None
+    if not isinstance(told, Mapping) or whole is None:
+        return
+    rows, columns = int(str(told["rows"])), int(str(told["columns"]))
+    steps, rates, errors = (_numbers(told[name]) for name in ("reverse_steps", "rate", "rmse"))
+    if len(whole.images) != rows * columns or not len(steps) == len(rates) == rows - 1:
+        return
+    fit = max(1, min(columns, place.image_bytes // (rows * whole.images[0].nbytes)))
+    strips = [
+        frames.strip(whole.images[row * columns : row * columns + fit], fit) for row in range(rows)
+    ]
+    names = [
+        f"{rate:.4g} bits/dim, RMSE {error:.3g}, after {step:,.0f} reverse steps"
+        for step, rate, error in zip(steps, rates, errors, strict=True)
+    ]
+    few = "" if fit == columns else f" Here {fit} of {columns}."
+    caption = (
+        f"{fit} test images as a receiver sees them after so many bits. Drag the slider or press "
+        f"the arrow keys; the space bar flickers between them and the originals.{few}"
+    )
+    shape = strips[0][1]
+    yield Frames(
+        title="Reconstructions at a rate",
+        names=(*names, "the originals"),
+        files=tuple(content for content, _ in strips),
+        shape=shape,
+        width=frames.shown_width(shape[0]),
+        caption=seeded(caption, found),
+        label="Bits received",
+        last="originals",
+        track=_track(place, rates, errors),
+    )
+
+
+def _track(place: Place, rates: Sequence[float], errors: Sequence[float]) -> frames.Track:
+    """The whole rate-distortion curve where it is measured, else the slider's own stops."""
+    stops = list(zip(rates, errors, strict=True))
+    x, y = rates, errors
+    whole = place.others.get("rate_distortion")
+    curves = {} if whole is None else whole.curves
+    rate = next((curve for name, curve in curves.items() if name.startswith("rate (")), None)
+    if rate is not None and "distortion" in curves:
+        x, y = rate.y.tolist(), curves["distortion"].y.tolist()
+    return frames.track(x, y, stops, "rate (bits/dim)|RMSE (0–255)")
+
+
+def _numbers(found: object) -> list[float]:
+    return [float(each) for each in found] if isinstance(found, Sequence) else []

@@ -1,0 +1,77 @@
+"""What the builders of sections share: pictures with captions, quantities as a table."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ddpm_eval.present import contents, grids
+from ddpm_eval.present.figures import Picture
+from ddpm_eval.present.parts import key
+from ddpm_eval.present.tables import Table
+from ddpm_eval.results import Curve, Measurement
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a section stands.
+
+    Attributes:
+        prefix: What the names of its files begin with: the run's number if there are several.
+        image_bytes: What each of its pictures may need in the page, uncompressed.
+        others: The other measurements of the run.
+    """
+
+    prefix: str
+    image_bytes: int
+    others: Mapping[str, Measurement]
+
+    def key(self, measurement: str, name: str = "") -> str:
+        """The name of a file."""
+        return f"{self.prefix}{key(measurement, name)}"
+
+
+def grid(found: Measurement, name: str, place: Place, text: str = "") -> Picture:
+    """A grid of images; a page shows as many of its rows as it has room for.
+
+    Args:
+        found: The measurement.
+        name: Of the grid.
+        place: Where it stands.
+        text: The caption of a grid that has none.
+    """
+    whole = found.grids[name]
+    file = place.key(found.name, name)
+    caption = seeded(whole.caption or text or f"{len(whole.images):,} images.", found)
+    picture = grids.draw(file, whole, caption)
+    small = grids.first_rows(whole, place.image_bytes)
+    if small is whole:
+        return picture
+    caption += (
+        f" Here the first {len(small.images):,} of {len(whole.images):,}; "
+        f"all are in figures/{file}.png."
+    )
+    return replace(picture, reduced=grids.draw(file, small, caption, suffixes=("png",)))
+
+
+def seeded(caption: str, found: Measurement) -> str:
+    """A caption that names the seed.
+
+    >>> seeded("Eight pairs.", Measurement("m", settings={"seed": 3}))
+    'Eight pairs. Seed 3.'
+    """
+    if "seed" in caption.casefold() or "seed" not in found.settings:
+        return caption
+    return f"{caption} Seed {found.settings['seed']}."
+
+
+def curve_caption(text: str, curve: Curve, of: str = "images") -> str:
+    """What a curve shows and how many each of its points is a mean over."""
+    if curve.stderr is None:
+        return f"{text} Each point is a mean over {curve.n:,}." if curve.n > 1 else text
+    return f"{text} Means over {curve.n:,} {of}; the band is one standard error."
+
+
+def quantities(found: Measurement, place: Place) -> tuple[Table, ...]:
+    """The table of a measurement's quantities, if it has any."""
+    if not found.quantities:
+        return ()
+    return (replace(contents.quantities(found), key=place.key(found.name)),)

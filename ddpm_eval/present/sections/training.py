@@ -1,0 +1,45 @@
+"""How the model came about: its loss, and its quality while it was trained."""
+
+from collections.abc import Iterator
+
+from ddpm_eval.present import figures
+from ddpm_eval.present.figures import Picture
+from ddpm_eval.present.parts import Section
+from ddpm_eval.present.sections.shared import Place, curve_caption, quantities, seeded
+from ddpm_eval.results import Measurement
+
+
+def training(found: Measurement, place: Place) -> Iterator[Section]:
+    """The loss, as logged."""
+    pictures = []
+    for name, curve in sorted(found.curves.items()):
+        draw = figures.loss if name == "loss" else figures.curve
+        text = (
+            "The loss over training, as logged, and its running average."
+            if name == "loss"
+            else f"{curve.y_name} over {curve.x_name}."
+        )
+        pictures.append(draw(place.key(found.name, name), curve, curve_caption(text, curve)))
+    yield Section("Training", tables=quantities(found, place), pictures=tuple(pictures))
+
+
+def watch(found: Measurement, place: Place) -> Iterator[Section]:
+    """Quality over training; the paper reports the checkpoint of the lowest FID: it is marked."""
+    best = found.settings.get("best")
+    step = best.get("step") if isinstance(best, dict) else best
+    texts = () if best is None else (f"The best checkpoint is that of step {_count(step)}.",)
+    pictures: tuple[Picture, ...] = ()
+    if found.curves:
+        ordered = dict(sorted(found.curves.items()))
+        first = next(iter(ordered.values()))
+        text = curve_caption("Quality over training; the line marks the best checkpoint.", first)
+        mark = float(step) if isinstance(step, int | float) else None
+        key = place.key(found.name, "curves")
+        pictures = (figures.panels(key, ordered, seeded(text, found), mark=mark),)
+    yield Section(
+        "Checkpoints over training", texts, tables=quantities(found, place), pictures=pictures
+    )
+
+
+def _count(step: object) -> str:
+    return f"{step:,}" if isinstance(step, int) else str(step)
