@@ -12,6 +12,8 @@ from ddpm_eval.results import Json, Measurement, Report
 PAGE_IMAGE_BYTES = 1_800_000
 """What all images together may need uncompressed, so that a page stays below 5 MB."""
 
+_SHOWN_ELSEWHERE = ("frames", "verdict")
+
 
 def compose(reports: Sequence[Report]) -> Document:
     """Write up records, several runs side by side."""
@@ -100,7 +102,8 @@ def _settings(report: Report) -> Iterator[tuple[str, Facts]]:
     rest = {key: value for key, value in report.subject.items() if key not in groups}
     yield "checkpoint", facts(rest)
     for name, measurement in sorted(report.measurements.items()):
-        yield name, facts(measurement.settings)
+        told = measurement.settings.items()
+        yield name, facts({key: value for key, value in told if key not in _SHOWN_ELSEWHERE})
     for key, group in sorted(groups.items()):
         yield key, facts(group)
 

@@ -226,14 +226,14 @@ def _scales(axes: Axes, log: str) -> None:
     for name, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
         if name in log:
             axes.set(**{f"{name}scale": "log"})
-            axis.set_major_formatter(FuncFormatter(_power))
+            axis.set_major_formatter(FuncFormatter(lambda x, _: power(x)))
             axis.set_minor_formatter(NullFormatter())
 
 
-def _power(x: float, _: object) -> str:
+def power(x: float) -> str:
     """A tick of a logarithmic axis.
 
-    >>> [_power(x, None) for x in (1e-5, 1, 10, 1000)]
+    >>> [power(x) for x in (1e-5, 1, 10, 1000)]
     ['10⁻⁵', '1', '10', '1,000']
     """
     if 1e-2 <= x < 1e5:

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ddpm_eval.arrays import Array
+from ddpm_eval.present.figures import power
 
 _WIDEST = 900  # CSS pixels
 _SPAN = (300.0, 180.0)  # of the plot beside a slider
@@ -108,7 +109,7 @@ def track(
     return Track(
         tuple(place(a, b) for a, b in zip(x, y, strict=True)),
         tuple(place(a, b) for a, b in stops),
-        tuple((f"{10.0**power:g}", place(10.0**power, 0)[0]) for power in decades),
+        tuple((power(10.0**digit), place(10.0**digit, 0)[0]) for digit in decades),
         tuple((f"{step * i:g}", place(1, step * i)[1]) for i in range(int(top / step) + 1)),
         x_name,
         y_name,

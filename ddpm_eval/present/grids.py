@@ -25,15 +25,18 @@ def draw(
     longest = max((len(part) for label in found.labels for part in label.split("\n")), default=0)
     font = wide * 6.5 / (72 * COLUMN_INCHES)  # 6.5 points once the figure is a column wide
     font = min(font, 1.6 * scale * width / max(1, longest))  # and no wider than its image
-    lines = max((label.count("\n") + 1 for label in found.labels), default=0)
-    step = scale * height + gap + round(lines * 1.3 * font)
-    tall = -(-n // columns) * step - gap
+    tops = [0]
+    for first in range(0, n, columns):  # room for labels only where a row has some
+        labels = filter(None, found.labels[first : first + columns])
+        lines = max((label.count("\n") + 1 for label in labels), default=0)
+        tops.append(tops[-1] + scale * height + gap + round(lines * 1.3 * font))
+    tall = tops[-1] - gap
     canvas = np.zeros((tall, wide, 4), np.uint8)  # transparent between the images
     with style():  # at 72 dpi a pixel is a point, so that no backend resamples
         figure = Figure(figsize=(wide / 72, tall / 72), dpi=72, facecolor="none")
         for i, image in enumerate(found.images):
             row, column = divmod(i, columns)
-            top, left = row * step, column * (scale * width + gap)
+            top, left = tops[row], column * (scale * width + gap)
             bottom, right = top + scale * height, left + scale * width
             canvas[top:bottom, left:right, :3] = image.repeat(scale, 0).repeat(scale, 1)
             canvas[top:bottom, left:right, 3] = 255
@@ -45,6 +48,17 @@ def draw(
         alt = f"{n} images in {-(-n // columns)} rows of {columns}"
         made = finish(key, figure, (alt, caption), dpi=72, suffixes=suffixes)
         return replace(made, images=True)
+
+
+def first_columns(found: Grid, most_bytes: int) -> Grid:
+    """The columns of a grid that need at most so many bytes uncompressed, at least one."""
+    n, columns = len(found.images), found.columns
+    fit = max(1, most_bytes // (-(-n // columns) * found.images[0].nbytes))
+    if fit >= columns:
+        return found
+    kept = [i for i in range(n) if i % columns < fit]
+    labels = [found.labels[i] for i in kept] if found.labels else ()
+    return replace(found, images=found.images[kept], columns=fit, labels=labels)
 
 
 def first_rows(found: Grid, most_bytes: int) -> Grid:

@@ -1,5 +1,6 @@
 """Published tables with our runs in them: what may be compared, and why the rest may not."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -29,6 +30,7 @@ _ADM = {
     "recall": Column("Recall", "higher"),
 }
 _ADM_NAMES = {"fid": "FID", "sfid": "sFID", "precision": "precision", "recall": "recall"}
+_LSUN = ("bedroom", "church", "cat", "horse")
 _PREDICTIONS = {"eps": "ε prediction", "mu_tilde": "μ̃ prediction"}
 _SET_APART = (
     "The best of each block is bold among what may be compared. Numbers that may not be are set "
@@ -96,34 +98,68 @@ def table_3(reports: Sequence[Report]) -> Table | None:
     """The paper's Table 3, where a run's samples are of LSUN."""
     ours = []
     for report in reports:
-        name = comparable.dataset(report)
-        column = next((each for each in _TABLE_3 if each in name.casefold()), None)
-        found = comparable.sampled(report, {"fid": "FID"}, name)
-        if column and found:
-            ours.append((report.name, "", {column: found["fid"]}))
+        column = _lsun(comparable.dataset(report))
+        if column in _TABLE_3:
+            found = comparable.sampled(report, {"fid": "FID"}, comparable.dataset(report))
+            ours += [(report.name, "", {column: each}) for each in _of_size(found, report).values()]
     return _beside("table3", "lsun", _TABLE_3, ours, "") if ours else None
 
 
 def adm(reports: Sequence[Report]) -> Table | None:
-    """The ADM paper's table, where a run has more than FID."""
+    """The ADM paper's table: the blocks of data sets that our runs have FID and its kin for."""
     ours = []
     for report in reports:
-        name = comparable.dataset(report)
-        found = comparable.sampled(report, _ADM_NAMES, name)
-        if found.keys() - {"fid"}:
+        block = _adm_block(report)
+        found = comparable.sampled(report, _ADM_NAMES, comparable.dataset(report))
+        if block and found:
+            kept = _of_size(found, report) if block.startswith("LSUN") else found
             remarked = {
                 column: replace(each, remarks=(*each.remarks, _OTHER_EVALUATOR))
-                for column, each in found.items()
+                for column, each in kept.items()
             }
-            ours.append((report.name, _adm_block(name), remarked))
+            ours.append((report.name, block, remarked))
+    if not ours:
+        return None
     caption = "The ADM evaluator's numbers differ from those of Table 3 for the same samples."
-    return _beside("adm", "adm", _ADM, ours, caption) if ours else None
+    table = _beside("adm", "adm", _ADM, ours, caption)
+    blocks = {block for _, block, _ in ours}
+    return replace(table, rows=tuple(row for row in table.rows if row.block in blocks))
 
 
-def _adm_block(dataset: str) -> str:
-    blocks = dict.fromkeys(row.block for row in references.tables()["adm"].rows)
-    kinds = {block.partition(" 256")[0].rstrip("s").casefold(): block for block in blocks}
-    return next((kinds[kind] for kind in kinds if kind == dataset.casefold()), dataset)
+def _lsun(dataset: str) -> str:
+    """The class of LSUN that a data set's name says it is, if it is LSUN.
+
+    >>> [_lsun(name) for name in ("church_outdoor_train_lmdb", "LSUN bedrooms", "cat", "digits")]
+    ['church', 'bedroom', '', '']
+    """
+    words = re.findall(r"[a-z]+", dataset.casefold())
+    if not {"lsun", "lmdb"} & set(words):
+        return ""
+    return next((word.rstrip("s") for word in words if word.rstrip("s") in _LSUN), "")
+
+
+def _adm_block(report: Report) -> str:
+    """The block of ADM's table for a run's data set and size of images, if there is one."""
+    name, size = comparable.dataset(report), _image_size(report)
+    wanted = f"LSUN {_lsun(name)}s 256x256" if _lsun(name) else f"ImageNet {size}x{size}"
+    blocks = {row.block for row in references.tables()["adm"].rows}
+    known = wanted in blocks and (_lsun(name) or "imagenet" in name.casefold())
+    return wanted if known else ""
+
+
+def _image_size(report: Report) -> Json:
+    model = report.subject.get("model")
+    unet = model.get("unet") if isinstance(model, Mapping) else None
+    return unet.get("image_size") if isinstance(unet, Mapping) else None
+
+
+def _of_size(found: Mapping[str, Standing], report: Report) -> dict[str, Standing]:
+    """LSUN's published numbers are of 256 pixels."""
+    size = _image_size(report)
+    wrong = () if size == 256 else (f"images of {size or 'unnamed'} pixels, not 256",)
+    return {
+        column: replace(each, obstacles=(*each.obstacles, *wrong)) for column, each in found.items()
+    }
 
 
 def _beside(
@@ -152,22 +188,34 @@ def _beside(
 
 
 def table_4(key: str, measured: Measurement) -> Table:
-    """The paper's Table 4 with our rates and distortions, one block for each variance."""
+    """The paper's Table 4, then our rates under each variance and our distortion."""
     published = references.tables()["rate_distortion"]
-    columns = (Column("Rate (bits/dim)", "lower"), Column("RMSE (0–255)", "lower"))
+    rates = {
+        name.removeprefix("rate (").removesuffix(")"): curve
+        for name, curve in measured.curves.items()
+        if name.startswith("rate (")
+    }
+    own, *others = rates
+    columns = (
+        Column("Rate (bits/dim)", "lower"),
+        *(Column(f"Rate, {name}", "lower") for name in others),
+        Column("RMSE (0–255)", "lower"),
+    )
+    between = tuple(Cell() for _ in others)
     rows = [
-        Row(row.name, (_published(row.numbers["rate"]), _published(row.numbers["rmse"])), "Paper")
+        Row(
+            row.name,
+            (_published(row.numbers["rate"]), *between, _published(row.numbers["rmse"])),
+            "Paper",
+        )
         for row in published.rows
     ]
     distortion = measured.curves["distortion"]
     T = int(distortion.x[-1])
-    for name, rate in measured.curves.items():
-        if name.startswith("rate ("):
-            variance = name.removeprefix("rate (").removesuffix(")")
-            block = f"{measured.settings['dataset']}, {rate.n:,} images, {variance}"
-            for steps in sorted({max(1, round(T * part / 10)) for part in range(1, 11)})[::-1]:
-                cells = (_at(rate, steps, "bits/dim"), _at(distortion, steps, ""))
-                rows.append(Row(str(steps), cells, block, ours=True))
+    block = f"{measured.settings['dataset']}, {distortion.n:,} images, {own}"
+    for steps in sorted({max(1, round(T * part / 10)) for part in range(1, 11)})[::-1]:
+        each = (_at(curve, steps, "bits/dim") for curve in rates.values())
+        rows.append(Row(str(steps), (*each, _at(distortion, steps, "")), block, ours=True))
     caption = (
         "Rate spent after so many reverse steps and the error of x̂₀ decoded there, "
         f"{measured.settings['distortion']}; ± is a standard error over images. "

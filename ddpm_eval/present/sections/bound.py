@@ -52,6 +52,7 @@ def rate_distortion(found: Measurement, place: Place) -> Iterator[Section]:
     yield Section(
         "Rate and distortion",
         (contents.decomposition(found),),
-        tables=(published.table_4(f"{key}-table4", found), table),
         pictures=(figures.rate_distortion(key, found.curves, paper, caption),),
     )
+    tables = (published.table_4(f"{key}-table4", found), table)
+    yield Section("Rate and distortion in numbers", tables=tables)

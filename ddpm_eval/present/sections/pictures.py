@@ -1,8 +1,9 @@
 """What the model sees: samples, progressive generation, reconstructions, interpolation, kin."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from ddpm_eval.present import figures, frames
+from ddpm_eval.present import figures, frames, grids
 from ddpm_eval.present.frames import Frames
 from ddpm_eval.present.parts import Section
 from ddpm_eval.present.sections.shared import Place, curve_caption, grid, quantities, seeded
@@ -24,6 +25,7 @@ _COARSE = (
     "Coarse to fine (the paper's Figure 9): the more steps of noise before mixing, from top to "
     "bottom, the more the model makes up."
 )
+_FLICKERED = 8  # pairs in one place
 _NEAREST = "a sample, then the training images nearest to it; the distance is under each."
 
 
@@ -78,13 +80,35 @@ def neighbours(found: Measurement, place: Place) -> Iterator[Section]:
         "pixels": f"In pixels: in each row {_NEAREST}",
         "features": f"In features: in each row {_NEAREST}",
     }
+    names = _ordered(found, texts)
     yield Section(
         "Nearest training images",
         (str(verdict),) if verdict else (),
+        frames=tuple(_nearest(found, name) for name in names if found.grids[name].columns > 1),
         tables=quantities(found, place),
-        pictures=tuple(
-            grid(found, name, place, texts.get(name, "")) for name in _ordered(found, texts)
-        ),
+        pictures=tuple(grid(found, name, place, texts.get(name, "")) for name in names),
+    )
+
+
+def _nearest(found: Measurement, name: str) -> Frames:
+    """Samples and the training images nearest to them, in the same places."""
+    whole = found.grids[name]
+    firsts = range(0, len(whole.images), whole.columns)
+    rows = [i for i in firsts if i + 1 < len(whole.images)][:_FLICKERED]
+    pair = [frames.strip(whole.images[[i + side for i in rows]], len(rows)) for side in (0, 1)]
+    caption = (
+        f"{len(rows)} samples and the training image nearest to each in {name}. Space or the arrow "
+        "keys flicker between them: what stays is what they share."
+    )
+    return Frames(
+        title=f"Nearest in {name}",
+        names=("samples", "nearest training images"),
+        files=(pair[0][0], pair[1][0]),
+        shape=pair[0][1],
+        width=frames.shown_width(pair[0][1][0]),
+        caption=seeded(caption, found),
+        label=f"Samples or nearest training images ({name})",
+        last="nearest training images",
     )
 
 
@@ -127,10 +151,9 @@ def _slider(found: Measurement, place: Place) -> Iterator[Frames]:
     steps, rates, errors = (_numbers(told[name]) for name in ("reverse_steps", "rate", "rmse"))
     if len(whole.images) != rows * columns or not len(steps) == len(rates) == rows - 1:
         return
-    fit = max(1, min(columns, place.image_bytes // (rows * whole.images[0].nbytes)))
-    strips = [
-        frames.strip(whole.images[row * columns : row * columns + fit], fit) for row in range(rows)
-    ]
+    kept = grids.first_columns(replace(whole, columns=columns), place.image_bytes)
+    fit = kept.columns
+    strips = [frames.strip(kept.images[i * fit : (i + 1) * fit], fit) for i in range(rows)]
     names = [
         f"{rate:.4g} bits/dim, RMSE {error:.3g}, after {step:,.0f} reverse steps"
         for step, rate, error in zip(steps, rates, errors, strict=True)

@@ -42,7 +42,8 @@ def grid(found: Measurement, name: str, place: Place, text: str = "") -> Picture
     file = place.key(found.name, name)
     caption = seeded(whole.caption or text or f"{len(whole.images):,} images.", found)
     picture = grids.draw(file, whole, caption)
-    small = grids.first_rows(whole, place.image_bytes)
+    cut = grids.first_columns if "frames" in found.settings else grids.first_rows
+    small = cut(whole, place.image_bytes)
     if small is whole:
         return picture
     caption += (
