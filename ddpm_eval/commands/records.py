@@ -1,5 +1,6 @@
 """Commands about records: ``training`` fills one from a log, ``report`` writes them up."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -30,9 +31,18 @@ def training(
 
 def report(
     names: Annotated[list[str] | None, typer.Argument(help="Records; all if left out.")] = None,
+    together: Annotated[
+        bool, typer.Option("--together", help="One page, with the runs side by side.")
+    ] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Two runs: what differs, and is it chance?")
+    ] = False,
     reports: Reports = Path("reports"),
 ) -> None:
-    """Write tables, figures and a page from records alone, without the model."""
+    """Write tables, figures and a page from records alone, without the model.
+
+    Each record's page lies in its own folder; that of several in reports/A-and-B or A-vs-B.
+    """
     from ddpm_eval import present, results
 
     found = [reports / name for name in names or []] or sorted(
@@ -40,6 +50,31 @@ def report(
     )
     if not found:
         raise FixableError(f"no record in {reports}/", "measure first: ddpm-eval nll")
+    if compare or together:
+        folder = _folder_of(found, reports, compare=compare)
+        loaded = [replace(results.load(each), name=each.resolve().name) for each in found]
+        _say(present.render(loaded, folder, compare=compare))
+        return
     for folder in found:
-        present.render([results.load(folder)], folder)
-        say(f"wrote {escape(str(folder / 'report.html'))}", to=output)
+        _say(present.render([results.load(folder)], folder))
+
+
+def _folder_of(found: list[Path], reports: Path, *, compare: bool) -> Path:
+    """Where a page of several records goes: never into a record's own folder."""
+    from ddpm_eval.results import RECORD
+
+    names = [folder.resolve().name for folder in found]
+    if compare and len(found) != 2:
+        raise FixableError(f"--compare: {len(found)} records", "name two: --compare A B")
+    if len(set(names)) != len(names) or len(names) < 2:
+        raise FixableError(
+            f"{', '.join(names)}: not several records of different names", "name them: A B"
+        )
+    folder = reports / ("-vs-" if compare else "-and-").join(names)
+    if (folder / RECORD).exists():
+        raise FixableError(f"{folder}: a record lies there", "rename that folder")
+    return folder
+
+
+def _say(written: list[Path]) -> None:
+    say(f"wrote {escape(str(written[0]))}", to=output)

@@ -12,7 +12,7 @@ from ddpm_eval.results import Report
 from ddpm_train.files import write_atomically
 
 
-def render(reports: Sequence[Report], folder: Path) -> list[Path]:
+def render(reports: Sequence[Report], folder: Path, *, compare: bool = False) -> list[Path]:
     """Write report.html, report.md, tables and figures of one or several records.
 
     The same records give the same bytes.
@@ -20,6 +20,7 @@ def render(reports: Sequence[Report], folder: Path) -> list[Path]:
     Args:
         reports: What was measured; several runs stand side by side.
         folder: Where the files go; figures go to ``folder/figures``.
+        compare: Say what differs between the two runs, and whether chance explains it.
 
     Returns:
         The files, the page first.
@@ -27,7 +28,7 @@ def render(reports: Sequence[Report], folder: Path) -> list[Path]:
     Raises:
         FixableError: The folder cannot be written.
     """
-    document = compose(reports)
+    document = compose(reports, compare=compare)
     texts = {
         f"{table.key}.{suffix}": write(table)
         for table in document.tables()

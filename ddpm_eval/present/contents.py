@@ -26,7 +26,8 @@ _METRICS: Mapping[str, Literal["", "higher", "lower"]] = {
     **{"FD-infinity": "lower", "sFID": "lower", "KID": "lower", "KD": "lower"},
     **{"precision": "higher", "recall": "higher"},
 }
-_HELD_OUT = " of held-out images"
+HELD_OUT = " of held-out images"
+"""How the name of a yardstick ends."""
 
 
 def bits(reports: Sequence[Report]) -> Table | None:
@@ -108,9 +109,9 @@ def _metrics(run: str, found: Measurement, suffix: str) -> Iterator[tuple[Row, M
     block += f", {n:,} images" if isinstance(n, int) else ""
     for held_out in (False, True):
         cells = {
-            name.removesuffix(_HELD_OUT).replace(suffix, ""): Cell(*each.texts, n=each.n)
+            name.removesuffix(HELD_OUT).replace(suffix, ""): Cell(*each.texts, n=each.n)
             for name, each in found.quantities.items()
-            if _suffix(name) == suffix and name.endswith(_HELD_OUT) == held_out
+            if _suffix(name) == suffix and name.endswith(HELD_OUT) == held_out
         }
         if cells:
             yield Row("held-out images" if held_out else run, (), block, ours=not held_out), cells

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from ddpm_eval.present import comparable, published, sections
+from ddpm_eval.present import comparable, differences, published, sections
 from ddpm_eval.present.parts import Document, Facts, Section
-from ddpm_eval.present.sections import bound, quality
+from ddpm_eval.present.sections import bound, pictures, quality
 from ddpm_eval.present.sections.shared import Place
 from ddpm_eval.results import Json, Measurement, Report
 
@@ -15,8 +15,8 @@ PAGE_IMAGE_BYTES = 1_800_000
 _SHOWN_ELSEWHERE = ("frames", "verdict")
 
 
-def compose(reports: Sequence[Report]) -> Document:
-    """Write up records, several runs side by side."""
+def compose(reports: Sequence[Report], *, compare: bool = False) -> Document:
+    """Write up records, several runs side by side; two of them also against each other."""
     several = len(reports) > 1
     most = _share(reports)
     places = [
@@ -26,16 +26,30 @@ def compose(reports: Sequence[Report]) -> Document:
     verdicts = [comparable.verdict(report) for report in reports]
     if several:
         verdicts = [f"{r.name}: {v}" for r, v in zip(reports, verdicts, strict=True)]
+    against = tuple(_against(*reports)) if compare else ()
     told = (
+        *against,
         Section("Beside the published numbers", tables=tuple(published.tables(reports))),
         *quality.quality(reports, places),
         *bound.bits(reports, places),
+        *pictures.side_by_side(reports, most),
         *_measured(reports, places),
         *(each for report in reports for each in _origins(report, several=several)),
     )
-    title = ", ".join(report.name for report in reports)
+    title = (" against " if compare else ", ").join(report.name for report in reports)
     about = "" if several else _about(reports[0].subject)
-    return Document(title, about, tuple(verdicts), told)
+    first = (text for section in against for text in section.texts[:1])
+    return Document(title, about, (*first, *verdicts), told)
+
+
+def _against(one: Report, other: Report) -> Iterator[Section]:
+    """What differs between two runs, in words and in numbers."""
+    found = differences.between(one, other)
+    if not found:
+        yield Section("What differs", ("The two records hold no number in common.",))
+        return
+    sentences = tuple(each.sentence(one.name, other.name) for each in found)
+    yield Section("What differs", sentences, tables=(differences.table(one, other, found),))
 
 
 def _share(reports: Sequence[Report]) -> int:

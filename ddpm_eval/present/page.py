@@ -7,9 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from importlib import resources
 
+import matplotlib as mpl
+import PIL
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from markupsafe import escape as html_escape
+from PIL import features
 
 from ddpm_eval.present import escape, tables
 from ddpm_eval.present.figures import BLUE, FAINT, GREEN, INK, ORANGE, Picture
@@ -18,6 +21,10 @@ from ddpm_eval.present.tables import Table
 
 _DARK = {INK: "#e4e4e4", FAINT: "#3a3d42", BLUE: "#56b4e9", ORANGE: "#f0905a", GREEN: "#2cc79a"}
 _TYPES = {"csv": "text/csv", "tex": "application/x-tex", "json": "application/json"}
+
+ZLIB = features.version("zlib")
+GENERATOR = f"matplotlib {mpl.__version__}, Pillow {PIL.__version__}, zlib {ZLIB}"
+"""What draws and packs figures: with other versions they look the same, in other bytes."""
 
 
 def html(document: Document, inside: Mapping[str, str]) -> str:
@@ -46,6 +53,7 @@ def html(document: Document, inside: Mapping[str, str]) -> str:
         document=document,
         downloads={name: _file(name, text) for name, text in inside.items()},
         column_of=_columns,
+        generator=GENERATOR,
         script=Markup(script),
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )

@@ -5,10 +5,9 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeAlias
 
-from ddpm_eval.present import figures
 from ddpm_eval.present.parts import Section
 from ddpm_eval.present.sections import bound, pictures, quality, training
-from ddpm_eval.present.sections.shared import Place, curve_caption, grid, quantities
+from ddpm_eval.present.sections.shared import Place, plain
 from ddpm_eval.results import Measurement
 
 Builder: TypeAlias = Callable[[Measurement, Place], Iterator[Section]]
@@ -46,13 +45,3 @@ def build(found: Measurement, place: Place) -> Iterator[Section]:
     for section in BUILDERS.get(base, plain)(found, place):
         where = ", on training images" if base in BUILDERS and base != found.name else ""
         yield replace(section, title=section.title + where)
-
-
-def plain(found: Measurement, place: Place) -> Iterator[Section]:
-    """A measurement that has no builder."""
-    shown = [grid(found, name, place) for name in sorted(found.grids)]
-    for name, curve in sorted(found.curves.items()):
-        text = curve_caption(f"{curve.y_name} over {curve.x_name}.", curve)
-        shown.append(figures.curve(place.key(found.name, name), curve, text))
-    title = found.name.replace("_", " ").capitalize()
-    yield Section(title, tables=quantities(found, place), pictures=tuple(shown))

@@ -7,11 +7,12 @@ from ddpm_eval import references
 from ddpm_eval.present import contents, figures, published
 from ddpm_eval.present.figures import Picture
 from ddpm_eval.present.parts import Section
-from ddpm_eval.present.sections.shared import Place, curve_caption
+from ddpm_eval.present.sections.shared import Place, curve_caption, plain
 from ddpm_eval.results import Measurement, Report
 
 NAMES = ("nll", "nll-train", "baselines")
 
+_DECOMPOSED = {"rate", "distortion", "RMSE"}
 _TERMS = (
     "What each term adds to the bound: L_0, the decoder's, at t = 0; the reverse steps' in "
     "between; L_T, the prior's, at t = T."
@@ -39,6 +40,9 @@ def bits(reports: Sequence[Report], places: Sequence[Place]) -> Iterator[Section
 
 def rate_distortion(found: Measurement, place: Place) -> Iterator[Section]:
     """The paper's Table 4 and Figure 5, with its decomposition of the bound."""
+    if "distortion" not in found.curves or not found.quantities.keys() >= _DECOMPOSED:
+        yield from plain(found, place)
+        return
     key = place.key(found.name)
     paper = [
         (int(row.name), float(row.numbers["rate"].value), float(row.numbers["rmse"].value))

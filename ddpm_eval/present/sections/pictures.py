@@ -7,7 +7,7 @@ from ddpm_eval.present import figures, frames, grids
 from ddpm_eval.present.frames import Frames
 from ddpm_eval.present.parts import Section
 from ddpm_eval.present.sections.shared import Place, curve_caption, grid, quantities, seeded
-from ddpm_eval.results import Measurement
+from ddpm_eval.results import Measurement, Report
 
 _PROGRESSIVE = (
     "x̂₀ along the chain (the paper's Figure 6): one sample a row, from noise on the left to the "
@@ -33,6 +33,48 @@ def samples(found: Measurement, place: Place) -> Iterator[Section]:
     """Samples, not chosen."""
     pictures = tuple(grid(found, name, place) for name in sorted(found.grids))
     yield Section("Samples", tables=quantities(found, place), pictures=pictures)
+
+
+def side_by_side(reports: Sequence[Report], most_bytes: int) -> Iterator[Section]:
+    """Samples of several runs in the same places, where they come from the same noise."""
+    grids_of = {
+        report.name: found.grids["samples"]
+        for report in reports
+        for found in report.measurements.values()
+        if found.name == "samples" and "samples" in found.grids
+    }
+    seeds = {
+        report.measurements["samples"].settings.get("seed")
+        for report in reports
+        if report.name in grids_of
+    }
+    shapes = {grid.images.shape[1:] for grid in grids_of.values()}
+    if len(grids_of) < 2 or len(shapes) > 1 or len(seeds) > 1:
+        return
+    first = next(iter(grids_of.values()))
+    most = min(len(grid.images) for grid in grids_of.values())
+    n = max(1, min(most, _FLICKERED * 4, most_bytes // first.images[0].nbytes))
+    strips = [frames.strip(grid.images[:n], _FLICKERED) for grid in grids_of.values()]
+    names = tuple(grids_of)
+    caption = (
+        f"The first {n} samples of each run, from the same noise, in the same places. Space or the "
+        f"arrow keys flicker between the runs. Seed {seeds.pop()}."
+    )
+    yield Section(
+        "Samples, run against run",
+        frames=(
+            Frames(
+                title="Samples",
+                names=names,
+                files=tuple(content for content, _ in strips),
+                shape=strips[0][1],
+                width=frames.shown_width(strips[0][1][0]),
+                caption=caption,
+                label="Run",
+                last=names[-1],
+            ),
+        ),
+    )
 
 
 def progressive(found: Measurement, place: Place) -> Iterator[Section]:

@@ -1,11 +1,11 @@
 """What the builders of sections share: pictures with captions, quantities as a table."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from ddpm_eval.present import contents, grids
+from ddpm_eval.present import contents, figures, grids
 from ddpm_eval.present.figures import Picture
-from ddpm_eval.present.parts import key
+from ddpm_eval.present.parts import Section, key
 from ddpm_eval.present.tables import Table
 from ddpm_eval.results import Curve, Measurement
 
@@ -76,3 +76,13 @@ def quantities(found: Measurement, place: Place) -> tuple[Table, ...]:
     if not found.quantities:
         return ()
     return (replace(contents.quantities(found), key=place.key(found.name)),)
+
+
+def plain(found: Measurement, place: Place) -> Iterator[Section]:
+    """A measurement that has no builder."""
+    shown = [grid(found, name, place) for name in sorted(found.grids)]
+    for name, curve in sorted(found.curves.items()):
+        text = curve_caption(f"{curve.y_name} over {curve.x_name}.", curve)
+        shown.append(figures.curve(place.key(found.name, name), curve, text))
+    title = found.name.replace("_", " ").capitalize()
+    yield Section(title, tables=quantities(found, place), pictures=tuple(shown))
