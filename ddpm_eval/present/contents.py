@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Literal
 
 from ddpm_eval.present.tables import Cell, Column, Row, Table
-from ddpm_eval.results import Measurement, Quantity, Report
+from ddpm_eval.results import Curve, Measurement, Quantity, Report
 
 _TERMS = {
     "prior": "Prior (what x_T still says)",
@@ -76,7 +76,8 @@ def quality(reports: Sequence[Report]) -> Iterator[Table]:
             replace(row, cells=tuple(cells.get(name, Cell()) for name in names))
             for row, cells in lines
         ]
-        rows.sort(key=lambda row: row.block)
+        order = list(dict.fromkeys(row.block for row in rows))
+        rows.sort(key=lambda row: order.index(row.block))
         network = suffix.strip("()") or "Inception-v3"
         caption = (
             f"Features of {network}; n counts samples; ± is the spread that the metric itself "
@@ -115,6 +116,23 @@ def _metrics(run: str, found: Measurement, suffix: str) -> Iterator[tuple[Row, M
         }
         if cells:
             yield Row("held-out images" if held_out else run, (), block, ours=not held_out), cells
+
+
+def rates(measured: Measurement) -> dict[str, Curve]:
+    """The rates over the reverse steps by variance, the model's own first.
+
+    >>> curve = Curve([1], [1], "x", "y", 1)
+    >>> found = {"rate (fixedlarge)": curve, "rate (fixedsmall)": curve, "distortion": curve}
+    >>> list(rates(Measurement("m", curves=found, settings={"variance": "fixedsmall"})))
+    ['fixedsmall', 'fixedlarge']
+    """
+    found = {
+        name.removeprefix("rate (").removesuffix(")"): curve
+        for name, curve in measured.curves.items()
+        if name.startswith("rate (")
+    }
+    own = measured.settings.get("variance")
+    return dict(sorted(found.items(), key=lambda item: item[0] != own))
 
 
 def decomposition(measured: Measurement) -> str:

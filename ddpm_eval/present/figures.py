@@ -105,7 +105,8 @@ def panels(
 
 def rate_distortion(
     key: str,
-    found: Mapping[str, Curve],
+    distortion: Curve,
+    rates: Mapping[str, Curve],
     published: Sequence[tuple[int, float, float]],
     caption: str,
 ) -> Picture:
@@ -113,12 +114,11 @@ def rate_distortion(
 
     Args:
         key: The name of the files.
-        found: ``distortion`` and, for each variance, ``rate (NAME)``, all over the same steps.
+        distortion: RMSE over the steps.
+        rates: For each variance the rate over the same steps; the first is the model's own.
         published: Steps, rate and RMSE of the paper's Table 4.
         caption: What the figure shows.
     """
-    distortion = found["distortion"]
-    rates = {name: curve for name, curve in found.items() if name.startswith("rate (")}
     paper = np.array(published).T
     with style():
         figure = Figure(figsize=(2.1 * COLUMN_INCHES, 2.1), layout="constrained")
@@ -127,9 +127,8 @@ def rate_distortion(
         for colour, line, (name, rate) in zip(
             (ORANGE, BLUE, GREEN, INK), ("-", "--", "-.", ":"), rates.items(), strict=False
         ):
-            label = name.removeprefix("rate (").removesuffix(")")
-            _band(second, rate, colour, label, line)
-            third.plot(rate.y, distortion.y, color=colour, linestyle=line, label=label)
+            _band(second, rate, colour, name, line)
+            third.plot(rate.y, distortion.y, color=colour, linestyle=line, label=name)
             _rate_band(third, rate, distortion, colour)
         points = {"color": INK, "marker": "o", "markersize": 2.5, "linestyle": "none"}
         if distortion.x[-1] == paper[0].max():  # the same number of steps

@@ -12,6 +12,8 @@ from ddpm_eval.results import Grid
 GREY = "#767676"  # labels of images: readable on white and on black
 _PIXELS = 640  # a grid of small images is enlarged to about this width
 
+_FEW = 10  # more columns than that are made for two columns of a page
+
 
 def draw(
     key: str, found: Grid, caption: str = "", *, suffixes: Sequence[str] = SUFFIXES
@@ -47,7 +49,7 @@ def draw(
         figure.figimage(canvas, origin="upper")
         alt = f"{n} images in {-(-n // columns)} rows of {columns}"
         made = finish(key, figure, (alt, caption), dpi=72, suffixes=suffixes)
-        return replace(made, images=True)
+        return replace(made, images=True, wide=columns > _FEW)
 
 
 def first_columns(found: Grid, most_bytes: int) -> Grid:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ddpm_eval import references
-from ddpm_eval.present import comparable
+from ddpm_eval.present import comparable, contents
 from ddpm_eval.present.comparable import Standing
 from ddpm_eval.present.tables import Cell, Column, Row, Table
 from ddpm_eval.results import Curve, Json, Measurement, Quantity, Report
@@ -190,11 +190,7 @@ def _beside(
 def table_4(key: str, measured: Measurement) -> Table:
     """The paper's Table 4, then our rates under each variance and our distortion."""
     published = references.tables()["rate_distortion"]
-    rates = {
-        name.removeprefix("rate (").removesuffix(")"): curve
-        for name, curve in measured.curves.items()
-        if name.startswith("rate (")
-    }
+    rates = contents.rates(measured)
     own, *others = rates
     columns = (
         Column("Rate (bits/dim)", "lower"),
@@ -210,15 +206,18 @@ def table_4(key: str, measured: Measurement) -> Table:
         )
         for row in published.rows
     ]
-    distortion = measured.curves["distortion"]
+    distortion, told = measured.curves["distortion"], measured.settings
     T = int(distortion.x[-1])
-    block = f"{measured.settings['dataset']}, {distortion.n:,} images, {own}"
+    block = f"{told.get('dataset', 'unnamed data')}, {distortion.n:,} images, {own}"
     for steps in sorted({max(1, round(T * part / 10)) for part in range(1, 11)})[::-1]:
-        each = (_at(curve, steps, "bits/dim") for curve in rates.values())
-        rows.append(Row(str(steps), (*each, _at(distortion, steps, "")), block, ours=True))
+        first, *rest = (_at(curve, steps, "bits/dim") for curve in rates.values())
+        bare = (replace(cell, spread="") for cell in rest)
+        cells = (first, *bare, _at(distortion, steps, ""))
+        rows.append(Row(str(steps), cells, block, ours=True))
     caption = (
         "Rate spent after so many reverse steps and the error of x̂₀ decoded there, "
-        f"{measured.settings['distortion']}; ± is a standard error over images. "
+        f"{told.get('distortion', 'its root mean square')}; ± is a standard error over images, "
+        "hardly another for the other variances. "
         f"Published rows: {published.rows[0].source}; {published.rows[0].protocol}."
     )
     return Table(key, published.title, columns, tuple(rows), (), caption)

@@ -102,7 +102,7 @@ def terminal(table: Table) -> rich.table.Table:
     out = rich.table.Table(title=Text(escape.clean(table.title)), caption=Text(notes) or None)
     out.add_column("")
     for column in table.columns:
-        out.add_column(Text(str(column)), justify="right")
+        out.add_column(Text(escape.clean(str(column))), justify="right")
     for block, rows in table.blocks():
         out.add_section()
         if block:
@@ -121,7 +121,7 @@ def _terminal_cell(cell: Cell) -> Text:
 def markdown(table: Table) -> str:
     """The table in Markdown (GitHub's dialect): italics may not be compared."""
     lines = [
-        _line(["", *map(str, table.columns)]),
+        _line(["", *(escape.markdown(str(column)) for column in table.columns)]),
         _line(["---", *("---:" for _ in table.columns)]),
     ]
     for block, rows in table.blocks():
@@ -189,7 +189,7 @@ def csv(table: Table) -> str:
     writer = csv_module.writer(out, lineterminator="\n")
     parts = [_csv_column(table, place) for place in range(len(table.columns))]
     heads = [head for part in parts for head in part]
-    writer.writerow(["block", "name", *heads, "notes"])
+    writer.writerow(["block", "name", *map(escape.spreadsheet, heads), "notes"])
     for i, row in enumerate(table.rows):
         marks = sorted({mark for cell in row.cells for mark in cell.notes})
         notes = "; ".join(table.notes[mark - 1] for mark in marks)

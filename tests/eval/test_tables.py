@@ -3,10 +3,7 @@
 import csv
 import io
 import re
-import shutil
-import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -206,25 +203,6 @@ def test_latex_is_ascii_and_escaped() -> None:
     for line in text.splitlines():
         if line.endswith(r"\\") and "multicolumn" not in line:
             assert len(re.findall(r"(?<!\\)&", line)) == 4
-
-
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
-def test_latex_compiles(tmp_path: Path) -> None:
-    printable = "".join(chr(c) for c in range(32, 127))
-    reports = [
-        records.report(name) for name in (records.HOSTILE, records.LATEX_SPECIALS, printable)
-    ]
-    bits = contents.bits(reports)
-    assert bits is not None
-    body = "\n".join(map(tables.latex, (published.table_1(reports), bits)))
-    (tmp_path / "t.tex").write_text(
-        "\\documentclass{article}\\usepackage{booktabs}\\usepackage{xcolor}\n"
-        f"\\begin{{document}}\n{body}\\end{{document}}\n"
-    )
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
-    assert done.returncode == 0, done.stdout.decode(errors="replace")[-800:]
-    assert b"Missing character" not in done.stdout
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\r\n| b", "a\x00b\x1b", "a\u202eb", "a\udc80b"])

@@ -40,7 +40,8 @@ def bits(reports: Sequence[Report], places: Sequence[Place]) -> Iterator[Section
 
 def rate_distortion(found: Measurement, place: Place) -> Iterator[Section]:
     """The paper's Table 4 and Figure 5, with its decomposition of the bound."""
-    if "distortion" not in found.curves or not found.quantities.keys() >= _DECOMPOSED:
+    whole = contents.rates(found) and "distortion" in found.curves
+    if not whole or not found.quantities.keys() >= _DECOMPOSED:
         yield from plain(found, place)
         return
     key = place.key(found.name)
@@ -56,7 +57,11 @@ def rate_distortion(found: Measurement, place: Place) -> Iterator[Section]:
     yield Section(
         "Rate and distortion",
         (contents.decomposition(found),),
-        pictures=(figures.rate_distortion(key, found.curves, paper, caption),),
+        pictures=(
+            figures.rate_distortion(
+                key, found.curves["distortion"], contents.rates(found), paper, caption
+            ),
+        ),
     )
     tables = (published.table_4(f"{key}-table4", found), table)
     yield Section("Rate and distortion in numbers", tables=tables)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from ddpm_eval.present import figures, frames, grids
+from ddpm_eval.present import contents, figures, frames, grids
 from ddpm_eval.present.frames import Frames
 from ddpm_eval.present.parts import Section
 from ddpm_eval.present.sections.shared import Place, curve_caption, grid, quantities, seeded
@@ -224,10 +224,9 @@ def _track(place: Place, rates: Sequence[float], errors: Sequence[float]) -> fra
     stops = list(zip(rates, errors, strict=True))
     x, y = rates, errors
     whole = place.others.get("rate_distortion")
-    curves = {} if whole is None else whole.curves
-    rate = next((curve for name, curve in curves.items() if name.startswith("rate (")), None)
-    if rate is not None and "distortion" in curves:
-        x, y = rate.y.tolist(), curves["distortion"].y.tolist()
+    measured = [] if whole is None else list(contents.rates(whole).values())
+    if whole is not None and measured and "distortion" in whole.curves:
+        x, y = measured[0].y.tolist(), whole.curves["distortion"].y.tolist()
     return frames.track(x, y, stops, "rate (bits/dim)|RMSE (0–255)")
 
 

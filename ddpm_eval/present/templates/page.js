@@ -68,4 +68,16 @@ for (const figure of document.querySelectorAll(".frames")) {
   button.addEventListener("click", flick);
   figure.hidden = false;
   show();
+  if (here) fold(figure.parentElement.querySelector("figure:not(.frames)"));
+}
+
+// The strip says the same as the slider: one can still open it, and paper shows it.
+function fold(strip) {
+  if (!strip) return;
+  const details = document.createElement("details");
+  const summary = document.createElement("summary");
+  summary.textContent = "All rates at once";
+  strip.replaceWith(details);
+  details.append(summary, strip);
+  addEventListener("beforeprint", () => (details.open = true));
 }
