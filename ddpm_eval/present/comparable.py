@@ -165,9 +165,11 @@ def _reference(settings: Mapping[str, Json], dataset: str) -> Iterator[str]:
 def _sampler(settings: Mapping[str, Json]) -> Iterator[str]:
     """How the samples were made, if not by all of Algorithm 2."""
     sampler, steps, T = (settings.get(key) for key in ("sampler", "steps", "T"))
-    if sampler not in (None, *_ANCESTRAL):
+    if not (sampler and isinstance(steps, int) and isinstance(T, int)):
+        yield "the record does not say how the samples were made"
+    elif sampler not in _ANCESTRAL:
         yield f"sampled by {sampler}, not by the ancestral chain"
-    if isinstance(steps, int) and isinstance(T, int) and steps < T:
+    elif steps < T:
         yield f"sampled in {steps:,} steps, not {T:,}"
 
 

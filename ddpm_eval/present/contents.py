@@ -23,7 +23,7 @@ _TERMS = {
 
 _METRICS: Mapping[str, Literal["", "higher", "lower"]] = {
     **{"IS": "higher", "FID": "lower", "FD": "lower", "FID-infinity": "lower"},
-    **{"FD-infinity": "lower", "sFID": "lower", "KID": "lower", "KD": "lower"},
+    **{"FD-infinity": "lower", "sFID": "lower", "sFD": "lower", "KID": "lower", "KD": "lower"},
     **{"precision": "higher", "recall": "higher"},
 }
 HELD_OUT = " of held-out images"
@@ -103,10 +103,21 @@ def _suffix(name: str) -> str:
     return found[0] if found else ""
 
 
+def reference(found: Measurement) -> str:
+    """What samples are compared with.
+
+    >>> reference(Measurement("m", settings={"dataset": "digits", "reference": "train"}))
+    'digits train'
+    """
+    name = str(found.settings.get("reference", "unnamed images"))
+    dataset = found.settings.get("dataset")
+    return f"{dataset} {name}" if dataset and name in ("train", "test") else name
+
+
 def _metrics(run: str, found: Measurement, suffix: str) -> Iterator[tuple[Row, Mapping[str, Cell]]]:
     """A run against one reference, then the yardstick: a row without cells, and its cells."""
     n = found.settings.get("reference_n")
-    block = f"against {found.settings.get('reference', 'unnamed images')}"
+    block = f"against {reference(found)}"
     block += f", {n:,} images" if isinstance(n, int) else ""
     for held_out in (False, True):
         cells = {

@@ -10,9 +10,9 @@ from ddpm_eval.present.figures import COLUMN_INCHES, SUFFIXES, Picture, finish, 
 from ddpm_eval.results import Grid
 
 GREY = "#767676"  # labels of images: readable on white and on black
-_PIXELS = 640  # a grid of small images is enlarged to about this width
-
-_FEW = 10  # more columns than that are made for two columns of a page
+_PIXELS = 640  # a grid of small images is enlarged to about this width ...
+_WIDE = 900  # ... or to this, if it has more than a few columns
+_FEW = 10
 
 
 def draw(
@@ -21,7 +21,7 @@ def draw(
     """Set images in rows, each pixel a whole number of pixels, labels underneath."""
     n, height, width = found.images.shape[:3]
     columns = min(found.columns, n)
-    scale = max(1, _PIXELS // (columns * width))
+    scale = max(1, (_WIDE if columns > _FEW else _PIXELS) // (columns * width))
     gap = max(2, scale * width // 16)
     wide = columns * (scale * width + gap) - gap
     longest = max((len(part) for label in found.labels for part in label.split("\n")), default=0)

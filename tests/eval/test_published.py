@@ -37,6 +37,8 @@ def reasons(table: Table, column: int) -> list[str]:
         ({"extractor": "digits-cnn"}, "features of digits-cnn, not Inception-v3"),
         ({"extractor": None}, "features of an unnamed network, not Inception-v3"),
         ({"sampler": "ddim"}, "sampled by ddim, not by the ancestral chain"),
+        ({"sampler": None}, "the record does not say how the samples were made"),
+        ({"T": None}, "the record does not say how the samples were made"),
         ({"steps": 100}, "sampled in 100 steps, not 1,000"),
         ({"reference": "CIFAR-10 test"}, "FID against CIFAR-10 test, not the training set"),
         ({"reference": "other train"}, "FID against other train, not the training set"),

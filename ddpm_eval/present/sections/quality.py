@@ -28,7 +28,7 @@ def quality(reports: Sequence[Report], places: Sequence[Place]) -> Iterator[Sect
             for key, curve in sorted(found.curves.items()) if belongs(name) else ():
                 text = (
                     f"{lead}{curve.y_name} over {curve.x_name}, against "
-                    f"{found.settings.get('reference', 'an unnamed reference')}: it is biased "
+                    f"{contents.reference(found)}: it is biased "
                     "upwards where n is small, so only equal n may be compared."
                 )
                 pictures.append(figures.curve(place.key(name, key), curve, seeded(text, found)))
