@@ -21,6 +21,7 @@ COLUMN_INCHES = 3.3
 INK, FAINT, BLUE, ORANGE = "#222222", "#d9d9d9", "#0072b2", "#d55e00"  # after Okabe and Ito
 GREEN = "#009e73"  # likewise
 
+_LONG = 24  # letters beside an axis
 _POINTS = 400  # as many as a column can show
 _STYLE: dict[Any, object] = {
     "axes.edgecolor": INK,
@@ -93,7 +94,7 @@ def panels(
             _scales(axes, curve.log)
             axes.xaxis.set_major_locator(MaxNLocator(4))
             axes.set_xlabel(curve.x_name, parse_math=False)
-            axes.set_ylabel(curve.y_name, parse_math=False)
+            axes.set_ylabel(_broken(curve.y_name), parse_math=False)
             if mark is not None:
                 axes.axvline(mark, color=ORANGE, linestyle="--", linewidth=0.9)
             _line(axes, curve)
@@ -213,9 +214,18 @@ def _axes(found: Curve) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(COLUMN_INCHES, 2.1), layout="constrained")
     axes = figure.add_subplot()
     axes.set_xlabel(found.x_name, parse_math=False)
-    axes.set_ylabel(found.y_name, parse_math=False)
+    axes.set_ylabel(_broken(found.y_name), parse_math=False)
     _scales(axes, found.log)
     return figure, axes
+
+
+def _broken(name: str) -> str:
+    r"""A long name of an axis in two lines, its unit in the second.
+
+    >>> _broken("RMSE to the final sample (0-255)"), _broken("RMSE (0-255)")
+    ('RMSE to the final sample\n(0-255)', 'RMSE (0-255)')
+    """
+    return name.replace(" (", "\n(") if len(name) > _LONG else name
 
 
 def _scales(axes: Axes, log: str) -> None:

@@ -26,7 +26,7 @@ def draw(
     wide = columns * (scale * width + gap) - gap
     longest = max((len(part) for label in found.labels for part in label.split("\n")), default=0)
     font = wide * 6.5 / (72 * COLUMN_INCHES)  # 6.5 points once the figure is a column wide
-    font = min(font, 1.6 * scale * width / max(1, longest))  # and no wider than its image
+    font = min(font, 1.35 * scale * width / max(1, longest))  # and no wider than its image
     tops = [0]
     for first in range(0, n, columns):  # room for labels only where a row has some
         labels = filter(None, found.labels[first : first + columns])
