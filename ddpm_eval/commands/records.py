@@ -45,11 +45,14 @@ def report(
     """
     from ddpm_eval import present, results
 
-    found = [reports / name for name in names or []] or sorted(
-        path.parent for path in reports.glob("*/results.json")
-    )
+    there = sorted(path.parent for path in reports.glob(f"*/{results.RECORD}"))
+    found = [reports / name for name in names or []] or there
     if not found:
         raise FixableError(f"no record in {reports}/", "measure first: ddpm-eval nll")
+    for folder in found:
+        if there and not (folder / results.RECORD).is_file():
+            known = ", ".join(each.name for each in there)
+            raise FixableError(f"{folder}: there is no record", f"{reports}/ has {known}")
     if compare or together:
         folder = _folder_of(found, reports, compare=compare)
         loaded = [replace(results.load(each), name=each.resolve().name) for each in found]

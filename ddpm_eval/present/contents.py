@@ -52,7 +52,7 @@ def bits(reports: Sequence[Report]) -> Table | None:
         "of L_1 to L_T−1, and L_0; they add up to the total."
     )
     columns = (Column("bits/dim", "lower"), Column("images"))
-    return Table("bits", "Bits/dim", columns, tuple(rows), (), caption)
+    return Table("bits", "Bits/dim", columns, tuple(dict.fromkeys(rows)), (), caption)
 
 
 def quality(reports: Sequence[Report]) -> Iterator[Table]:
@@ -77,7 +77,7 @@ def quality(reports: Sequence[Report]) -> Iterator[Table]:
             for row, cells in lines
         ]
         order = list(dict.fromkeys(row.block for row in rows))
-        rows.sort(key=lambda row: order.index(row.block))
+        rows.sort(key=lambda row: (order.index(row.block), not row.ours))
         network = suffix.strip("()") or "Inception-v3"
         caption = (
             f"Features of {network}; n counts samples; ± is the spread that the metric itself "
@@ -90,7 +90,14 @@ def quality(reports: Sequence[Report]) -> Iterator[Table]:
                 "model would get."
             )
         key = "-".join(["quality", *re.findall(r"[A-Za-z0-9_]+", suffix)])
-        yield Table(key, f"Quality of samples, by {network}", columns, tuple(rows), (), caption)
+        yield Table(
+            key,
+            f"Quality of samples, by {network}",
+            columns,
+            tuple(dict.fromkeys(rows)),
+            (),
+            caption,
+        )
 
 
 def _suffix(name: str) -> str:

@@ -31,8 +31,8 @@ _PARTS: Mapping[str, Callable[[Array], Array]] = {  # of the terms [n, T+1]
 }
 _NAMES = {
     ("nll", "total"): "The bound",
-    ("nll", "kl"): "Its steps",
-    ("nll", "decoder"): "Its decoder",
+    ("nll", "kl"): "The bound's steps",
+    ("nll", "decoder"): "The bound's decoder",
     ("rate_distortion", "RMSE"): "RMSE of the last x̂₀",
 }
 

@@ -12,6 +12,7 @@ from ddpm_eval.results import Json, Measurement, Report
 PAGE_IMAGE_BYTES = 1_800_000
 """What all images together may need uncompressed, so that a page stays below 5 MB."""
 
+_FLICKERED = ("samples", "neighbours")  # their images are in the page once more
 _SHOWN_ELSEWHERE = ("frames", "verdict")
 
 
@@ -59,7 +60,7 @@ def _share(reports: Sequence[Report]) -> int:
         for report in reports
         for found in report.measurements.values()
         for grid in found.grids.values()
-        for _ in range(2 if "frames" in found.settings else 1)  # the strip and the slider
+        for _ in range(2 if "frames" in found.settings or found.name in _FLICKERED else 1)
     )
     room = PAGE_IMAGE_BYTES
     for i, need in enumerate(needs):

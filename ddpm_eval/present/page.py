@@ -123,6 +123,8 @@ def markdown(document: Document, beside: Sequence[str]) -> str:
 def _markdown_section(section: Section) -> Iterator[str]:
     for text in section.texts:
         yield from (escape.markdown(text), "")
+    for frames in section.frames:
+        yield from (f"In report.html: {escape.markdown(frames.caption)}", "")
     for table in section.tables:
         yield from (f"**{escape.markdown(table.title)}**", "", tables.markdown(table), "")
     for picture in section.pictures:

@@ -70,8 +70,10 @@ def test_the_paired_error_is_that_of_the_differences_of_images() -> None:
 
 def test_the_decoder_that_is_the_same_is_equal_and_the_parts_add_up() -> None:
     found = of(run("a", 0.0), run("b", 0.02))
-    assert found["Its decoder"].sentence("a", "b") == "Its decoder: b and a are equal."
-    parts = found["Its steps"].gap.value + found["Its decoder"].gap.value
+    assert (
+        found["The bound's decoder"].sentence("a", "b") == "The bound's decoder: b and a are equal."
+    )
+    parts = found["The bound's steps"].gap.value + found["The bound's decoder"].gap.value
     assert parts == pytest.approx(found["The bound"].gap.value)
 
 

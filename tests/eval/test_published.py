@@ -181,6 +181,12 @@ def test_rows_of_one_reference_stand_together_in_the_order_of_the_record() -> No
     ]
 
 
+def test_runs_stand_above_one_yardstick() -> None:
+    runs = [replace(modelled(records.digits_quality()), name=name) for name in ("b", "a")]
+    (table,) = contents.quality(runs)
+    assert [row.name for row in table.rows] == ["b", "a", "held-out images"]
+
+
 def test_the_verdict_of_a_small_network_says_that_it_is_no_fid() -> None:
     said = comparable.verdict(modelled(records.digits_quality()))
     assert "FD(digits-cnn) 15.70 (n=1,000); held-out images have 10.50" in said

@@ -36,45 +36,35 @@ def samples(found: Measurement, place: Place) -> Iterator[Section]:
 
 
 def side_by_side(reports: Sequence[Report], most_bytes: int) -> Iterator[Section]:
-    """Samples of several runs in the same places, where they come from the same noise."""
-    grids_of = {
-        report.name: found.grids["samples"]
-        for report in reports
-        for found in report.measurements.values()
-        if found.name == "samples" and "samples" in found.grids
+    """Samples of several runs in the same places, where the seed is the same."""
+    measured = {r.name: r.measurements["samples"] for r in reports if "samples" in r.measurements}
+    found = {
+        name: each.grids["samples"] for name, each in measured.items() if "samples" in each.grids
     }
-    seeds = {
-        report.measurements["samples"].settings.get("seed")
-        for report in reports
-        if report.name in grids_of
-    }
-    shapes = {grid.images.shape[1:] for grid in grids_of.values()}
-    if len(grids_of) < 2 or len(shapes) > 1 or len(seeds) > 1:
+    seeds = {measured[name].settings.get("seed") for name in found}
+    shapes = {each.images.shape[1:] for each in found.values()}
+    if len(found) < 2 or len(shapes) > 1 or len(seeds) > 1:
         return
-    first = next(iter(grids_of.values()))
-    most = min(len(grid.images) for grid in grids_of.values())
-    n = max(1, min(most, _FLICKERED * 4, most_bytes // first.images[0].nbytes))
-    strips = [frames.strip(grid.images[:n], _FLICKERED) for grid in grids_of.values()]
-    names = tuple(grids_of)
+    sizes = {name: (len(each.images), each.images[0].nbytes) for name, each in found.items()}
+    n = max(1, min(min(count, most_bytes // size) for count, size in sizes.values()))
+    n = min(n, 4 * _FLICKERED)
+    strips = [frames.strip(each.images[:n], _FLICKERED) for each in found.values()]
+    names = tuple(found)
     caption = (
-        f"The first {n} samples of each run, from the same noise, in the same places. Space or the "
-        f"arrow keys flicker between the runs. Seed {seeds.pop()}."
+        f"The first {n} samples of each run in the same places, of seed {seeds.pop()}. Space or "
+        "the arrow keys flicker between the runs."
     )
-    yield Section(
-        "Samples, run against run",
-        frames=(
-            Frames(
-                title="Samples",
-                names=names,
-                files=tuple(content for content, _ in strips),
-                shape=strips[0][1],
-                width=frames.shown_width(strips[0][1][0]),
-                caption=caption,
-                label="Run",
-                last=names[-1],
-            ),
-        ),
+    shown = Frames(
+        title="Samples",
+        names=names,
+        files=tuple(content for content, _ in strips),
+        shape=strips[0][1],
+        width=frames.shown_width(strips[0][1][0]),
+        caption=caption,
+        label="Run",
+        last=names[-1],
     )
+    yield Section("Samples, run against run", frames=(shown,))
 
 
 def progressive(found: Measurement, place: Place) -> Iterator[Section]:
