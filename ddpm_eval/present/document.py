@@ -12,7 +12,6 @@ from ddpm_eval.results import Json, Measurement, Report
 PAGE_IMAGE_BYTES = 1_800_000
 """What all images together may need uncompressed, so that a page stays below 5 MB."""
 
-_FLICKERED = ("samples", "neighbours")  # their images are in the page once more
 _SHOWN_ELSEWHERE = ("frames", "verdict")
 
 
@@ -60,7 +59,7 @@ def _share(reports: Sequence[Report]) -> int:
         for report in reports
         for found in report.measurements.values()
         for grid in found.grids.values()
-        for _ in range(2 if "frames" in found.settings or found.name in _FLICKERED else 1)
+        for _ in range(1 + _flickers(found, several=len(reports) > 1))
     )
     room = PAGE_IMAGE_BYTES
     for i, need in enumerate(needs):
@@ -69,6 +68,12 @@ def _share(reports: Sequence[Report]) -> int:
             return share
         room -= need
     return PAGE_IMAGE_BYTES
+
+
+def _flickers(found: Measurement, *, several: bool) -> bool:
+    """Whether images of a measurement are in the page once more, all in one place."""
+    twice = ("neighbours", "samples") if several else ("neighbours",)
+    return "frames" in found.settings or found.name in twice
 
 
 def _about(subject: Mapping[str, Json]) -> str:

@@ -1,5 +1,6 @@
 """Images in rows, as one would publish them: every pixel exact, labels underneath."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from ddpm_eval.results import Grid
 GREY = "#767676"  # labels of images: readable on white and on black
 _PIXELS = 640  # a grid of small images is enlarged to about this width ...
 _WIDE = 900  # ... or to this, if it has more than a few columns
+_MOST = 4_500_000  # pixels of a figure that is enlarged
 _FEW = 10
 
 
@@ -21,7 +23,8 @@ def draw(
     """Set images in rows, each pixel a whole number of pixels, labels underneath."""
     n, height, width = found.images.shape[:3]
     columns = min(found.columns, n)
-    scale = max(1, (_WIDE if columns > _FEW else _PIXELS) // (columns * width))
+    scale = (_WIDE if columns > _FEW else _PIXELS) // (columns * width)
+    scale = max(1, min(scale, math.isqrt(_MOST // (n * height * width))))
     gap = max(2, scale * width // 16)
     wide = columns * (scale * width + gap) - gap
     longest = max((len(part) for label in found.labels for part in label.split("\n")), default=0)
@@ -50,6 +53,36 @@ def draw(
         alt = f"{n} images in {-(-n // columns)} rows of {columns}"
         made = finish(key, figure, (alt, caption), dpi=72, suffixes=suffixes)
         return replace(made, images=True, wide=columns > _FEW)
+
+
+def shrunk(found: Grid, most_bytes: int, *, least: int = 32) -> tuple[Grid, int]:
+    """Average images over squares until all together need at most so many bytes.
+
+    Args:
+        found: The images.
+        most_bytes: What they may need uncompressed.
+        least: How many pixels wide they stay.
+
+    Returns:
+        The images, and the side of the squares: 1 if they are as they were.
+
+    >>> grid = Grid(np.arange(16, dtype=np.uint8).reshape(1, 4, 4, 1), 1)
+    >>> small, side = shrunk(grid, 4, least=2)
+    >>> small.images[0, :, :, 0].tolist(), side
+    ([[2, 4], [10, 12]], 2)
+    """
+    n, height, width, channels = found.images.shape
+    side = 1
+    while (
+        found.images.nbytes > most_bytes * side**2
+        and width // (2 * side) >= least
+        and not (width % (2 * side) or height % (2 * side))
+    ):
+        side *= 2
+    if side == 1:
+        return found, 1
+    squares = found.images.reshape(n, height // side, side, width // side, side, channels)
+    return replace(found, images=squares.mean((2, 4)).round().astype(np.uint8)), side
 
 
 def first_columns(found: Grid, most_bytes: int) -> Grid:

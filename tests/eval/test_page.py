@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from ddpm_eval import present, results
+from ddpm_eval.present import document
 from ddpm_eval.results import Curve, Grid, Measurement, Quantity
 from tests.eval import records
 
@@ -219,13 +220,30 @@ def test_a_measurement_from_the_future_is_shown_and_stays_in_its_folder(tmp_path
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(written)
 
 
-def test_large_samples_fit_a_page_and_it_is_said(tmp_path: Path) -> None:
-    present.render([records.report("r", records.samples(12, 256, 3))], tmp_path)
-    assert (tmp_path / "report.html").stat().st_size < 5e6
+@pytest.mark.parametrize(
+    ("n", "size", "said"),
+    [
+        (12, 80, "Here at 1/2 of their size; all are in figures/samples.png."),
+        (200, 90, "Here the first 27 of 200 at 1/2 of their size; all are in"),
+        (80, 31, "Here the first 60 of 80; all are in figures/samples.png."),
+    ],
+)
+def test_large_samples_fit_a_page_and_it_is_said(
+    tmp_path: Path, n: int, size: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(document, "PAGE_IMAGE_BYTES", 180_000)
+    present.render([records.report("r", records.samples(n, size, 3))], tmp_path)
+    assert (tmp_path / "report.html").stat().st_size < 5e5
     page = Page((tmp_path / "report.html").read_text("utf-8"))
     (caption,) = page.said("figcaption")
-    assert caption.endswith("Here the first 9 of 12; all are in figures/samples.png.")
-    assert Image.open(tmp_path / "figures" / "samples.png").size[1] > 4 * 256
+    assert said in caption
+
+
+def test_samples_of_256_pixels_are_drawn_pixel_for_pixel(tmp_path: Path) -> None:
+    found = records.samples(6, 256, 3)
+    present.render([records.report("r", found)], tmp_path)
+    shown = np.asarray(Image.open(tmp_path / "figures" / "samples.png"))
+    np.testing.assert_array_equal(shown[:256, :256, :3], found.grids["samples"].images[0])
 
 
 def test_several_runs_stand_side_by_side(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from dataclasses import replace
 from ddpm_eval.present import contents, figures, frames, grids
 from ddpm_eval.present.frames import Frames
 from ddpm_eval.present.parts import Section
-from ddpm_eval.present.sections.shared import Place, curve_caption, grid, quantities, seeded
-from ddpm_eval.results import Measurement, Report
+from ddpm_eval.present.sections.shared import Place, curve_caption, grid, quantities, seeded, sized
+from ddpm_eval.results import Grid, Measurement, Report
 
 _PROGRESSIVE = (
     "x̂₀ along the chain (the paper's Figure 6): one sample a row, from noise on the left to the "
@@ -45,10 +45,11 @@ def side_by_side(reports: Sequence[Report], most_bytes: int) -> Iterator[Section
     shapes = {each.images.shape[1:] for each in found.values()}
     if len(found) < 2 or len(shapes) > 1 or len(seeds) > 1:
         return
-    sizes = {name: (len(each.images), each.images[0].nbytes) for name, each in found.items()}
-    n = max(1, min(min(count, most_bytes // size) for count, size in sizes.values()))
-    n = min(n, 4 * _FLICKERED)
-    strips = [frames.strip(each.images[:n], _FLICKERED) for each in found.values()]
+    n = min(2 * _FLICKERED, *(len(each.images) for each in found.values()))
+    strips = [
+        frames.strip(grids.shrunk(_first(each, n), most_bytes)[0].images, _FLICKERED)
+        for each in found.values()
+    ]
     names = tuple(found)
     caption = (
         f"The first {n} samples of each run in the same places, of seed {seeds.pop()}. Space or "
@@ -65,6 +66,10 @@ def side_by_side(reports: Sequence[Report], most_bytes: int) -> Iterator[Section
         last=names[-1],
     )
     yield Section("Samples, run against run", frames=(shown,))
+
+
+def _first(found: Grid, n: int) -> Grid:
+    return replace(found, images=found.images[:n], labels=found.labels[:n])
 
 
 def progressive(found: Measurement, place: Place) -> Iterator[Section]:
@@ -116,22 +121,27 @@ def neighbours(found: Measurement, place: Place) -> Iterator[Section]:
     yield Section(
         "Nearest training images",
         (str(verdict),) if verdict else (),
-        frames=tuple(_nearest(found, name) for name in names if found.grids[name].columns > 1),
+        frames=tuple(
+            _nearest(found, name, place) for name in names if found.grids[name].columns > 1
+        ),
         tables=quantities(found, place),
         pictures=tuple(grid(found, name, place, texts.get(name, "")) for name in names),
     )
 
 
-def _nearest(found: Measurement, name: str) -> Frames:
+def _nearest(found: Measurement, name: str, place: Place) -> Frames:
     """Samples and the training images nearest to them, in the same places."""
     whole = found.grids[name]
     firsts = range(0, len(whole.images), whole.columns)
     rows = [i for i in firsts if i + 1 < len(whole.images)][:_FLICKERED]
-    pair = [frames.strip(whole.images[[i + side for i in rows]], len(rows)) for side in (0, 1)]
+    both = replace(whole, images=whole.images[[*rows, *(i + 1 for i in rows)]], labels=())
+    small, side = grids.shrunk(both, place.image_bytes)
+    n = len(rows)
+    pair = [frames.strip(part, n) for part in (small.images[:n], small.images[n:])]
     caption = (
         f"{len(rows)} samples and the training image nearest to each in {name}. Space or the arrow "
         "keys flicker between them: what stays is what they share."
-    )
+    ) + sized(side)
     return Frames(
         title=f"Nearest in {name}",
         names=("samples", "nearest training images"),
@@ -183,7 +193,8 @@ def _slider(found: Measurement, place: Place) -> Iterator[Frames]:
     steps, rates, errors = (_numbers(told[name]) for name in ("reverse_steps", "rate", "rmse"))
     if len(whole.images) != rows * columns or not len(steps) == len(rates) == rows - 1:
         return
-    kept = grids.first_columns(replace(whole, columns=columns), place.image_bytes)
+    small, side = grids.shrunk(replace(whole, columns=columns), place.image_bytes)
+    kept = grids.first_columns(small, place.image_bytes)
     fit = kept.columns
     strips = [frames.strip(kept.images[i * fit : (i + 1) * fit], fit) for i in range(rows)]
     names = [
@@ -193,7 +204,7 @@ def _slider(found: Measurement, place: Place) -> Iterator[Frames]:
     few = "" if fit == columns else f" Here {fit} of {columns}."
     caption = (
         f"{fit} test images as a receiver sees them after so many bits. Drag the slider or press "
-        f"the arrow keys; the space bar flickers between them and the originals.{few}"
+        f"the arrow keys; the space bar flickers between them and the originals.{few}{sized(side)}"
     )
     shape = strips[0][1]
     yield Frames(

@@ -7,7 +7,11 @@ from ddpm_eval.present import contents, figures, grids
 from ddpm_eval.present.figures import Picture
 from ddpm_eval.present.parts import Section, key
 from ddpm_eval.present.tables import Table
-from ddpm_eval.results import Curve, Measurement
+from ddpm_eval.results import Curve, Grid, Measurement
+
+FIGURE_BYTES = 13_000_000
+"""What the images of a figure may need uncompressed: 64 of 256 pixels, each pixel as it is."""
+_ROWS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,11 @@ class Place:
     prefix: str
     image_bytes: int
     others: Mapping[str, Measurement]
+
+    def fitted(self, whole: Grid) -> tuple[Grid, int]:
+        """Images as small as it takes for three rows to fit, and by how much."""
+        rows = -(-len(whole.images) // whole.columns)
+        return grids.shrunk(whole, self.image_bytes * max(1, rows // _ROWS))
 
     def key(self, measurement: str, name: str = "") -> str:
         """The name of a file."""
@@ -41,16 +50,28 @@ def grid(found: Measurement, name: str, place: Place, text: str = "") -> Picture
     whole = found.grids[name]
     file = place.key(found.name, name)
     caption = seeded(whole.caption or text or f"{len(whole.images):,} images.", found)
-    picture = grids.draw(file, whole, caption)
+    figure, side = grids.shrunk(whole, FIGURE_BYTES)
+    picture = grids.draw(file, figure, caption + sized(side))
     cut = grids.first_columns if "frames" in found.settings else grids.first_rows
-    small = cut(whole, place.image_bytes)
-    if small is whole:
+    thumbs, more = place.fitted(figure)
+    small = cut(thumbs, place.image_bytes)
+    if small is figure:
         return picture
-    caption += (
-        f" Here the first {len(small.images):,} of {len(whole.images):,}; "
-        f"all are in figures/{file}.png."
+    parts = (
+        f"the first {len(small.images):,} of {len(whole.images):,}" * (small is not thumbs),
+        f"at 1/{side * more} of their size" * (side * more > 1),
     )
+    caption += f" Here {' '.join(filter(None, parts))}; all are in figures/{file}.png."
     return replace(picture, reduced=grids.draw(file, small, caption, suffixes=("png",)))
+
+
+def sized(side: int) -> str:
+    """What a caption says of images that are averaged over squares.
+
+    >>> sized(1), sized(4)
+    ('', ' At 1/4 of their size.')
+    """
+    return f" At 1/{side} of their size." if side > 1 else ""
 
 
 def seeded(caption: str, found: Measurement) -> str:
