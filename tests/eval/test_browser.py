@@ -27,7 +27,10 @@ LOOKS = [(1280, "light"), (390, "light"), (1280, "dark"), (390, "dark")]
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
-    pytest.mark.skipif(find_spec("playwright") is None, reason="playwright is not installed"),
+    *(
+        pytest.mark.skipif(find_spec(name) is None, reason=f"{name} is not installed")
+        for name in ("playwright", "axe_playwright_python")
+    ),
 ]
 
 
