@@ -9,8 +9,10 @@ from ddpm_eval.present.sections import bound, pictures, quality
 from ddpm_eval.present.sections.shared import Place
 from ddpm_eval.results import Json, Measurement, Report
 
-PAGE_IMAGE_BYTES = 1_800_000
-"""What all images together may need uncompressed, so that a page stays below 5 MB."""
+PAGE_IMAGE_BYTES = 2_100_000
+"""What all images together may need uncompressed, so that a page stays below 5 MB ..."""
+RUN_BYTES = 600_000
+"""... and what the curves of each further run take from that."""
 
 _SHOWN_ELSEWHERE = ("frames", "verdict")
 
@@ -61,19 +63,18 @@ def _share(reports: Sequence[Report]) -> int:
         for grid in found.grids.values()
         for _ in range(1 + _flickers(found, several=len(reports) > 1))
     )
-    room = PAGE_IMAGE_BYTES
+    room = whole = max(PAGE_IMAGE_BYTES - RUN_BYTES * (len(reports) - 1), PAGE_IMAGE_BYTES // 8)
     for i, need in enumerate(needs):
         share = room // (len(needs) - i)
         if need > share:
             return share
         room -= need
-    return PAGE_IMAGE_BYTES
+    return whole
 
 
 def _flickers(found: Measurement, *, several: bool) -> bool:
-    """Whether images of a measurement are in the page once more, all in one place."""
-    twice = ("neighbours", "samples") if several else ("neighbours",)
-    return "frames" in found.settings or found.name in twice
+    """Whether many images of a measurement are in the page once more, all in one place."""
+    return "frames" in found.settings or (several and found.name == "samples")
 
 
 def _about(subject: Mapping[str, Json]) -> str:
