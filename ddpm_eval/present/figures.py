@@ -160,20 +160,26 @@ def _line(axes: Axes, found: Curve) -> None:
         low, high = found.y - found.stderr, found.y + found.stderr
         if "y" in found.log:
             low = np.maximum(low, found.y / 10)  # a logarithm has no place for less
-        axes.fill_between(found.x, low, high, color=BLUE, alpha=0.25, linewidth=0)
+        _fill(axes, found.x, low, high, BLUE)
 
 
 def _band(axes: Axes, found: Curve, colour: str, label: str, line: str = "-") -> None:
     axes.plot(found.x, found.y, color=colour, linestyle=line, label=label)
     if found.stderr is not None:
         low, high = found.y - found.stderr, found.y + found.stderr
-        axes.fill_between(found.x, low, high, color=colour, alpha=0.25, linewidth=0)
+        _fill(axes, found.x, low, high, colour)
 
 
 def _rate_band(axes: Axes, rate: Curve, distortion: Curve, colour: str) -> None:
     if distortion.stderr is not None:
         low, high = distortion.y - distortion.stderr, distortion.y + distortion.stderr
-        axes.fill_between(rate.y, low, high, color=colour, alpha=0.25, linewidth=0)
+        _fill(axes, rate.y, low, high, colour)
+
+
+def _fill(axes: Axes, x: Array, low: Array, high: Array, colour: str) -> None:
+    """Draw a band by as many points as a column can show: it is smooth, and large in a file."""
+    kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), _POINTS)).round().astype(int))
+    axes.fill_between(x[kept], low[kept], high[kept], color=colour, alpha=0.25, linewidth=0)
 
 
 def loss(key: str, found: Curve, caption: str = "") -> Picture:
