@@ -226,7 +226,7 @@ def digits() -> RunConfig:
         ),
         optim=OptimConfig(lr=2e-3, warmup_steps=100, batch_size=64, steps=1000, ema_decay=0.99),
         compute=ComputeConfig(threads=1),  # too small to share
-        log=LogConfig(sample_every=500, checkpoint_every=500),
+        log=LogConfig(sample_every=500, checkpoint_every=250, keep=4),  # for watch
     )
 
 
