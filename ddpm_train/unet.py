@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ddpm_train import winograd
 from ddpm_train.config import UNetConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.noise import Stream
@@ -104,6 +105,22 @@ class GroupNorm(nn.GroupNorm):
         return super().forward(input)
 
 
+class Convolution(nn.Conv2d):
+    """A 3x3 convolution of the same size, on CPUs with half the multiplications where that pays."""
+
+    def __init__(self, channels_in: int, channels: int) -> None:
+        super().__init__(channels_in, channels, 3, padding=1)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve, [B, C_in, H, W] -> [B, C, H, W]."""
+        plain = input.dtype == torch.float32 and input.device.type == "cpu"
+        other = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
+        rows = input.shape[2]
+        if plain and not other and winograd.suits(self.in_channels, self.out_channels, rows):
+            return winograd.convolve(input, self.weight, cast(Tensor, self.bias))
+        return super().forward(input)
+
+
 def _norm(config: UNetConfig, channels: int) -> GroupNorm:
     return GroupNorm(_GROUPS, channels, config.norm_eps)
 
@@ -125,10 +142,10 @@ class ResidualBlock(nn.Module):
     def __init__(self, config: UNetConfig, level: int, channels_in: int, channels: int) -> None:
         super().__init__()
         self.norm1 = _norm(config, channels_in)
-        self.conv1 = nn.Conv2d(channels_in, channels, 3, padding=1)
+        self.conv1 = Convolution(channels_in, channels)
         self.temb_proj = nn.Linear(4 * config.base_channels, channels)
         self.norm2 = _norm(config, channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = Convolution(channels, channels)
         self.shortcut = nn.Conv2d(channels_in, channels, 1) if channels_in != channels else None
         self.boost = 1 / (1 - config.dropout)
         self.elements = channels * (config.image_size >> level) ** 2
@@ -260,7 +277,7 @@ class Up(Level):
         channels = config.base_channels * config.channel_mult[level]
         before = [channels_in] + [channels] * config.num_res_blocks
         super().__init__(config, level, map(sum, zip(before, skips, strict=True)))
-        self.upsample = nn.Conv2d(channels, channels, 3, padding=1) if level else None
+        self.upsample = Convolution(channels, channels) if level else None
 
     def forward(self, x: Tensor, skips: list[Tensor], temb: Tensor, keep: Tensor | None) -> Tensor:
         """Give the level's output; takes what it uses off the end of ``skips``."""

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ddpm_train import memory
 from ddpm_train.errors import FixableError
 
 Item = TypeVar("Item")
@@ -107,6 +108,7 @@ def join(device: str = "auto", *, threads: int = 0) -> World:
         threads: How many CPU threads this process may use; 0 leaves it to torch.
     """
     chosen = choose_device(device)
+    memory.keep_freed()
     if threads:
         torch.set_num_threads(threads)
     size = int(os.environ.get("WORLD_SIZE", "1"))
