@@ -49,6 +49,14 @@ class QualityConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ComputeConfig:
+    """How the network is evaluated."""
+
+    precision: str = "float32"  # tf32 on GPUs, or bf16; the record says so
+    compile: bool = False  # let inductor write the kernels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvalConfig:
     """What is measured, on how much, and from which seed."""
 
@@ -64,6 +72,7 @@ class EvalConfig:
     sampling: SamplingConfig = SamplingConfig()
     quality: QualityConfig = QualityConfig()
     pictures: PicturesConfig = PicturesConfig()
+    compute: ComputeConfig = ComputeConfig()
 
     @property
     def fast(self) -> bool:

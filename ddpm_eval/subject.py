@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddpm_train import checkpoint, formats, schedule
+from ddpm_eval.config import ComputeConfig
+from ddpm_train import checkpoint, formats, inference, schedule
 from ddpm_train.config import ModelConfig, RunConfig, to_dict
 from ddpm_train.diffusion import Gaussian, decoder_nll
 from ddpm_train.reverse import Denoiser
@@ -25,6 +26,7 @@ class Subject:
     device: torch.device
     decoder: Callable[[Tensor, Gaussian], Tensor] = decoder_nll
     dtype: torch.dtype = torch.float32
+    precision: str = "float32"  # of the network's arithmetic
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -33,15 +35,24 @@ class Subject:
         return unet.channels, unet.image_size, unet.image_size
 
 
-def open_checkpoint(path: Path, *, device: torch.device, ema: bool = True) -> Subject:
+def open_checkpoint(
+    path: Path, *, device: torch.device, ema: bool = True, compute: ComputeConfig | None = None
+) -> Subject:
     """Load a checkpoint, ours or foreign, with its averaged weights unless told otherwise.
 
     Raises:
-        FixableError: The file is missing, damaged or unknown, or holds no such weights.
+        FixableError: The file is missing, damaged or unknown, or holds no such weights, or the
+            device cannot compute as asked.
     """
+    compute = compute or ComputeConfig()
     found = formats.load_any(path)
-    network = checkpoint.network(found, ema=ema)
-    network = network.to(device)
+    process = schedule.build(found.model.schedule)
+    network = inference.prepare(
+        checkpoint.network(found, ema=ema).to(device),
+        process.T,
+        precision=compute.precision,
+        compiled=compute.compile,
+    )
     weights = found.ema if ema else found.weights
     identity = {
         "checkpoint": checkpoint.weights_digest(weights, found.model),
@@ -53,13 +64,13 @@ def open_checkpoint(path: Path, *, device: torch.device, ema: bool = True) -> Su
         "run": None if found.run is None else _public(found.run),
         "facts": dict(found.facts),
     }
-    process = schedule.build(found.model.schedule)
     return Subject(
         denoise=Denoiser(network, process, found.model.objective),
         model=found.model,
         run=found.run,
         identity=identity,
         device=device,
+        precision=compute.precision,
     )
 
 

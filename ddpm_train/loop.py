@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 import ddpm_train
-from ddpm_train import checkpoint, data, sampler, schedule
+from ddpm_train import checkpoint, data, inference, sampler, schedule
 from ddpm_train.checkpoint import Checkpoint
 from ddpm_train.config import RunConfig
 from ddpm_train.ema import WeightAverage
@@ -138,7 +138,10 @@ class Trainer:
         """Images 0..count-1 of the averaged weights, uint8 [count, H, W, C]; None if stopped."""
         network = copy.deepcopy(self.network).eval()
         checkpoint.load_weights(network, self.average.shadow)
-        denoise = Denoiser(network, self.denoise.schedule, self.config.objective)
+        process = self.denoise.schedule
+        fast = self.dtype == torch.float32
+        prepared = inference.prepare(network, process.T) if fast else network
+        denoise = Denoiser(prepared, process, self.config.objective)
         stream, indices = Stream(self.config.seed, "sample"), range(count)
         unet = self.config.unet
         shape = (unet.channels, unet.image_size, unet.image_size)

@@ -31,13 +31,13 @@ PRODUCTS = 6
 _LEAST_ROWS = 8  # and channels: below, the transforms cost more than they save
 _LEAST_CHANNELS = 32
 # Elsewhere the library that convolves does the like by itself.
-_HELPS = platform.machine().lower() in ("x86_64", "amd64")
+IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 
 def suits(channels_in: int, channels: int, rows: int) -> bool:
     """Whether a 3x3 convolution, padded with 1, is faster this way on this processor."""
     wide = min(channels_in, channels) >= _LEAST_CHANNELS
-    return _HELPS and wide and rows >= _LEAST_ROWS and rows % 4 == 0
+    return IS_X86 and wide and rows >= _LEAST_ROWS and rows % 4 == 0
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

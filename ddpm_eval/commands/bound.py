@@ -10,12 +10,14 @@ from ddpm_eval.commands.options import (
     Budget,
     Calibrate,
     Checkpoint,
+    Compile,
     Count,
     Data,
     Dataset,
     Device,
     Name,
     NoClip,
+    Precision,
     Quiet,
     Raw,
     Remainder,
@@ -25,7 +27,7 @@ from ddpm_eval.commands.options import (
     Target,
 )
 from ddpm_eval.commands.running import ImagesAt, Place, run, split_named
-from ddpm_eval.config import EvalConfig
+from ddpm_eval.config import ComputeConfig, EvalConfig
 from ddpm_train.errors import FixableError
 
 
@@ -47,6 +49,8 @@ def nll(
     data: Data = None,
     dataset: Dataset = None,
     device: Device = "auto",
+    precision: Precision = "float32",
+    compile: Compile = False,
     name: Name = None,
     reports: Reports = Path("reports"),
     quiet: Quiet = False,
@@ -60,6 +64,7 @@ def nll(
         batch=batch,
         clip=not no_clip,
         calibrate=calibrate,
+        compute=ComputeConfig(precision=precision, compile=compile),
         **_goal(target_stderr, budget),
     )
     images = ImagesAt(data, dataset)
@@ -83,6 +88,8 @@ def rate_distortion(
     data: Data = None,
     dataset: Dataset = None,
     device: Device = "auto",
+    precision: Precision = "float32",
+    compile: Compile = False,
     name: Name = None,
     reports: Reports = Path("reports"),
     quiet: Quiet = False,
@@ -96,6 +103,7 @@ def rate_distortion(
         batch=batch,
         clip=not no_clip,
         calibrate=calibrate,
+        compute=ComputeConfig(precision=precision, compile=compile),
         **_goal(target_stderr, budget),
     )
     images = ImagesAt(data, dataset)

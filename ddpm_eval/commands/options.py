@@ -30,6 +30,12 @@ Count = Annotated[int, typer.Option("-n", "--n", min=0, help="Images; 0: all, or
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The seed of all noise.")]
 Batch = Annotated[int, typer.Option("--batch", min=1, help="Images at once; changes no result.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
+Precision = Annotated[
+    str, typer.Option("--precision", help="float32 (exact), tf32 (GPUs) or bf16 (twice as fast).")
+]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Compile the network first, which takes minutes.")
+]
 Raw = Annotated[bool, typer.Option("--raw", help="The weights as trained, not their average.")]
 NoClip = Annotated[bool, typer.Option("--no-clip", help="Do not keep x_0_hat inside [-1, 1].")]
 Target = Annotated[

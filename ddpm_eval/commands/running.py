@@ -82,7 +82,8 @@ def open_job(
     from ddpm_train import world
 
     here = world.join(place.device)
-    subject = open_checkpoint(place.checkpoint, device=here.device, ema=not place.raw)
+    how: Any = {"device": here.device, "ema": not place.raw, "compute": config.compute}
+    subject = open_checkpoint(place.checkpoint, **how)
     for warning in [] if place.quiet else subject.identity["facts"].get("warnings", []):
         note(warning)
     if subject.run is not None and subject.run.compute.threads:
@@ -95,9 +96,7 @@ def open_job(
         work=place.folder / "unfinished" / f"{measure}-{config.split}",
         stores=place.folder / "store",
         log=place.run / "log.jsonl" if place.run else None,
-        against=None
-        if against is None
-        else open_checkpoint(find(against), device=here.device, ema=not place.raw),
+        against=None if against is None else open_checkpoint(find(against), **how),
         recorded=lambda measure: _recorded(place.folder, subject.identity, measure),
         track=tracker(quiet=place.quiet),
         notify=lambda text: None if place.quiet else note(text),

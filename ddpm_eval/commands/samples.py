@@ -10,11 +10,13 @@ from rich.markup import escape
 
 from ddpm_eval.commands.options import (
     Checkpoint,
+    Compile,
     Count,
     Device,
     Eta,
     Name,
     NoClip,
+    Precision,
     Quiet,
     Raw,
     Reports,
@@ -23,7 +25,7 @@ from ddpm_eval.commands.options import (
     Steps,
 )
 from ddpm_eval.commands.running import Place, note, open_job, run
-from ddpm_eval.config import EvalConfig, SamplingConfig
+from ddpm_eval.config import ComputeConfig, EvalConfig, SamplingConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.terminal import is_first_process, output, say, tracker
 
@@ -50,6 +52,8 @@ def sample(
     raw: Raw = False,
     no_clip: NoClip = False,
     device: Device = "auto",
+    precision: Precision = "float32",
+    compile: Compile = False,
     name: Name = None,
     reports: Reports = Path("reports"),
     quiet: Quiet = False,
@@ -66,6 +70,7 @@ def sample(
         seed=seed,
         batch=batch,
         clip=not no_clip,
+        compute=ComputeConfig(precision=precision, compile=compile),
         sampling=SamplingConfig(
             sampler=sampler, steps=steps, eta=eta, out="" if out is None else str(out)
         ),

@@ -1,0 +1,366 @@
+"""The network prepared for evaluation: the same function of x_t and t, sooner.
+
+``prepare`` takes what evaluation never changes out of the way: the weights are laid out for the
+convolutions once, what a block is told of each t is a row of a table, queries, keys and values are
+one product, and nothing is kept for gradients. On CPUs a block works on a few images at a time, so
+that they stay in the cache from its first norm to its last sum, and its 3x3 convolutions take half
+the multiplications (``winograd``). The network itself stays the reference: float32 agrees with it
+to 5e-6.
+
+Activations are [B, H, W, C] here.
+"""
+
+import copy
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from itertools import product
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ddpm_train import winograd
+from ddpm_train.errors import FixableError
+from ddpm_train.reverse import Network
+from ddpm_train.unet import Attention, Down, Level, ResidualBlock, ScaleShiftBlock, UNet, Up
+
+DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
+_CACHE_BYTES = 1 << 22  # of a block's input at a time; a fixed rule, since bits depend on it
+_POINTWISE = "_convolution_pointwise"  # convolutions of packed weights; not part of torch's API
+
+
+def prepare(
+    network: UNet, T: int, *, precision: str = "float32", compiled: bool = False
+) -> Network:
+    """Prepare a network for evaluation on the device where it lies; its weights are copied.
+
+    Args:
+        network: The network; training it further changes nothing here.
+        T: Times are 1..T. Integers in between are looked up, others cost two small products.
+        precision: float32; tf32 on GPUs; bf16, in which all but sums and norms has 8 bits.
+        compiled: Let inductor write the kernels; the first evaluation then takes minutes.
+
+    Raises:
+        FixableError: The device has no such precision, or there is no compiler.
+    """
+    device = network.conv_in.weight.device
+    _check(device, precision, compiled=compiled)
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = (
+            precision == "tf32"
+        )
+    with torch.inference_mode():
+        network = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
+        if compiled or device.type != "cpu":
+            return _Plain(network, DTYPES[precision], compiled=compiled)
+        return _OnCPU(network, T, DTYPES[precision])
+
+
+def _check(device: torch.device, precision: str, *, compiled: bool) -> None:
+    if precision not in DTYPES:
+        raise FixableError(f"--precision {precision}: unknown", f"choose {', '.join(DTYPES)}")
+    if precision == "tf32" and device.type != "cuda":
+        raise FixableError(f"--precision tf32: not on {device.type}", "use float32 or bf16")
+    if precision == "bf16" and device.type == "cpu" and not bf16_is_fast():
+        raise FixableError(
+            "--precision bf16: this processor emulates it, more slowly than float32",
+            "use --precision float32, or a processor with AVX-512 BF16 or AMX",
+        )
+    if compiled and not _compiler():
+        raise FixableError(
+            "--compile: there is no C++ compiler here", "install g++ or set CXX, or leave it out"
+        )
+
+
+def bf16_is_fast() -> bool:
+    """Whether this processor multiplies bf16 numbers itself."""
+    supported = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return bool(supported or not winograd.IS_X86)
+
+
+def _compiler() -> str | None:
+    names = [os.environ.get("CXX"), "g++", "clang++"]
+    return next((found for name in names if name and (found := shutil.which(name))), None)
+
+
+class _Plain:
+    """The network in its own layout on an accelerator, or compiled."""
+
+    def __init__(self, network: UNet, dtype: torch.dtype, *, compiled: bool) -> None:
+        self.dtype = dtype
+        network = network.to(dtype).to(memory_format=torch.channels_last)
+        mode = "default" if network.conv_in.weight.device.type == "cpu" else "reduce-overhead"
+        self.network: Network = torch.compile(network, mode=mode) if compiled else network
+
+    @torch.inference_mode()
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        """Evaluate; the output has the precision of ``x``."""
+        # A copy: graphs on a GPU write every output to the same place.
+        return self.network(x.to(self.dtype), t).to(x.dtype, copy=True)
+
+
+class _OnCPU:
+    """The network as a list of blocks on few images at a time."""
+
+    def __init__(self, network: UNet, T: int, dtype: torch.dtype) -> None:
+        self.dtype, self.embed, self.norm_out = dtype, network.embed, network.norm_out
+        self.time_dense = network.time_dense_0, network.time_dense_1
+        self.told: list[nn.Linear] = []
+        self.conv_in = _Convolution(network.conv_in, dtype)
+        self.down: list[_Block | _Down] = []
+        for down in cast(Iterable[Down], network.down):
+            self.down += self._level(down)
+            if down.downsample is not None:
+                self.down.append(_Down(down, dtype))
+        middle = network.middle
+        self.middle = [
+            self._block(middle.block_0, middle.attention),
+            self._block(middle.block_1, None),
+        ]
+        self.up: list[_Block | _Up] = []
+        for up in reversed(network.up):
+            self.up += self._level(cast(Level, up))
+            if up.upsample is not None:
+                self.up.append(_Up(cast(Up, up), dtype))
+        self.conv_out = _Convolution(network.conv_out, dtype)
+        table = self.times(torch.arange(T) + 1)
+        self.table = torch.cat([torch.full_like(table[:1], torch.nan), table])
+
+    def _level(self, level: Level) -> list["_Block"]:
+        attentions: Iterable[nn.Module | None] = level.attentions or [None] * len(level.blocks)
+        return [self._block(*both) for both in zip(level.blocks, attentions, strict=True)]
+
+    def _block(self, block: nn.Module, attention: nn.Module | None) -> "_Block":
+        block = cast(ResidualBlock, block)
+        first = sum(dense.out_features for dense in self.told)
+        self.told.append(block.temb_proj)
+        told = slice(first, first + block.temb_proj.out_features)
+        return _Block(block, cast(Attention | None, attention), told, self.dtype)
+
+    def times(self, t: Tensor) -> Tensor:
+        """What all blocks are told of each time, [B] -> [B, sum of their channels]."""
+        first, second = self.time_dense
+        temb = self.embed(t).to(first.weight.dtype)
+        temb = F.silu(second(F.silu(first(temb))))
+        return torch.cat([dense(temb) for dense in self.told], 1)
+
+    @torch.inference_mode()
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        """Evaluate, [B, C, H, W] and [B] -> [B, out_channels, H, W] in the precision of ``x``."""
+        told = (self.times(t) if t.is_floating_point() else self.table[t]).to(self.dtype)
+        pixels = x.to(self.dtype).permute(0, 2, 3, 1).contiguous()
+        skips = [self.conv_in(pixels)]
+        for step in self.down:
+            h = skips[-1]
+            skips.append(step(h, None, told) if isinstance(step, _Block) else step(h))
+        h = skips[-1]
+        for block in self.middle:
+            h = block(h, None, told)
+        for part in self.up:
+            h = part(h, skips.pop(), told) if isinstance(part, _Block) else part(h)
+        return self._out(h).to(x.dtype)
+
+    def _out(self, h: Tensor) -> Tensor:
+        parts = [self.conv_out.of_swish(_normalise(self.norm_out, few)) for few in h.split(_few(h))]
+        return torch.cat(parts).permute(0, 3, 1, 2)
+
+
+class _Block:
+    """A residual block and the attention behind it."""
+
+    def __init__(
+        self, block: ResidualBlock, attention: Attention | None, told: slice, dtype: torch.dtype
+    ) -> None:
+        self.told = told  # its part of a row of the table
+        self.norms = block.norm1, block.norm2  # in float32
+        self.scales = isinstance(block, ScaleShiftBlock)
+        self.convs = _Convolution(block.conv1, dtype), _Convolution(block.conv2, dtype)
+        self.shortcut = None if block.shortcut is None else _Convolution(block.shortcut, dtype)
+        self.attention = None if attention is None else _Attention(attention, dtype)
+
+    def __call__(self, x: Tensor, skip: Tensor | None, told: Tensor) -> Tensor:
+        """[B, H, W, C_in] -> [B, H, W, C], some images at a time; behind ``x`` comes ``skip``."""
+        B, H, W, _ = x.shape
+        few = _few(x)
+        out = x.new_empty(B, H, W, self.convs[1].channels)
+        for i in range(0, B, few):
+            here = slice(i, i + few)
+            inside = x[here] if skip is None else torch.cat([x[here], skip[here]], 3)
+            self._advance(inside, told[here, None, None, self.told], out[here])
+        return out
+
+    def _advance(self, x: Tensor, time: Tensor, out: Tensor) -> None:
+        h = self.convs[0].of_swish(_normalise(self.norms[0], x))
+        if self.scales:
+            scale, shift = time.chunk(2, 3)
+            h = torch.addcmul(shift.float(), _normalise(self.norms[1], h), 1 + scale.float())
+        else:
+            h = _normalise(self.norms[1], h.add_(time))
+        self.convs[1].of_swish(h, out=out)
+        if self.shortcut is None:
+            out.add_(x)
+        else:
+            self.shortcut.add_to(out, x)
+        if self.attention is not None:
+            self.attention.add_to(out)
+
+
+class _Attention:
+    """Self-attention over all pixels."""
+
+    def __init__(self, attention: Attention, dtype: torch.dtype) -> None:
+        self.norm, self.heads = attention.norm, attention.heads
+        dense = (attention.q, attention.k, attention.v)
+        weight, bias = (torch.cat([getattr(d, name) for d in dense]) for name in ("weight", "bias"))
+        self.qkv = _Convolution((weight[:, :, None, None], bias), dtype)
+        self.proj = _Convolution(
+            (attention.proj.weight[:, :, None, None], attention.proj.bias), dtype
+        )
+
+    def add_to(self, x: Tensor) -> None:
+        """Add the attention of x to x, [B, H, W, C]."""
+        B, H, W, C = x.shape
+        qkv = self.qkv(_normalise(self.norm, x).to(x.dtype)).float()
+        qkv = qkv.view(B, H * W, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)
+        h = F.scaled_dot_product_attention(*qkv)  # in float32: bf16 is slower on CPUs
+        self.proj.add_to(x, h.transpose(1, 2).reshape(B, H, W, C).to(x.dtype))
+
+
+class _Convolution:
+    """A convolution whose weights are laid out for it, 3x3 of the same size or 1x1."""
+
+    def __init__(
+        self,
+        layer: nn.Conv2d | tuple[Tensor, Tensor],
+        dtype: torch.dtype,
+        *,
+        stride: int = 1,
+        padding: int | None = None,
+    ) -> None:
+        weight, bias = (
+            (layer.weight, cast(Tensor, layer.bias)) if isinstance(layer, nn.Conv2d) else layer
+        )
+        self.channels, self.channels_in, size, _ = weight.shape
+        self.same_size = size == 3 and padding is None
+        self.geometry = [size // 2 if padding is None else padding] * 2, [stride] * 2
+        weight, self.bias = weight.to(dtype), bias.to(dtype)
+        self.products: tuple[Tensor, Tensor] | None = None
+        if (
+            self.same_size
+            and dtype == torch.float32
+            and winograd.suits(self.channels_in, self.channels, 8)
+        ):
+            kernels = winograd.kernels(weight.double()).float()
+            packed = _pack(kernels, [0, 1], [1, 1], winograd.PRODUCTS)
+            self.products, self.weight = (packed, winograd.biases(bias)), weight
+        else:
+            self.weight = _pack(weight, *self.geometry)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Convolve, [B, H, W, C] -> [B, H', W', K]."""
+        return _convolve(x, self.weight, self.bias, *self.geometry)
+
+    def of_swish(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """Convolve swish(x), a 3x3 layer; ``x`` may be used up."""
+        B, H, W, C = x.shape
+        if self.products is None or not winograd.suits(self.channels_in, self.channels, H):
+            found = self(F.silu(x, inplace=True).to(self.bias.dtype))
+            return found if out is None else out.copy_(found)
+        padded = x.new_empty(B, H + 2, W, C)
+        padded[:, :: H + 1].zero_()
+        torch.ops.aten.silu.out(x, out=padded[:, 1:-1])
+        spread = winograd.spread(padded).flatten(3)
+        products = _convolve(spread, *self.products, [0, 1], [1, 1], winograd.PRODUCTS)
+        return winograd.gather(products.unflatten(3, (winograd.PRODUCTS, -1)), out)
+
+    def add_to(self, out: Tensor, x: Tensor) -> None:
+        """Add the convolution of x to ``out``, which it fits."""
+        if self.weight.is_mkldnn:
+            pictures = out.permute(0, 3, 1, 2), x.permute(0, 3, 1, 2)
+            torch.ops.mkldnn._convolution_pointwise_.binary(
+                *(*pictures, self.weight, self.bias, *self.geometry, [1, 1], 1, "add", 1.0),
+                *(None, [], None),
+            )
+        else:
+            out.add_(self(x))
+
+
+class _Down:
+    """Half the size: a convolution with a stride."""
+
+    def __init__(self, level: Down, dtype: torch.dtype) -> None:
+        self.padding = level.padding
+        layer = cast(nn.Conv2d, level.downsample)
+        self.conv = _Convolution(layer, dtype, stride=2, padding=0)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[B, H, W, C] -> [B, H/2, W/2, C]."""
+        return self.conv(F.pad(x, (0, 0, *self.padding)))
+
+
+class _Up:
+    """Twice the size: nearest neighbours, then a 3x3 convolution, as one of 2x2.
+
+    A pixel of the output sees 2x2 pixels of the input, with rows and columns of the kernel summed:
+    (w_0, w_1 + w_2) above and to the left, (w_0 + w_1, w_2) below and to the right. The four kinds
+    of pixels are groups of output channels: less than half of the multiplications.
+    """
+
+    def __init__(self, level: Up, dtype: torch.dtype) -> None:
+        layer = cast(nn.Conv2d, level.upsample)
+        sums = torch.tensor(
+            [[[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]], [[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]]
+        ).double()
+        weight = torch.einsum("aih,bjw,kchw->abkcij", sums, sums, layer.weight.double())
+        weight = weight.flatten(0, 2).float().contiguous(memory_format=torch.channels_last)
+        self.conv = _Convolution((weight, cast(Tensor, layer.bias).repeat(4)), dtype, padding=1)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[B, H, W, C] -> [B, 2H, 2W, C]."""
+        B, H, W, C = x.shape
+        out = x.new_empty(B, H, 2, W, 2, C)
+        few = _few(x)
+        for i in range(0, B, few):
+            kinds = self.conv(x[i : i + few]).unflatten(3, (2, 2, C))
+            for a, b in product(range(2), range(2)):
+                out[i : i + few, :, a, :, b] = kinds[:, a : a + H, b : b + W, a, b]
+        return out.view(B, 2 * H, 2 * W, C)
+
+
+def _few(x: Tensor) -> int:
+    """How many images of a batch are worked on at a time."""
+    return max(1, _CACHE_BYTES // (x[0].numel() * x.element_size()))
+
+
+def _normalise(norm: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The norm of x in float32: more exact than in bf16, and on some sizes much faster."""
+    return norm(x.float().permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+def _pack(weight: Tensor, padding: list[int], stride: list[int], groups: int = 1) -> Tensor:
+    """Lay weights out as the convolution wants them, where that can be asked."""
+    weight = weight.contiguous(memory_format=torch.channels_last)
+    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, _POINTWISE)):
+        return weight
+    hint = [4, weight.shape[1] * groups, 16, 16]
+    found: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
+        weight, padding, stride, [1, 1], groups, hint
+    )
+    return found
+
+
+def _convolve(
+    x: Tensor, weight: Tensor, bias: Tensor, padding: list[int], stride: list[int], groups: int = 1
+) -> Tensor:
+    """Convolve, [B, H, W, C] -> [B, H', W', K], with weights that ``_pack`` laid out."""
+    x = x.permute(0, 3, 1, 2)
+    y: Tensor
+    if weight.is_mkldnn:
+        y = torch.ops.mkldnn._convolution_pointwise(
+            x, weight, bias, padding, stride, [1, 1], groups, "none", [], ""
+        )
+    else:
+        y = F.conv2d(x, weight, bias, stride, padding, 1, groups)
+    return y.permute(0, 2, 3, 1)

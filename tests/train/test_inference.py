@@ -1,0 +1,147 @@
+"""The prepared network is the network: every switch, any batch, in stated precision."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from ddpm_train import inference, winograd
+from ddpm_train.config import UNetConfig
+from ddpm_train.errors import FixableError
+from ddpm_train.unet import UNet
+from tests.train.test_unet import TINY, inputs, lively, relative
+
+SMALL = UNetConfig(
+    image_size=16,
+    base_channels=64,
+    channel_mult=(1, 2, 1),
+    num_res_blocks=2,
+    attn_resolutions=(8,),
+    dropout=0.1,
+)
+SWITCHES = {
+    "the paper's": SMALL,
+    "other systems'": replace(
+        SMALL,
+        time_order="interleaved",
+        pad_down="both",
+        norm_eps=1e-5,
+        time_modulation="scale_shift",
+        heads=4,
+    ),
+    "improved": replace(
+        SMALL, time_order="cos_sin", time_freq_shift=0, time_scale=0.25, head_channels=32
+    ),
+    "rows not in fours": replace(TINY, image_size=12, attn_resolutions=(6,)),
+    "one level": replace(TINY, channel_mult=(1,), attn_resolutions=()),
+    "large images": replace(
+        TINY, image_size=64, base_channels=32, channel_mult=(1, 1, 1), attn_resolutions=(16,)
+    ),
+}
+
+
+def truth(config: UNetConfig, x: Tensor, t: Tensor, *, out_channels: int = 3) -> Tensor:
+    """The network itself in float64, which no fast path touches."""
+    with torch.no_grad():
+        return lively(config, out_channels=out_channels, dtype=torch.float64)(x.double(), t)
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_is_the_network(name: str) -> None:
+    config = SWITCHES[name]
+    x, t = inputs(config, 3)
+    found = inference.prepare(lively(config, out_channels=5), 1000)(x, t)
+    wanted = truth(config, x, t, out_channels=5)
+    assert found.dtype == torch.float32 and found.shape == wanted.shape
+    assert wanted.std() > 0.1 and relative(found, wanted) < 5e-6
+
+
+def test_both_kinds_of_convolution_were_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And without packed weights it is the same function."""
+    x, t = inputs(SMALL, 2)
+    found = inference.prepare(lively(SMALL), 1000)(x, t)
+    monkeypatch.setattr(winograd, "IS_X86", False)
+    direct = inference.prepare(lively(SMALL), 1000)(x, t)
+    monkeypatch.setattr(inference, "_POINTWISE", "no such operator")
+    plain = inference.prepare(lively(SMALL), 1000)(x, t)
+    assert winograd.IS_X86 is False and not torch.equal(found, direct)
+    for other in (direct, plain):
+        assert relative(other, found) < 5e-6
+
+
+@pytest.mark.parametrize("config", [SMALL, SWITCHES["other systems'"]], ids=["small", "others"])
+def test_bf16_keeps_two_digits(config: UNetConfig) -> None:
+    x, t = inputs(config, 2)
+    found = inference.prepare(lively(config), 1000, precision="bf16")(x, t)
+    assert found.dtype == torch.float32
+    assert 1e-4 < relative(found, truth(config, x, t)) < 0.02
+
+
+def test_companions_and_the_size_of_the_batch_do_not_matter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x, t = inputs(SMALL, 5)
+    network = inference.prepare(lively(SMALL), 1000)
+    together = network(x, t)
+    others = torch.cat([3 - x[:1], x[1:2]])
+    assert relative(network(others, torch.stack([t[4], t[1]]))[1:], together[1:2]) < 5e-6
+    monkeypatch.setattr(inference, "_CACHE_BYTES", 2 * x[0].numel() * 64 // 3 * 4)  # two at a time
+    assert relative(network(x, t), together) < 5e-6
+
+
+def test_times_may_be_looked_up_or_computed() -> None:
+    """The table holds what the layers say of every t, the last included."""
+    x, t = inputs(SMALL, 3)
+    network = inference.prepare(lively(SMALL), 1000)
+    assert relative(network(x, t.double()), network(x, t)) < 3e-6
+    half = t.clamp(max=999).double() + 0.5
+    assert relative(network(x, half), truth(SMALL, x, half)) < 5e-6
+
+
+def test_training_on_changes_nothing() -> None:
+    net = lively(TINY)
+    x, t = inputs(TINY, 2)
+    network = inference.prepare(net, 1000)
+    before = network(x, t)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(2)
+    assert torch.equal(network(x, t), before) and net.training
+
+
+def test_layout_of_the_input_does_not_matter() -> None:
+    x, t = inputs(SMALL, 2)
+    kept = x.clone()
+    network = inference.prepare(lively(SMALL), 1000)
+    assert torch.equal(network(x.to(memory_format=torch.channels_last), t), network(x, t))
+    assert torch.equal(x, kept)
+
+
+def test_the_accelerators_way_is_the_network() -> None:
+    """Run on the CPU: the copy in its own precision, without a graph."""
+    x, t = inputs(TINY, 2)
+    for dtype, bound in ((torch.float32, 5e-6), (torch.bfloat16, 0.02)):
+        network = inference._Plain(lively(TINY).eval(), dtype, compiled=False)
+        found = network(x, t)
+        assert found.dtype == torch.float32 and relative(found, truth(TINY, x, t)) < bound
+
+
+@pytest.mark.parametrize(
+    ("how", "problem", "fix"),
+    [
+        ({"precision": "fp8"}, "--precision fp8", "float32, tf32, bf16"),
+        ({"precision": "tf32"}, "tf32: not on cpu", "float32 or bf16"),
+        ({"precision": "bf16"}, "emulates", "--precision float32"),
+        ({"compiled": True}, "no C++ compiler", "g++"),
+    ],
+    ids=["unknown", "tf32", "bf16", "compile"],
+)
+def test_what_is_not_here_is_said(
+    how: dict[str, object], problem: str, fix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "bf16_is_fast", lambda: False)
+    monkeypatch.setattr(inference.shutil, "which", lambda name: None)
+    with pytest.raises(FixableError) as caught:
+        inference.prepare(UNet(TINY, out_channels=2), 10, **how)  # type: ignore[arg-type]
+    assert problem in caught.value.problem and fix in caught.value.fix
