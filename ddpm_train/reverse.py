@@ -21,7 +21,10 @@ from ddpm_train.schedule import NoiseSchedule, at
 
 
 class Network(Protocol):
-    """Anything that maps x_t [B, C, H, W] and the paper's t [B] to an output [B, C or 2C, H, W]."""
+    """Anything that maps x_t [B, C, H, W] and the paper's t [B] to an output [B, C or 2C, H, W].
+
+    ``t`` may lie on the CPU while the images lie on an accelerator.
+    """
 
     def __call__(self, x: Tensor, t: Tensor, /) -> Tensor:
         """Evaluate."""
@@ -143,7 +146,7 @@ class Denoiser:
             clip: Keep x_0_hat inside [-1, 1].
         """
         times = self.schedule.times[t.to(self.schedule.times.device)]
-        output = self.network(x_t, times.to(x_t.device, non_blocking=True))
+        output = self.network(x_t, times)
         return self.read(output, x_t, t, clip=clip)
 
     def is_certain(self, row: int) -> bool:

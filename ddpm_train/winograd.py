@@ -114,10 +114,7 @@ def kernels_grad(grad: Tensor) -> Tensor:
 
 
 def biases(bias: Tensor) -> Tensor:
-    """Where a bias must enter, [K] -> [6 K]: the second column of A' is ones and (1, -1, 1, -1).
-
-    The second product reaches the rows with 1, 1, 1, 1.
-    """
+    """A bias of the products, [K] -> [6 K]: what the second has reaches each of the four rows."""
     return F.pad(bias, (len(bias), (PRODUCTS - 2) * len(bias)))
 
 

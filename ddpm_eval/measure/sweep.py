@@ -175,7 +175,7 @@ class Sweep:
         process, t = denoise.schedule, torch.tensor(times)
         x_0 = x_0.to(self.subject.device)
         x_t = q_sample(process, x_0, t, eps.to(x_0)).to(self.subject.dtype)
-        output = denoise.network(x_t, t.to(self.subject.device))
+        output = denoise.network(x_t, t)
         x_t = x_t.double()
         p, x_0_hat = denoise.read(output, x_t, t, clip=self.clip)
         c_0 = posterior_coefficients(process)[0][t].numpy()
