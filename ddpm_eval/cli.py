@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ddpm_eval.commands import bound, checkpoints, pictures, quality, records, samples, watching
+from ddpm_eval.commands import bench, bound, checkpoints, pictures, quality, records, samples, watching
 from ddpm_train.terminal import Group, console, is_first_process
 
 app = typer.Typer(
@@ -40,6 +40,7 @@ app.command("report")(records.report)
 app.command("import")(checkpoints.import_)
 app.command("inspect")(checkpoints.inspect)
 app.command("export")(checkpoints.export)
+app.command("bench")(bench.bench)
 
 
 def main() -> None:

@@ -1,97 +1,93 @@
 """Our network against diffusers' UNet2DModel of the same architecture, on this machine's CPU.
 
-    python -m tests.benchmarks.network
+    python -m tests.benchmarks.network [--out tests/benchmarks/record.json]
+    python -m tests.benchmarks.table tests/benchmarks/record.json
 
-Four processes, ours and diffusers' in float32 and under bf16 autocast, take turns: a forward pass
-without gradients, then a training step (forward, mean squared error, backward, clipping, Adam),
-round after round. A ratio is the median over rounds of (diffusers' float32 seconds / seconds).
-Ours trains as ``ddpm_train.loop`` does, drawing its dropout masks within the time and with
-``fused`` Adam; diffusers drops out by itself, with ``torch.optim.Adam`` as it comes. The memory is
-the peak of the whole process. Run it on an idle machine: what else runs shows in the spread.
+Processes, diffusers' and ours in float32 and bf16, take turns, round after round: a forward pass
+for evaluation, a training step (forward, mean squared error, backward, clipping, Adam), some steps
+of sampling, and the roofline, a 3x3 convolution alone. A ratio is the median over rounds of
+(diffusers' float32 seconds / seconds). diffusers works as it comes: UNet2DModel, torch.optim.Adam,
+DDPMPipeline. Ours evaluates with ``ddpm_train.inference``, trains as ``ddpm_train.loop`` does,
+drawing its dropout masks within the time, and samples with ``ddpm_train.sampler``, its noise named
+image by image. The memory is the peak of a process that has done all three. What else runs on the
+machine shows in the spread and in the load that is written down.
 """
 
 import argparse
 import json
 import multiprocessing
+import os
 import platform
 import resource
-import statistics
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
+from diffusers import DDPMPipeline, DDPMScheduler
 from torch import Tensor
 
-from ddpm_train.config import PRESETS, UNetConfig
-from ddpm_train.noise import Stream, keep_mask
-from ddpm_train.unet import UNet
-from tests.benchmarks import peer
+from ddpm_eval import bench
+from ddpm_train import memory
+from ddpm_train.config import PRESETS, RunConfig, UNetConfig
+from tests.benchmarks import peer, table
 
-CONTESTANTS = [(name, dtype) for dtype in ("float32", "bf16") for name in ("diffusers", "ours")]
-Predict = Callable[[Tensor, Tensor], Tensor]
-
-
-def ours(config: UNetConfig, batch: int) -> tuple[torch.nn.Module, Predict, torch.optim.Optimizer]:
-    net = UNet(config, out_channels=config.channels)
-    rows = 0
-
-    def predict(x: Tensor, t: Tensor) -> Tensor:
-        nonlocal rows
-        if not (torch.is_grad_enabled() and net.dropout_elements):
-            return net(x, t)
-        rows += batch
-        keep = keep_mask(
-            Stream(0, "dropout"),
-            range(rows - batch, rows),
-            net.dropout_elements,
-            drop=config.dropout,
-            device=x.device,
-        )
-        return net(x, t, keep)
-
-    return net, predict, torch.optim.Adam(net.parameters(), lr=2e-4, fused=True)
+CONTESTANTS = (("diffusers", "float32"), ("ours", "float32"), ("ours", "bf16"))
+JOBS = ("forward", "training step", "sampling")
+Jobs = dict[str, Callable[[], object]]
 
 
-def theirs(
-    config: UNetConfig, batch: int
-) -> tuple[torch.nn.Module, Predict, torch.optim.Optimizer]:
-    net = peer.build(config, out_channels=config.channels)
+def theirs(config: RunConfig, batch: int) -> Jobs:
+    """diffusers, as it comes."""
+    unet = config.unet
+    net = peer.build(unet, out_channels=unet.channels)
+    optimizer = torch.optim.Adam(net.parameters(), lr=2e-4)
+    x, eps, t = inputs(unet, batch)
+    pipeline = DDPMPipeline(net, DDPMScheduler(num_train_timesteps=1000))
+    pipeline.set_progress_bar_config(disable=True)
 
-    def predict(x: Tensor, t: Tensor) -> Tensor:
-        return peer.predict(net.train(torch.is_grad_enabled()), x, t)
+    def train() -> None:
+        (peer.predict(net.train(), x, t) - eps).square().mean().backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
 
-    return net, predict, torch.optim.Adam(net.parameters(), lr=2e-4)
+    return {
+        "forward": torch.no_grad()(lambda: peer.predict(net.eval(), x, t)),
+        "training step": train,
+        "sampling": lambda: pipeline(
+            batch_size=batch, num_inference_steps=bench.STEPS, output_type="np"
+        ),
+    }
+
+
+def inputs(unet: UNetConfig, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    x, eps = torch.randn(
+        2, batch, unet.channels, unet.image_size, unet.image_size, generator=generator
+    )
+    return x, eps, torch.arange(1, batch + 1) * 1000 // batch
 
 
 def work(pipe: Connection, name: str, dtype: str, options: argparse.Namespace) -> None:
     """One contestant: does what it is told and answers with the seconds."""
     torch.set_num_threads(options.threads)
-    config, B = PRESETS[options.preset]().unet, options.batch
-    net, predict, optimizer = {"ours": ours, "diffusers": theirs}[name](config, B)
-    generator = torch.Generator().manual_seed(0)
-    shape = (B, config.channels, config.image_size, config.image_size)
-    x, eps = torch.randn(2, *shape, generator=generator)
-    t = torch.randint(1, 1001, (B,), generator=generator)
-
-    def forward() -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16"):
-            return predict(x, t)
-
-    def train() -> None:
-        (forward().float() - eps).square().mean().backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-
-    jobs: dict[str, Callable[[], object]] = {"forward": torch.no_grad()(forward), "train": train}
+    config, cpu = PRESETS[options.preset](), torch.device("cpu")
+    if name == "ours":
+        memory.keep_freed()
+        jobs = bench.jobs(config, dtype, options.batch, cpu)
+    else:
+        jobs = theirs(config, options.batch)
+    jobs["roofline"] = bench.convolution(dtype, cpu)[0]
+    clock = time.process_time if options.cpu_time else time.perf_counter
     pipe.send("ready")
     while (job := pipe.recv()) != "stop":
-        start = time.perf_counter()
+        began = clock()
         jobs[job]()
-        pipe.send(time.perf_counter() - start)
+        pipe.send(clock() - began)
     pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)  # MiB on Linux
 
 
@@ -105,11 +101,11 @@ def race(options: argparse.Namespace) -> list[dict[str, Any]]:
         pipe.recv()
         pipes.append(pipe)
     records: list[dict[str, Any]] = [
-        {"network": name, "precision": dtype, "forward": [], "train": []}
+        {"network": name, "precision": dtype} | {job: [] for job in (*JOBS, "roofline")}
         for name, dtype in CONTESTANTS
     ]
     for number in range(options.rounds + 1):
-        for job in ("forward", "train"):
+        for job in (*JOBS, "roofline"):
             for record, pipe in zip(records, pipes, strict=True):
                 pipe.send(job)
                 seconds = pipe.recv()
@@ -121,42 +117,48 @@ def race(options: argparse.Namespace) -> list[dict[str, Any]]:
     return records
 
 
-def report(records: list[dict[str, Any]], batch: int) -> str:
-    """A table: images/s (median, and quartiles of the rounds), ratio, memory."""
-    lines = [f"{'':20}{'forward images/s':>26}{'ratio':>7}{'train images/s':>26}{'ratio':>7}  peak"]
-    for record in records:
-        line = f"{record['network']:11}{record['precision']:9}"
-        for job in ("forward", "train"):
-            low, middle, high = statistics.quantiles([batch / s for s in record[job]], n=4)
-            quotients = [a / b for a, b in zip(records[0][job], record[job], strict=True)]
-            record[f"{job}_ratio"] = statistics.median(quotients)
-            spread = f"({low:.2f} .. {high:.2f})"
-            line += f"{middle:>8.2f} {spread:>17}{record[f'{job}_ratio']:>7.2f}"
-        lines.append(f"{line}{record['peak_mib']:>6.0f} MiB")
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="cifar10", choices=PRESETS)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--out", type=Path, help="write every figure there as JSON")
+    parser.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="count the processor's time, not the clock's: on a machine that is not idle, with one "
+        "thread (others wait by spinning)",
+    )
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("record.json"))
     options = parser.parse_args()
-    records = race(options)
-    print(report(records, options.batch))
-    if options.out:
-        about = {
-            "preset": options.preset,
-            "batch": options.batch,
-            "threads": options.threads,
-            "torch": torch.__version__,
-            "machine": platform.machine(),
-            "bf16_kernels": torch.ops.mkldnn._is_mkldnn_bf16_supported(),
-            "records": records,
-        }
-        options.out.write_text(json.dumps(about, indent=1), encoding="utf-8")
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    before = os.getloadavg()
+    about = {
+        "preset": options.preset,
+        "batch": options.batch,
+        "threads": options.threads,
+        "rounds": options.rounds,
+        "clock": "processor time" if options.cpu_time else "wall",
+        "steps of sampling": bench.STEPS,
+        "flop per image": bench.flop(PRESETS[options.preset]().unet),
+        "flop of the roofline": bench.convolution("float32", torch.device("cpu"))[1],
+        "torch": torch.__version__,
+        "diffusers": diffusers.__version__,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {processor()}",
+        "records": race(options),
+        "load before and after": [before, os.getloadavg()],
+    }
+    kept = json.loads(options.out.read_text()) if options.out.exists() else {}
+    options.out.write_text(json.dumps(kept | {"race": about}, indent=1) + "\n", encoding="utf-8")
+    print(table.race(about))
+
+
+def processor() -> str:
+    """The name of the processor, where the system tells it."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":")[1].strip()
+    return platform.processor()
 
 
 if __name__ == "__main__":

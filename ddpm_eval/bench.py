@@ -1,0 +1,157 @@
+"""How fast this machine evaluates, trains and samples: a measurement for users, without a peer.
+
+Rates are images/s, and FLOP/s as a share of what a 3x3 convolution alone reaches here in the same
+run (the roofline). Every pass counts the operations of its definition: convolutions that take fewer
+multiplications (``ddpm_train.winograd``) can pass 100%.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from ddpm_train import inference, sampler, schedule
+from ddpm_train.config import RunConfig, UNetConfig
+from ddpm_train.noise import Stream, keep_mask
+from ddpm_train.reverse import Denoiser
+from ddpm_train.unet import UNet
+
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
+STEPS = 3  # of a chain that is timed: the first ones, each as long as any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """What was timed, round after round."""
+
+    job: str  # forward, training step, sampling
+    precision: str
+    images: int  # in one pass
+    flop: float  # of one pass
+    seconds: tuple[float, ...]  # of each round
+
+    def per_second(self) -> tuple[float, float, float]:
+        """Images/s: lower quartile, median, upper quartile of the rounds."""
+        found = sorted(self.images / each for each in self.seconds)
+        if len(found) == 1:
+            return found[0], found[0], found[0]
+        low, middle, high = statistics.quantiles(found, n=4, method="inclusive")
+        return low, middle, high
+
+    def flops(self) -> float:
+        """FLOP/s, by the median."""
+        return self.flop / statistics.median(self.seconds)
+
+
+def flop(config: UNetConfig) -> float:
+    """Operations of one image through the network, a multiplication and an addition being two.
+
+    >>> from ddpm_train.config import cifar10
+    >>> f"{flop(cifar10().unet) / 1e9:.1f}"
+    '12.4'
+    """
+    with torch.device("meta"):
+        network = UNet(config, out_channels=config.channels).to("meta")
+        x = torch.empty(1, config.channels, config.image_size, config.image_size)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network(x, torch.ones(1))
+    return float(counter.get_total_flops())
+
+
+def convolution(precision: str, device: torch.device) -> tuple[Callable[[], object], float]:
+    """A 3x3 convolution of 16 images, 16x16 with 256 channels, and its operations."""
+    how: Any = {"device": device, "dtype": DTYPES[precision]}
+    x = torch.ones(16, 256, 16, 16, **how).to(memory_format=torch.channels_last)
+    weight = torch.ones(256, 256, 3, 3, **how).to(memory_format=torch.channels_last)
+    return torch.inference_mode()(lambda: F.conv2d(x, weight, padding=1)), 2.0 * 16**3 * 256**2 * 9
+
+
+def jobs(
+    config: RunConfig, precision: str, batch: int, device: torch.device
+) -> dict[str, Callable[[], object]]:
+    """A forward pass, a training step and the first steps of a chain, ready to be timed."""
+    unet = config.unet
+    network = UNet(unet, out_channels=unet.channels).to(device)
+    process = schedule.build(config.schedule)
+    prepared = inference.prepare(network, process.T, precision=precision)
+    denoise = Denoiser(prepared, process, config.objective)
+    shape = (unet.channels, unet.image_size, unet.image_size)
+    x = sampler.prior(Stream(0, "sample"), range(batch), shape).to(device)
+    t = torch.arange(1, batch + 1) * process.T // batch
+
+    def sample() -> None:
+        chain = sampler.chain(denoise, x, range(batch), Stream(0, "sample"))
+        for _ in zip(range(STEPS), chain, strict=False):
+            pass
+
+    return {
+        "forward": lambda: prepared(x, t),
+        "training step": trainer(network, precision, x, t),
+        "sampling": sample,
+    }
+
+
+def trainer(network: UNet, precision: str, x: Tensor, t: Tensor) -> Callable[[], object]:
+    """A training step on x: masks, forward, squared error, backward, clipping, Adam."""
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-5, fused=True)
+    drop = network.dropout_elements
+
+    def step() -> None:
+        keep = None
+        if drop:
+            rows = range(len(x))
+            keep = keep_mask(Stream(0, "dropout"), rows, drop, drop=0.1, device=x.device)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            output = network(x, t.to(x.device), keep)
+        (output.float() - x).square().mean().backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def measure(
+    config: RunConfig, precisions: Sequence[str], batch: int, rounds: int, device: torch.device
+) -> tuple[list[Rate], dict[str, float]]:
+    """Time every job in turns, ``rounds`` times, and the roofline of each precision beside them."""
+    each, passes = flop(config.unet), {"forward": 1, "training step": 3, "sampling": STEPS}
+    work: dict[tuple[str, str], Callable[[], object]] = {}
+    for precision in precisions:
+        made = jobs(config, precision, batch, device)
+        work |= {(job, precision): run for job, run in made.items()}
+        work[("roofline", precision)] = convolution(precision, device)[0]
+    seconds: dict[tuple[str, str], list[float]] = {key: [] for key in work}
+    for number in range(rounds + 1):
+        for key, run in work.items():
+            taken = timed(run, device)
+            if number:  # the first round warms up
+                seconds[key].append(taken)
+    rates = [
+        Rate(
+            job=job,
+            precision=precision,
+            images=batch,
+            flop=batch * each * passes[job],
+            seconds=tuple(taken),
+        )
+        for (job, precision), taken in seconds.items()
+        if job != "roofline"
+    ]
+    operations = convolution("float32", device)[1]
+    return rates, {p: operations / min(seconds["roofline", p]) for p in precisions}
+
+
+def timed(run: Callable[[], object], device: torch.device) -> float:
+    """Seconds that a job takes, to the end of what it asked of an accelerator."""
+    began = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began

@@ -1,0 +1,79 @@
+"""The README's table and figure from the committed record.
+
+python -m tests.benchmarks.table [RECORD]        prints Markdown, draws figure.svg and figure.png
+"""
+
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+JOBS = {"forward": 1, "training step": 3, "sampling": None}  # passes of the network
+
+
+def race(about: dict[str, Any]) -> str:
+    """One row for each job and contestant: images/s, ratio, FLOP/s and share of the roofline."""
+    lines = [
+        "| | precision | images/s (quartiles) | ratio | GFLOP/s | of a convolution | peak memory |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    records, batch = about["records"], about["batch"]
+    for job, passes in JOBS.items():
+        passes = passes or about["steps of sampling"]
+        for record in records:
+            seconds = record[job]
+            low, middle, high = statistics.quantiles(
+                [batch / s for s in seconds], n=4, method="inclusive"
+            )
+            if job == "sampling":
+                low, middle, high = (each * passes / 1000 for each in (low, middle, high))
+            ratio = statistics.median(a / b for a, b in zip(records[0][job], seconds, strict=True))
+            flop = about["flop per image"] * batch * passes
+            roofline = about["flop of the roofline"]
+            # Round by round: both were slowed by the same load.
+            share = statistics.median(
+                flop / s / (roofline / r) for s, r in zip(seconds, record["roofline"], strict=True)
+            )
+            lines.append(
+                f"| {job}, {record['network']} | {record['precision']} "
+                f"| {middle:.3g} ({low:.3g} .. {high:.3g}) | {ratio:.2f} "
+                f"| {flop / statistics.median(seconds) / 1e9:.0f} | {share:.0%} "
+                f"| {record['peak_mib']:.0f} MiB |"
+            )
+    return "\n".join(lines)
+
+
+def scaling(points: list[dict[str, Any]], path: Path) -> None:
+    """Draw pixels/s over batch, resolution and threads, ours and diffusers'."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, 3, figsize=(10, 3), layout="constrained")
+    for axis, what in zip(axes, ("batch", "resolution", "threads"), strict=True):
+        for name, marker in (("ours", "o"), ("diffusers", "s")):
+            here = [p for p in points if p["over"] == what and p["network"] == name]
+            x = [point[what] for point in here]
+            y = [p["flop"] / statistics.median(p["seconds"]) / 1e9 for p in here]
+            axis.plot(x, y, marker=marker, label=name)
+        axis.set(xlabel=what, xscale="log", ylim=(0, None))
+        axis.set_xticks(x, [str(each) for each in x])
+        axis.minorticks_off()
+    axes[0].set_ylabel("GFLOP/s, forward, float32")
+    axes[0].legend()
+    for suffix in ("svg", "png"):
+        figure.savefig(path.with_suffix(f".{suffix}"), dpi=150)
+
+
+def main() -> None:
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("record.json")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    print(race(record["race"]))
+    if "scaling" in record:
+        scaling(record["scaling"]["points"], path.with_name("figure"))
+
+
+if __name__ == "__main__":
+    main()
