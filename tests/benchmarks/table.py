@@ -45,14 +45,16 @@ def race(about: dict[str, Any]) -> str:
 
 
 def scaling(points: list[dict[str, Any]], path: Path) -> None:
-    """Draw pixels/s over batch, resolution and threads, ours and diffusers'."""
+    """Draw FLOP/s over batch, resolution and threads, ours and diffusers'."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, 3, figsize=(10, 3), layout="constrained")
-    for axis, what in zip(axes, ("batch", "resolution", "threads"), strict=True):
+    growing = list(dict.fromkeys(point["over"] for point in points))
+    size = (3.4 * len(growing), 3)
+    figure, axes = plt.subplots(1, len(growing), figsize=size, layout="constrained")
+    for axis, what in zip(axes, growing, strict=True):
         for name, marker in (("ours", "o"), ("diffusers", "s")):
             here = [p for p in points if p["over"] == what and p["network"] == name]
             x = [point[what] for point in here]
