@@ -26,7 +26,6 @@ class Subject:
     device: torch.device
     decoder: Callable[[Tensor, Gaussian], Tensor] = decoder_nll
     dtype: torch.dtype = torch.float32
-    precision: str = "float32"  # of the network's arithmetic
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -64,13 +63,14 @@ def open_checkpoint(
         "run": None if found.run is None else _public(found.run),
         "facts": dict(found.facts),
     }
+    if compute.precision != "float32":
+        identity["precision"] = compute.precision
     return Subject(
         denoise=Denoiser(network, process, found.model.objective),
         model=found.model,
         run=found.run,
         identity=identity,
         device=device,
-        precision=compute.precision,
     )
 
 

@@ -31,7 +31,10 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="The seed of all noise.
 Batch = Annotated[int, typer.Option("--batch", min=1, help="Images at once; changes no result.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
 Precision = Annotated[
-    str, typer.Option("--precision", help="float32 (exact), tf32 (GPUs) or bf16 (twice as fast).")
+    str,
+    typer.Option(
+        "--precision", help="float32 (exact), bf16 (faster; the record says so), or tf32 on GPUs."
+    ),
 ]
 Compile = Annotated[
     bool, typer.Option("--compile", help="Compile the network first, which takes minutes.")

@@ -113,7 +113,8 @@ def run(measure: str, config: EvalConfig, place: Place, *, against: Path | None 
     here = job.world
     found = MEASURES[measure](job)
     if here.rank == 0:
-        subject = dict(job.subject.identity)
+        # What is measured has no precision; the settings of a measurement tell its own.
+        subject = {k: v for k, v in job.subject.identity.items() if k != "precision"}
         keep(found, place.folder, subject, job.work, began=began, world=here)
         if not place.quiet:
             show(found, place.folder)

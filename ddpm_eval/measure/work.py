@@ -43,8 +43,8 @@ def describe(job: Job, images: Images) -> dict[str, Any]:
         "T": subject.denoise.schedule.T,
         "seed": config.seed,
     }
-    if subject.precision != "float32":
-        found["precision"] = subject.precision
+    if "precision" in subject.identity:  # other than float32
+        found["precision"] = subject.identity["precision"]
     return found | ({"drop_remainder": config.drop_remainder} if config.drop_remainder else {})
 
 
