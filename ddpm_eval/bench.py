@@ -7,8 +7,10 @@ multiplications (``ddpm_train.winograd``) can pass 100%.
 
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -72,29 +74,39 @@ def convolution(precision: str, device: torch.device) -> tuple[Callable[[], obje
     return torch.inference_mode()(lambda: F.conv2d(x, weight, padding=1)), 2.0 * 16**3 * 256**2 * 9
 
 
-def jobs(
-    config: RunConfig, precision: str, batch: int, device: torch.device
-) -> dict[str, Callable[[], object]]:
-    """A forward pass, a training step and the first steps of a chain, ready to be timed."""
-    unet = config.unet
-    network = UNet(unet, out_channels=unet.channels).to(device)
-    process = schedule.build(config.schedule)
+Jobs = dict[str, Callable[[], object]]
+
+
+def jobs(config: RunConfig, precision: str, batch: int, device: torch.device) -> Jobs:
+    """A forward pass, the first steps of a chain and a training step, ready to be timed."""
+    return evaluation(config, precision, batch, device) | training(config, precision, batch, device)
+
+
+def evaluation(config: RunConfig, precision: str, batch: int, device: torch.device) -> Jobs:
+    """The jobs of a trained network."""
+    process, indices, stream = schedule.build(config.schedule), range(batch), Stream(0, "sample")
+    network = UNet(config.unet, out_channels=config.unet.channels).to(device)
     prepared = inference.prepare(network, process.T, precision=precision)
     denoise = Denoiser(prepared, process, config.objective)
-    shape = (unet.channels, unet.image_size, unet.image_size)
-    x = sampler.prior(Stream(0, "sample"), range(batch), shape).to(device)
-    t = torch.arange(1, batch + 1) * process.T // batch
+    x, t = inputs(config, batch, device)
 
     def sample() -> None:
-        chain = sampler.chain(denoise, x, range(batch), Stream(0, "sample"))
-        for _ in zip(range(STEPS), chain, strict=False):
-            pass
+        deque(islice(sampler.chain(denoise, x, indices, stream), STEPS), maxlen=0)
 
-    return {
-        "forward": lambda: prepared(x, t),
-        "training step": trainer(network, precision, x, t),
-        "sampling": sample,
-    }
+    return {"forward": lambda: prepared(x, t), "sampling": sample}
+
+
+def training(config: RunConfig, precision: str, batch: int, device: torch.device) -> Jobs:
+    """The step of a network that trains."""
+    network = UNet(config.unet, out_channels=config.unet.channels).to(device)
+    return {"training step": trainer(network, precision, *inputs(config, batch, device))}
+
+
+def inputs(config: RunConfig, batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Noise, and times evenly over 1..T."""
+    shape = (config.unet.channels, config.unet.image_size, config.unet.image_size)
+    x = sampler.prior(Stream(0, "sample"), range(batch), shape).to(device)
+    return x, torch.arange(1, batch + 1) * config.schedule.T // batch
 
 
 def trainer(network: UNet, precision: str, x: Tensor, t: Tensor) -> Callable[[], object]:

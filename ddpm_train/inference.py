@@ -11,6 +11,7 @@ Activations are [B, H, W, C] here.
 """
 
 import copy
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterable
@@ -202,7 +203,11 @@ class _Block:
         self.told = told  # its part of a row of the table
         self.norms = block.norm1, block.norm2  # in float32
         self.scales = isinstance(block, ScaleShiftBlock)
-        self.convs = _Convolution(block.conv1, dtype), _Convolution(block.conv2, dtype)
+        rows = math.isqrt(block.elements // block.conv1.out_channels)
+        self.convs = (
+            _Convolution(block.conv1, dtype, rows=rows),
+            _Convolution(block.conv2, dtype, rows=rows),
+        )
         self.shortcut = None if block.shortcut is None else _Convolution(block.shortcut, dtype)
         self.attention = None if attention is None else _Attention(attention, dtype)
 
@@ -255,7 +260,7 @@ class _Attention:
 
 
 class _Convolution:
-    """A convolution whose weights are laid out for it, 3x3 of the same size or 1x1."""
+    """A convolution whose weights are laid out for it, of 3x3, 2x2 or 1x1."""
 
     def __init__(
         self,
@@ -264,23 +269,22 @@ class _Convolution:
         *,
         stride: int = 1,
         padding: int | None = None,
+        rows: int = 0,
     ) -> None:
+        """Lay the weights out; ``rows`` says how tall the images of a 3x3 layer are."""
         weight, bias = (
             (layer.weight, cast(Tensor, layer.bias)) if isinstance(layer, nn.Conv2d) else layer
         )
-        self.channels, self.channels_in, size, _ = weight.shape
-        self.same_size = size == 3 and padding is None
+        self.channels, channels_in, size, _ = weight.shape
         self.geometry = [size // 2 if padding is None else padding] * 2, [stride] * 2
         weight, self.bias = weight.to(dtype), bias.to(dtype)
-        self.products: tuple[Tensor, Tensor] | None = None
-        if (
-            self.same_size
-            and dtype == torch.float32
-            and winograd.suits(self.channels_in, self.channels, 8)
-        ):
+        self.by_products = dtype == torch.float32 and winograd.suits(
+            channels_in, self.channels, rows
+        )
+        if self.by_products:
             kernels = winograd.kernels(weight.double()).float()
-            packed = _pack(kernels, [0, 1], [1, 1], winograd.PRODUCTS)
-            self.products, self.weight = (packed, winograd.biases(bias)), weight
+            self.weight = _pack(kernels, [0, 1], [1, 1], winograd.PRODUCTS)
+            self.bias = winograd.biases(bias)
         else:
             self.weight = _pack(weight, *self.geometry)
 
@@ -291,14 +295,14 @@ class _Convolution:
     def of_swish(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """Convolve swish(x), a 3x3 layer; ``x`` may be used up."""
         B, H, W, C = x.shape
-        if self.products is None or not winograd.suits(self.channels_in, self.channels, H):
+        if not self.by_products:
             found = self(F.silu(x, inplace=True).to(self.bias.dtype))
             return found if out is None else out.copy_(found)
         padded = x.new_empty(B, H + 2, W, C)
         padded[:, :: H + 1].zero_()
         torch.ops.aten.silu.out(x, out=padded[:, 1:-1])
         spread = winograd.spread(padded).flatten(3)
-        products = _convolve(spread, *self.products, [0, 1], [1, 1], winograd.PRODUCTS)
+        products = _convolve(spread, self.weight, self.bias, [0, 1], [1, 1], winograd.PRODUCTS)
         return winograd.gather(products.unflatten(3, (winograd.PRODUCTS, -1)), out)
 
     def add_to(self, out: Tensor, x: Tensor) -> None:

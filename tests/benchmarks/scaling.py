@@ -35,7 +35,8 @@ def cases(*, threads: bool) -> Iterator[tuple[str, UNetConfig, int, dict[str, in
         yield "batch", cifar10().unet, batch, {"batch": batch}
     for size in RESOLUTIONS:
         batch = (RESOLUTIONS[-1] // size) ** 2 // 4 or 1
-        yield "resolution", replace(NARROW, image_size=size), batch, {"resolution": size}
+        config = replace(NARROW, image_size=size, attn_resolutions=(size // 8,))
+        yield "resolution", config, batch, {"resolution": size}
     for count in (1, 2) if threads else ():
         yield "threads", cifar10().unet, 16, {"threads": count}
 

@@ -23,6 +23,12 @@ def race(about: dict[str, Any]) -> str:
         passes = passes or about["steps of sampling"]
         for record in records:
             seconds = record[job]
+            peak = next(
+                each["mib"]
+                for each in about["peaks"]
+                if each["job"] == job
+                and (each["network"], each["precision"]) == (record["network"], record["precision"])
+            )
             low, middle, high = statistics.quantiles(
                 [batch / s for s in seconds], n=4, method="inclusive"
             )
@@ -39,7 +45,7 @@ def race(about: dict[str, Any]) -> str:
                 f"| {job}, {record['network']} | {record['precision']} "
                 f"| {middle:.3g} ({low:.3g} .. {high:.3g}) | {ratio:.2f} "
                 f"| {flop / statistics.median(seconds) / 1e9:.0f} | {share:.0%} "
-                f"| {record['peak_mib']:.0f} MiB |"
+                f"| {peak:.0f} MiB |"
             )
     return "\n".join(lines)
 
