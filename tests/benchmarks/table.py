@@ -59,16 +59,17 @@ def scaling(points: list[dict[str, Any]], path: Path) -> None:
 
     growing = list(dict.fromkeys(point["over"] for point in points))
     size = (3.4 * len(growing), 3)
-    figure, axes = plt.subplots(1, len(growing), figsize=size, layout="constrained")
+    figure, axes = plt.subplots(1, len(growing), figsize=size, layout="constrained", sharey=True)
     for axis, what in zip(axes, growing, strict=True):
         for name, marker in (("ours", "o"), ("diffusers", "s")):
             here = [p for p in points if p["over"] == what and p["network"] == name]
             x = [point[what] for point in here]
             y = [p["flop"] / statistics.median(p["seconds"]) / 1e9 for p in here]
             axis.plot(x, y, marker=marker, label=name)
-        axis.set(xlabel=what, xscale="log", ylim=(0, None))
+        axis.set(xlabel=what, xscale="log")
         axis.set_xticks(x, [str(each) for each in x])
         axis.minorticks_off()
+    axes[0].set_ylim(0, None)
     axes[0].set_ylabel("GFLOP/s, forward, float32")
     axes[0].legend()
     for suffix in ("svg", "png"):
