@@ -16,7 +16,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable
 from itertools import product
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ from ddpm_train.errors import FixableError
 from ddpm_train.reverse import Network
 from ddpm_train.unet import Attention, Down, Level, ResidualBlock, ScaleShiftBlock, UNet, Up
 
+Layer = TypeVar("Layer", bound=nn.Module)
 PRECISIONS = ("float32", "tf32", "bf16")
 _CACHE_BYTES = 1 << 22  # of a block's input at a time; a fixed rule, since bits depend on it
 _POINTWISE = "_convolution_pointwise"  # convolutions of packed weights; not part of torch's API
@@ -58,10 +59,10 @@ def prepare(
     with torch.inference_mode():
 
         def build(dtype: torch.dtype) -> Network:
-            ours = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
             if compiled or device.type != "cpu":
+                ours = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
                 return _Plain(ours, dtype, compiled=compiled)
-            return _OnCPU(ours, T, dtype)
+            return _OnCPU(network, T, dtype)
 
         exact = build(torch.float32)
         return _Mixed(exact, build(torch.bfloat16), T // 100) if precision == "bf16" else exact
@@ -132,8 +133,8 @@ class _OnCPU:
     """The network as a list of blocks on few images at a time."""
 
     def __init__(self, network: UNet, T: int, dtype: torch.dtype) -> None:
-        self.dtype, self.embed, self.norm_out = dtype, network.embed, network.norm_out
-        self.time_dense = network.time_dense_0, network.time_dense_1
+        self.dtype, self.embed, self.norm_out = dtype, network.embed, _copy(network.norm_out)
+        self.time_dense = _copy(network.time_dense_0), _copy(network.time_dense_1)
         self.told: list[nn.Linear] = []
         self.conv_in = _Convolution(network.conv_in, dtype)
         self.down: list[_Block | _Down] = []
@@ -162,7 +163,7 @@ class _OnCPU:
     def _block(self, block: nn.Module, attention: nn.Module | None) -> "_Block":
         block = cast(ResidualBlock, block)
         first = sum(dense.out_features for dense in self.told)
-        self.told.append(block.temb_proj)
+        self.told.append(_copy(block.temb_proj))
         told = slice(first, first + block.temb_proj.out_features)
         return _Block(block, cast(Attention | None, attention), told, self.dtype)
 
@@ -201,7 +202,7 @@ class _Block:
         self, block: ResidualBlock, attention: Attention | None, told: slice, dtype: torch.dtype
     ) -> None:
         self.told = told  # its part of a row of the table
-        self.norms = block.norm1, block.norm2  # in float32
+        self.norms = _copy(block.norm1), _copy(block.norm2)  # in float32
         self.scales = isinstance(block, ScaleShiftBlock)
         rows = math.isqrt(block.elements // block.conv1.out_channels)
         self.convs = (
@@ -242,7 +243,7 @@ class _Attention:
     """Self-attention over all pixels."""
 
     def __init__(self, attention: Attention, dtype: torch.dtype) -> None:
-        self.norm, self.heads = attention.norm, attention.heads
+        self.norm, self.heads = _copy(attention.norm), attention.heads
         dense = (attention.q, attention.k, attention.v)
         weight, bias = (torch.cat([getattr(d, name) for d in dense]) for name in ("weight", "bias"))
         self.qkv = _Convolution((weight[:, :, None, None], bias), dtype)
@@ -277,7 +278,7 @@ class _Convolution:
         )
         self.channels, channels_in, size, _ = weight.shape
         self.geometry = [size // 2 if padding is None else padding] * 2, [stride] * 2
-        weight, self.bias = weight.to(dtype), bias.to(dtype)
+        weight, self.bias = weight.to(dtype), bias.to(dtype, copy=True)
         self.by_products = dtype == torch.float32 and winograd.suits(
             channels_in, self.channels, rows
         )
@@ -359,6 +360,11 @@ class _Up:
         return out.view(B, 2 * H, 2 * W, C)
 
 
+def _copy(layer: Layer) -> Layer:
+    """A copy that training does not move."""
+    return copy.deepcopy(layer).requires_grad_(requires_grad=False)
+
+
 def _few(x: Tensor) -> int:
     """How many images of a batch are worked on at a time."""
     return max(1, _CACHE_BYTES // (x[0].numel() * x.element_size()))
@@ -371,7 +377,7 @@ def _normalise(norm: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 def _pack(weight: Tensor, padding: list[int], stride: list[int], groups: int = 1) -> Tensor:
     """Lay weights out as the convolution wants them, where that can be asked."""
-    weight = weight.contiguous(memory_format=torch.channels_last)
+    weight = weight.clone(memory_format=torch.channels_last)
     if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, _POINTWISE)):
         return weight
     hint = [4, weight.shape[1] * groups, 16, 16]
