@@ -4,7 +4,16 @@ from typing import Annotated
 
 import typer
 
-from ddpm_eval.commands import bench, bound, checkpoints, pictures, quality, records, samples, watching
+from ddpm_eval.commands import (
+    bench,
+    bound,
+    checkpoints,
+    pictures,
+    quality,
+    records,
+    samples,
+    watching,
+)
 from ddpm_train.terminal import Group, console, is_first_process
 
 app = typer.Typer(
