@@ -16,7 +16,7 @@ demo-bound: $(STAMP)  # what needs test images
 	$(BIN)/ddpm-eval rate-distortion runs/digits
 	$(BIN)/ddpm-eval baselines runs/digits
 	$(BIN)/ddpm-eval reconstruct runs/digits
-	$(BIN)/ddpm-eval interpolate runs/digits --t 50
+	$(BIN)/ddpm-eval interpolate runs/digits --t 25
 	$(BIN)/ddpm-eval training runs/digits
 
 demo-samples: $(STAMP)  # what needs samples

@@ -26,6 +26,8 @@ _METRICS: Mapping[str, Literal["", "higher", "lower"]] = {
     **{"FD-infinity": "lower", "sFID": "lower", "sFD": "lower", "KID": "lower", "KD": "lower"},
     **{"precision": "higher", "recall": "higher"},
 }
+_PLAIN = ("KD", "precision", "recall")
+"""Metrics whose column needs no network in its name: the table's title has it."""
 HELD_OUT = " of held-out images"
 """How the name of a yardstick ends."""
 
@@ -71,7 +73,10 @@ def quality(reports: Sequence[Report]) -> Iterator[Table]:
             {name for _, cells in lines for name in cells},
             key=lambda name: (known.index(name) if name in known else len(known), name),
         )
-        columns = tuple(Column(f"{name}{suffix}", _METRICS.get(name, "")) for name in names)
+        columns = tuple(
+            Column(name if name in _PLAIN else f"{name}{suffix}", _METRICS.get(name, ""))
+            for name in names
+        )
         rows = [
             replace(row, cells=tuple(cells.get(name, Cell()) for name in names))
             for row, cells in lines
@@ -80,8 +85,8 @@ def quality(reports: Sequence[Report]) -> Iterator[Table]:
         rows.sort(key=lambda row: (order.index(row.block), not row.ours))
         network = suffix.strip("()") or "Inception-v3"
         caption = (
-            f"Features of {network}; n counts samples; ± is the spread that the metric itself "
-            "gives."
+            f"Features of {network}; n counts samples; ± is the spread over parts for IS and "
+            "over subsets for the kernel distance, as published, and a standard error elsewhere."
         )
         if suffix:
             caption += (
