@@ -156,6 +156,7 @@ def test_the_report_is_written_from_the_record_alone(
         (["nll", "CKPT", "-n", "100000"], "has 297 images"),
         (["nll", "CKPT", "--data", "nowhere"], "nowhere"),
         (["nll", "CKPT", "--device", "cuda:9"], "--device cpu"),
+        (["fid", "CKPT", "--extractor", "digits-cnn", "--precision", "float8"], "choose float32"),
         (["report", "--reports", "nowhere"], "ddpm-eval nll"),
         (["report", "nobody"], "nobody"),
     ],

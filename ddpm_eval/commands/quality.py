@@ -8,12 +8,14 @@ import typer
 from rich.markup import escape
 
 from ddpm_eval.commands.options import (
+    Compile,
     Data,
     Dataset,
     Device,
     Eta,
     Name,
     NoClip,
+    Precision,
     Quiet,
     Raw,
     Reports,
@@ -22,7 +24,7 @@ from ddpm_eval.commands.options import (
     Steps,
 )
 from ddpm_eval.commands.running import ImagesAt, Place, keep, note, run, show
-from ddpm_eval.config import EvalConfig, QualityConfig, SamplingConfig
+from ddpm_eval.config import ComputeConfig, EvalConfig, QualityConfig, SamplingConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.terminal import download_meter, output, say, tracker
 
@@ -75,6 +77,8 @@ def fid(
     batch: Annotated[int, typer.Option("--batch", min=1, help="Samples drawn at once.")] = 64,
     raw: Raw = False,
     no_clip: NoClip = False,
+    precision: Precision = "float32",
+    compile: Compile = False,
     data: Data = None,
     dataset: Dataset = None,
     device: Device = "auto",
@@ -93,6 +97,7 @@ def fid(
         batch=batch,
         clip=not no_clip,
         sampling=SamplingConfig(sampler=sampler, steps=steps, eta=eta),
+        compute=ComputeConfig(precision=precision, compile=compile),
         quality=QualityConfig(
             reference=reference,
             extractor=extractor,
