@@ -99,7 +99,7 @@ def test_companions_and_the_size_of_the_batch_do_not_matter(
     together = network(x, t)
     others = torch.cat([3 - x[:1], x[1:2]])
     assert relative(network(others, torch.stack([t[4], t[1]]))[1:], together[1:2]) < 5e-6
-    monkeypatch.setattr(inference, "_CACHE_BYTES", 2 * x[0].numel() * 64 // 3 * 4)  # two at a time
+    monkeypatch.setattr(inference, "_CACHE_ELEMENTS", 2 * x[0].numel() * 64 // 3)  # two at a time
     assert relative(network(x, t), together) < 5e-6
 
 
