@@ -58,14 +58,15 @@ def prepare(
         )
     with torch.inference_mode():
 
-        def build(dtype: torch.dtype) -> Network:
+        def build(dtype: torch.dtype, *, small: bool = False) -> Network:
             if compiled or device.type != "cpu":
                 ours = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
                 return _Plain(ours, dtype, compiled=compiled)
-            return _OnCPU(network, T, dtype)
+            return _OnCPU(network, T, dtype, small=small)
 
-        exact = build(torch.float32)
-        return _Mixed(exact, build(torch.bfloat16), T // 100) if precision == "bf16" else exact
+        if precision != "bf16":
+            return build(torch.float32)
+        return _Mixed(build(torch.float32, small=True), build(torch.bfloat16), T // 100)
 
 
 def _check(device: torch.device, precision: str, *, compiled: bool) -> None:
@@ -132,8 +133,10 @@ class _Plain:
 class _OnCPU:
     """The network as a list of blocks on few images at a time."""
 
-    def __init__(self, network: UNet, T: int, dtype: torch.dtype) -> None:
+    def __init__(self, network: UNet, T: int, dtype: torch.dtype, *, small: bool) -> None:
+        """Copy the network; a ``small`` copy has the definition's multiplications and weights."""
         self.dtype, self.embed, self.norm_out = dtype, network.embed, _copy(network.norm_out)
+        self.small = small
         self.time_dense = _copy(network.time_dense_0), _copy(network.time_dense_1)
         self.told: list[nn.Linear] = []
         rows = _rows(cast(Level, network.down[0]).blocks[0])
@@ -166,7 +169,8 @@ class _OnCPU:
         first = sum(dense.out_features for dense in self.told)
         self.told.append(_copy(block.temb_proj))
         told = slice(first, first + block.temb_proj.out_features)
-        return _Block(block, cast(Attention | None, attention), told, self.dtype)
+        convolution = _Convolution if self.small else _fastest
+        return _Block(block, cast(Attention | None, attention), told, self.dtype, convolution)
 
     def times(self, t: Tensor) -> Tensor:
         """What all blocks are told of each time, [B] -> [B, sum of their channels]."""
@@ -200,7 +204,12 @@ class _Block:
     """A residual block and the attention behind it."""
 
     def __init__(
-        self, block: ResidualBlock, attention: Attention | None, told: slice, dtype: torch.dtype
+        self,
+        block: ResidualBlock,
+        attention: Attention | None,
+        told: slice,
+        dtype: torch.dtype,
+        convolution: Callable[..., "_Convolution"],
     ) -> None:
         self.told = told  # its part of a row of the table
         self.norms = _copy(block.norm1), _copy(block.norm2)  # in float32
@@ -208,7 +217,7 @@ class _Block:
         self.shortcut: _Convolution | None = None
         self.attention: _Attention | None = None
         rows = _rows(block)
-        self.convs = _convolution(block.conv1, dtype, rows), _convolution(block.conv2, dtype, rows)
+        self.convs = [convolution(conv, dtype, rows=rows) for conv in (block.conv1, block.conv2)]
         if block.shortcut is not None:
             self.shortcut = _Convolution(block.shortcut, dtype, rows=rows)
         if attention is not None:
@@ -340,7 +349,7 @@ class _ByTwos(_Convolution):
         return found
 
 
-def _convolution(layer: nn.Conv2d, dtype: torch.dtype, rows: int) -> _Convolution:
+def _fastest(layer: nn.Conv2d, dtype: torch.dtype, *, rows: int) -> _Convolution:
     """A 3x3 convolution of the same size, in the way that is the fastest for it."""
     if not winograd.suits(layer.in_channels, layer.out_channels, rows):
         return _Convolution(layer, dtype, rows=rows)
