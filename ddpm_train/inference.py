@@ -34,7 +34,12 @@ _POINTWISE = "_convolution_pointwise"  # convolutions of packed weights; not par
 
 
 def prepare(
-    network: UNet, T: int, *, precision: str = "float32", compiled: bool = False
+    network: UNet,
+    T: int,
+    *,
+    precision: str = "float32",
+    compiled: bool = False,
+    use_up: bool = False,
 ) -> Network:
     """Prepare a network for evaluation on the device where it lies; its weights are copied.
 
@@ -46,6 +51,7 @@ def prepare(
         T: Times are 1..T. Integers in between are looked up, others cost two small products.
         precision: float32; tf32 on GPUs; bf16, in which all but sums and norms has 8 bits.
         compiled: Let inductor write the kernels; the first evaluation then takes minutes.
+        use_up: Free the network's own weights on the way: it is of no use afterwards.
 
     Raises:
         FixableError: The device has no such precision, or there is no compiler.
@@ -58,15 +64,17 @@ def prepare(
         )
     with torch.inference_mode():
 
-        def build(dtype: torch.dtype, *, small: bool = False) -> Network:
+        def build(dtype: torch.dtype, *, use_up: bool = use_up, small: bool = False) -> Network:
             if compiled or device.type != "cpu":
-                ours = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
+                ours = network if use_up else copy.deepcopy(network)
+                ours = ours.eval().requires_grad_(requires_grad=False)
                 return _Plain(ours, dtype, compiled=compiled)
-            return _OnCPU(network, T, dtype, small=small)
+            return _OnCPU(network, T, dtype, use_up=use_up, small=small)
 
         if precision != "bf16":
             return build(torch.float32)
-        return _Mixed(build(torch.float32, small=True), build(torch.bfloat16), T // 100)
+        exact = build(torch.float32, use_up=False, small=True)
+        return _Mixed(exact, build(torch.bfloat16), T // 100)
 
 
 def _check(device: torch.device, precision: str, *, compiled: bool) -> None:
@@ -133,10 +141,12 @@ class _Plain:
 class _OnCPU:
     """The network as a list of blocks on few images at a time."""
 
-    def __init__(self, network: UNet, T: int, dtype: torch.dtype, *, small: bool) -> None:
+    def __init__(
+        self, network: UNet, T: int, dtype: torch.dtype, *, use_up: bool, small: bool
+    ) -> None:
         """Copy the network; a ``small`` copy has the definition's multiplications and weights."""
         self.dtype, self.embed, self.norm_out = dtype, network.embed, _copy(network.norm_out)
-        self.small = small
+        self.use_up, self.small = use_up, small
         self.time_dense = _copy(network.time_dense_0), _copy(network.time_dense_1)
         self.told: list[nn.Linear] = []
         rows = _rows(cast(Level, network.down[0]).blocks[0])
@@ -170,7 +180,10 @@ class _OnCPU:
         self.told.append(_copy(block.temb_proj))
         told = slice(first, first + block.temb_proj.out_features)
         convolution = _Convolution if self.small else _fastest
-        return _Block(block, cast(Attention | None, attention), told, self.dtype, convolution)
+        found = _Block(block, cast(Attention | None, attention), told, self.dtype, convolution)
+        if self.use_up:
+            block.to("meta")
+        return found
 
     def times(self, t: Tensor) -> Tensor:
         """What all blocks are told of each time, [B] -> [B, sum of their channels]."""

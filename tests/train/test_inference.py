@@ -123,6 +123,18 @@ def test_training_on_changes_nothing() -> None:
     assert torch.equal(network(x, t), before) and net.training
 
 
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_network_may_be_used_up(precision: str) -> None:
+    net = lively(TINY)
+    x, t = inputs(TINY, 2)
+    before = inference.prepare(net, 1000, precision=precision)(x, t)
+    assert not any(parameter.is_meta for parameter in net.parameters())
+    network = inference.prepare(net, 1000, precision=precision, use_up=True)
+    assert torch.equal(network(x, t), before)
+    kept = sum(p.numel() for p in net.parameters() if not p.is_meta)
+    assert kept < 0.4 * sum(p.numel() for p in net.parameters())
+
+
 def test_layout_of_the_input_does_not_matter() -> None:
     x, t = inputs(SMALL, 2)
     kept = x.clone()
