@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ddpm_train import winograd
+from ddpm_train import memory, winograd
 from ddpm_train.errors import FixableError
 from ddpm_train.reverse import Network
 from ddpm_train.unet import Attention, Down, Level, ResidualBlock, ScaleShiftBlock, UNet, Up
@@ -183,6 +183,7 @@ class _OnCPU:
         found = _Block(block, cast(Attention | None, attention), told, self.dtype, convolution)
         if self.use_up:
             block.to("meta")
+            memory.give_back()  # the new weights do not fit into the holes of the old
         return found
 
     def times(self, t: Tensor) -> Tensor:
