@@ -94,7 +94,7 @@ def evaluation(config: RunConfig, precision: str, batch: int, device: torch.devi
     """The jobs of a trained network."""
     process, indices, stream = schedule.build(config.schedule), range(batch), Stream(0, "sample")
     network = UNet(config.unet, out_channels=config.unet.channels).to(device)
-    prepared = inference.prepare(network, process.T, precision=precision)
+    prepared = inference.prepare(network, process.T, precision=precision, use_up=True)
     denoise = Denoiser(prepared, process, config.objective)
     x, t = inputs(config, batch, device)
 

@@ -51,6 +51,7 @@ def open_checkpoint(
         process.T,
         precision=compute.precision,
         compiled=compute.compile,
+        use_up=True,
     )
     weights = found.ema if ema else found.weights
     identity = {

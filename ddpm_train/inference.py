@@ -3,8 +3,8 @@
 ``prepare`` takes what evaluation never changes out of the way: the weights are laid out for the
 convolutions once, what a block is told of each t is a row of a table, queries, keys and values are
 one product, and nothing is kept for gradients. On CPUs a block works on a few images at a time, so
-that they stay in the cache from its first norm to its last sum, and its 3x3 convolutions take half
-the multiplications (``winograd``). The network itself stays the reference: float32 agrees with it
+that they stay in the cache from its first norm to its last sum, and its 3x3 convolutions take fewer
+multiplications (``winograd``). The network itself stays the reference: float32 agrees with it
 to 5e-6.
 
 Activations are [B, H, W, C] here.
@@ -22,19 +22,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ddpm_train import winograd
+from ddpm_train import memory, winograd
 from ddpm_train.errors import FixableError
 from ddpm_train.reverse import Network
 from ddpm_train.unet import Attention, Down, Level, ResidualBlock, ScaleShiftBlock, UNet, Up
 
 Layer = TypeVar("Layer", bound=nn.Module)
 PRECISIONS = ("float32", "tf32", "bf16")
-_CACHE_BYTES = 1 << 22  # of a block's input at a time; a fixed rule, since bits depend on it
+_CACHE_ELEMENTS = 1 << 19  # of a block's input at a time; a fixed rule, since bits depend on it
 _POINTWISE = "_convolution_pointwise"  # convolutions of packed weights; not part of torch's API
 
 
 def prepare(
-    network: UNet, T: int, *, precision: str = "float32", compiled: bool = False
+    network: UNet,
+    T: int,
+    *,
+    precision: str = "float32",
+    compiled: bool = False,
+    use_up: bool = False,
 ) -> Network:
     """Prepare a network for evaluation on the device where it lies; its weights are copied.
 
@@ -46,6 +51,7 @@ def prepare(
         T: Times are 1..T. Integers in between are looked up, others cost two small products.
         precision: float32; tf32 on GPUs; bf16, in which all but sums and norms has 8 bits.
         compiled: Let inductor write the kernels; the first evaluation then takes minutes.
+        use_up: Free the network's own weights on the way: it is of no use afterwards.
 
     Raises:
         FixableError: The device has no such precision, or there is no compiler.
@@ -58,14 +64,17 @@ def prepare(
         )
     with torch.inference_mode():
 
-        def build(dtype: torch.dtype) -> Network:
+        def build(dtype: torch.dtype, *, use_up: bool = use_up, small: bool = False) -> Network:
             if compiled or device.type != "cpu":
-                ours = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
+                ours = network if use_up else copy.deepcopy(network)
+                ours = ours.eval().requires_grad_(requires_grad=False)
                 return _Plain(ours, dtype, compiled=compiled)
-            return _OnCPU(network, T, dtype)
+            return _OnCPU(network, T, dtype, use_up=use_up, small=small)
 
-        exact = build(torch.float32)
-        return _Mixed(exact, build(torch.bfloat16), T // 100) if precision == "bf16" else exact
+        if precision != "bf16":
+            return build(torch.float32)
+        exact = build(torch.float32, use_up=False, small=True)
+        return _Mixed(exact, build(torch.bfloat16), T // 100)
 
 
 def _check(device: torch.device, precision: str, *, compiled: bool) -> None:
@@ -132,11 +141,16 @@ class _Plain:
 class _OnCPU:
     """The network as a list of blocks on few images at a time."""
 
-    def __init__(self, network: UNet, T: int, dtype: torch.dtype) -> None:
+    def __init__(
+        self, network: UNet, T: int, dtype: torch.dtype, *, use_up: bool, small: bool
+    ) -> None:
+        """Copy the network; a ``small`` copy has the definition's multiplications and weights."""
         self.dtype, self.embed, self.norm_out = dtype, network.embed, _copy(network.norm_out)
+        self.use_up, self.small = use_up, small
         self.time_dense = _copy(network.time_dense_0), _copy(network.time_dense_1)
         self.told: list[nn.Linear] = []
-        self.conv_in = _Convolution(network.conv_in, dtype)
+        rows = _rows(cast(Level, network.down[0]).blocks[0])
+        self.conv_in = _Convolution(network.conv_in, dtype, rows=rows)
         self.down: list[_Block | _Down] = []
         for down in cast(Iterable[Down], network.down):
             self.down += self._level(down)
@@ -152,7 +166,7 @@ class _OnCPU:
             self.up += self._level(cast(Level, up))
             if up.upsample is not None:
                 self.up.append(_Up(cast(Up, up), dtype))
-        self.conv_out = _Convolution(network.conv_out, dtype)
+        self.conv_out = _Convolution(network.conv_out, dtype, rows=rows)
         table = self.times(torch.arange(T) + 1)
         self.table = torch.cat([torch.full_like(table[:1], torch.nan), table])
 
@@ -165,7 +179,12 @@ class _OnCPU:
         first = sum(dense.out_features for dense in self.told)
         self.told.append(_copy(block.temb_proj))
         told = slice(first, first + block.temb_proj.out_features)
-        return _Block(block, cast(Attention | None, attention), told, self.dtype)
+        convolution = _Convolution if self.small else _fastest
+        found = _Block(block, cast(Attention | None, attention), told, self.dtype, convolution)
+        if self.use_up:
+            block.to("meta")
+            memory.give_back()  # the new weights do not fit into the holes of the old
+        return found
 
     def times(self, t: Tensor) -> Tensor:
         """What all blocks are told of each time, [B] -> [B, sum of their channels]."""
@@ -177,7 +196,7 @@ class _OnCPU:
     @torch.inference_mode()
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """Evaluate, [B, C, H, W] and [B] -> [B, out_channels, H, W] in the precision of ``x``."""
-        told = (self.times(t) if t.is_floating_point() else self.table[t]).to(self.dtype)
+        told = self.times(t) if t.is_floating_point() else self.table[t]
         pixels = x.to(self.dtype).permute(0, 2, 3, 1).contiguous()
         skips = [self.conv_in(pixels)]
         for step in self.down:
@@ -199,18 +218,24 @@ class _Block:
     """A residual block and the attention behind it."""
 
     def __init__(
-        self, block: ResidualBlock, attention: Attention | None, told: slice, dtype: torch.dtype
+        self,
+        block: ResidualBlock,
+        attention: Attention | None,
+        told: slice,
+        dtype: torch.dtype,
+        convolution: Callable[..., "_Convolution"],
     ) -> None:
         self.told = told  # its part of a row of the table
         self.norms = _copy(block.norm1), _copy(block.norm2)  # in float32
         self.scales = isinstance(block, ScaleShiftBlock)
-        rows = math.isqrt(block.elements // block.conv1.out_channels)
-        self.convs = (
-            _Convolution(block.conv1, dtype, rows=rows),
-            _Convolution(block.conv2, dtype, rows=rows),
-        )
-        self.shortcut = None if block.shortcut is None else _Convolution(block.shortcut, dtype)
-        self.attention = None if attention is None else _Attention(attention, dtype)
+        self.shortcut: _Convolution | None = None
+        self.attention: _Attention | None = None
+        rows = _rows(block)
+        self.convs = [convolution(conv, dtype, rows=rows) for conv in (block.conv1, block.conv2)]
+        if block.shortcut is not None:
+            self.shortcut = _Convolution(block.shortcut, dtype, rows=rows)
+        if attention is not None:
+            self.attention = _Attention(attention, dtype, rows)
 
     def __call__(self, x: Tensor, skip: Tensor | None, told: Tensor) -> Tensor:
         """[B, H, W, C_in] -> [B, H, W, C], some images at a time; behind ``x`` comes ``skip``."""
@@ -224,17 +249,14 @@ class _Block:
         return out
 
     def _advance(self, x: Tensor, time: Tensor, out: Tensor) -> None:
-        h = self.convs[0].of_swish(_normalise(self.norms[0], x))
+        h = self.convs[0].of_swish(_normalise(self.norms[0], x)).float()
         if self.scales:
             scale, shift = time.chunk(2, 3)
-            h = torch.addcmul(shift.float(), _normalise(self.norms[1], h), 1 + scale.float())
+            h = torch.addcmul(shift, _normalise(self.norms[1], h), 1 + scale)
         else:
             h = _normalise(self.norms[1], h.add_(time))
-        self.convs[1].of_swish(h, out=out)
-        if self.shortcut is None:
-            out.add_(x)
-        else:
-            self.shortcut.add_to(out, x)
+        h = self.convs[1].of_swish(h)
+        torch.add(h, x if self.shortcut is None else self.shortcut(x), out=out)
         if self.attention is not None:
             self.attention.add_to(out)
 
@@ -242,22 +264,21 @@ class _Block:
 class _Attention:
     """Self-attention over all pixels."""
 
-    def __init__(self, attention: Attention, dtype: torch.dtype) -> None:
+    def __init__(self, attention: Attention, dtype: torch.dtype, rows: int) -> None:
         self.norm, self.heads = _copy(attention.norm), attention.heads
         dense = (attention.q, attention.k, attention.v)
         weight, bias = (torch.cat([getattr(d, name) for d in dense]) for name in ("weight", "bias"))
-        self.qkv = _Convolution((weight[:, :, None, None], bias), dtype)
-        self.proj = _Convolution(
-            (attention.proj.weight[:, :, None, None], attention.proj.bias), dtype
-        )
+        proj = attention.proj.weight[:, :, None, None], attention.proj.bias
+        self.qkv = _Convolution((weight[:, :, None, None], bias), dtype, rows=rows)
+        self.proj = _Convolution(proj, dtype, rows=rows)
 
     def add_to(self, x: Tensor) -> None:
         """Add the attention of x to x, [B, H, W, C]."""
         B, H, W, C = x.shape
-        qkv = self.qkv(_normalise(self.norm, x).to(x.dtype)).float()
+        qkv = self.qkv(_normalise(self.norm, x).to(x.dtype))
         qkv = qkv.view(B, H * W, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)
-        h = F.scaled_dot_product_attention(*qkv)  # in float32: bf16 is slower on CPUs
-        self.proj.add_to(x, h.transpose(1, 2).reshape(B, H, W, C).to(x.dtype))
+        h = _attend(*qkv) if x.dtype == torch.bfloat16 else F.scaled_dot_product_attention(*qkv)
+        self.proj.add_to(x, h.transpose(1, 2).reshape(B, H, W, C))
 
 
 class _Convolution:
@@ -268,43 +289,29 @@ class _Convolution:
         layer: nn.Conv2d | tuple[Tensor, Tensor],
         dtype: torch.dtype,
         *,
+        rows: int,
         stride: int = 1,
         padding: int | None = None,
-        rows: int = 0,
     ) -> None:
-        """Lay the weights out; ``rows`` says how tall the images of a 3x3 layer are."""
+        """Lay the weights out for images ``rows`` tall."""
         weight, bias = (
             (layer.weight, cast(Tensor, layer.bias)) if isinstance(layer, nn.Conv2d) else layer
         )
-        self.channels, channels_in, size, _ = weight.shape
+        self.channels, _, size, _ = weight.shape
         self.geometry = [size // 2 if padding is None else padding] * 2, [stride] * 2
-        weight, self.bias = weight.to(dtype), bias.to(dtype, copy=True)
-        self.by_products = dtype == torch.float32 and winograd.suits(
-            channels_in, self.channels, rows
-        )
-        if self.by_products:
-            kernels = winograd.kernels(weight.double()).float()
-            self.weight = _pack(kernels, [0, 1], [1, 1], winograd.PRODUCTS)
-            self.bias = winograd.biases(bias)
-        else:
-            self.weight = _pack(weight, *self.geometry)
+        self.bias = bias.to(dtype, copy=True)
+        self._lay_out(weight, dtype, rows)
+
+    def _lay_out(self, weight: Tensor, dtype: torch.dtype, rows: int) -> None:
+        self.weight = _pack(weight.to(dtype), rows, *self.geometry)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Convolve, [B, H, W, C] -> [B, H', W', K]."""
         return _convolve(x, self.weight, self.bias, *self.geometry)
 
-    def of_swish(self, x: Tensor, out: Tensor | None = None) -> Tensor:
-        """Convolve swish(x), a 3x3 layer; ``x`` may be used up."""
-        B, H, W, C = x.shape
-        if not self.by_products:
-            found = self(F.silu(x, inplace=True).to(self.bias.dtype))
-            return found if out is None else out.copy_(found)
-        padded = x.new_empty(B, H + 2, W, C)
-        padded[:, :: H + 1].zero_()
-        torch.ops.aten.silu.out(x, out=padded[:, 1:-1])
-        spread = winograd.spread(padded).flatten(3)
-        products = _convolve(spread, self.weight, self.bias, [0, 1], [1, 1], winograd.PRODUCTS)
-        return winograd.gather(products.unflatten(3, (winograd.PRODUCTS, -1)), out)
+    def of_swish(self, x: Tensor) -> Tensor:
+        """Convolve swish(x), ``x`` in float32, which is used up; gives float32 or its own type."""
+        return self(F.silu(x, inplace=True).to(self.bias.dtype))
 
     def add_to(self, out: Tensor, x: Tensor) -> None:
         """Add the convolution of x to ``out``, which it fits."""
@@ -318,13 +325,67 @@ class _Convolution:
             out.add_(self(x))
 
 
+class _ByFours(_Convolution):
+    """A 3x3 convolution by F(4, 3), in float32."""
+
+    def _lay_out(self, weight: Tensor, dtype: torch.dtype, rows: int) -> None:
+        kernels = winograd.kernels(weight.double()).to(dtype)
+        self.weight = _pack(kernels, rows, [0, 1], [1, 1], winograd.PRODUCTS)
+        self.bias = winograd.biases(self.bias)
+
+    def of_swish(self, x: Tensor) -> Tensor:
+        """Convolve swish(x)."""
+        spread = winograd.spread(_padded_swish(x)).flatten(3)
+        products = _convolve(spread, self.weight, self.bias, [0, 1], [1, 1], winograd.PRODUCTS)
+        return winograd.gather(products.unflatten(3, (winograd.PRODUCTS, -1)))
+
+
+class _ByTwos(_Convolution):
+    """A 3x3 convolution by F(2, 3), its products in bf16."""
+
+    def _lay_out(self, weight: Tensor, dtype: torch.dtype, rows: int) -> None:
+        self.kernels = [
+            _pack(kernel.to(dtype), rows, [0, 1], [1, 1])
+            for kernel in winograd.kernels_of_two(weight.double())
+        ]
+        none = torch.zeros_like(self.bias)
+        self.biases = self.bias, none, none, self.bias
+
+    def of_swish(self, x: Tensor) -> Tensor:
+        """Convolve swish(x); gives float32."""
+        spread = winograd.spread_to_two(_padded_swish(x), self.bias.dtype)
+        found = x.new_empty(*x.shape[:3], self.channels)
+        products = [
+            _convolve(v, kernel, bias, [0, 1], [1, 1]).float()
+            for v, kernel, bias in zip(spread, self.kernels, self.biases, strict=True)
+        ]
+        winograd.gather_two(products, found)
+        return found
+
+
+def _fastest(layer: nn.Conv2d, dtype: torch.dtype, *, rows: int) -> _Convolution:
+    """A 3x3 convolution of the same size, in the way that is the fastest for it."""
+    if not winograd.suits(layer.in_channels, layer.out_channels, rows):
+        return _Convolution(layer, dtype, rows=rows)
+    return (_ByFours if dtype == torch.float32 else _ByTwos)(layer, dtype, rows=rows)
+
+
+def _padded_swish(x: Tensor) -> Tensor:
+    """swish(x) with a row of zeros above and below, [B, H, W, C] -> [B, H+2, W, C]."""
+    B, H, W, C = x.shape
+    padded = x.new_empty(B, H + 2, W, C)
+    padded[:, :: H + 1].zero_()
+    torch.ops.aten.silu.out(x, out=padded[:, 1:-1])
+    return padded
+
+
 class _Down:
     """Half the size: a convolution with a stride."""
 
     def __init__(self, level: Down, dtype: torch.dtype) -> None:
         self.padding = level.padding
         layer = cast(nn.Conv2d, level.downsample)
-        self.conv = _Convolution(layer, dtype, stride=2, padding=0)
+        self.conv = _Convolution(layer, dtype, rows=_rows(level.blocks[0]), stride=2, padding=0)
 
     def __call__(self, x: Tensor) -> Tensor:
         """[B, H, W, C] -> [B, H/2, W/2, C]."""
@@ -346,7 +407,8 @@ class _Up:
         ).double()
         weight = torch.einsum("aih,bjw,kchw->abkcij", sums, sums, layer.weight.double())
         weight = weight.flatten(0, 2).float().contiguous(memory_format=torch.channels_last)
-        self.conv = _Convolution((weight, cast(Tensor, layer.bias).repeat(4)), dtype, padding=1)
+        both = weight, cast(Tensor, layer.bias).repeat(4)
+        self.conv = _Convolution(both, dtype, rows=_rows(level.blocks[0]), padding=1)
 
     def __call__(self, x: Tensor) -> Tensor:
         """[B, H, W, C] -> [B, 2H, 2W, C]."""
@@ -365,9 +427,21 @@ def _copy(layer: Layer) -> Layer:
     return copy.deepcopy(layer).requires_grad_(requires_grad=False)
 
 
+def _rows(block: nn.Module) -> int:
+    """How tall the images of a block are."""
+    block = cast(ResidualBlock, block)
+    return math.isqrt(block.elements // block.conv1.out_channels)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention in bf16, softmax in float32; PyTorch's own multiplies in float32 on CPUs."""
+    scores = (q @ k.transpose(-1, -2)).float().mul_(q.shape[-1] ** -0.5)
+    return scores.softmax(-1).to(q.dtype) @ v
+
+
 def _few(x: Tensor) -> int:
     """How many images of a batch are worked on at a time."""
-    return max(1, _CACHE_BYTES // (x[0].numel() * x.element_size()))
+    return max(1, _CACHE_ELEMENTS // x[0].numel())
 
 
 def _normalise(norm: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -375,12 +449,17 @@ def _normalise(norm: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return norm(x.float().permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
-def _pack(weight: Tensor, padding: list[int], stride: list[int], groups: int = 1) -> Tensor:
-    """Lay weights out as the convolution wants them, where that can be asked."""
+def _pack(
+    weight: Tensor, rows: int, padding: list[int], stride: list[int], groups: int = 1
+) -> Tensor:
+    """Lay weights out as the convolution wants them, where that can be asked.
+
+    For another size it may want another layout, and would make it anew each time.
+    """
     weight = weight.clone(memory_format=torch.channels_last)
     if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, _POINTWISE)):
         return weight
-    hint = [4, weight.shape[1] * groups, 16, 16]
+    hint = [4, weight.shape[1] * groups, rows, rows]
     found: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
         weight, padding, stride, [1, 1], groups, hint
     )

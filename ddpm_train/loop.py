@@ -140,7 +140,7 @@ class Trainer:
         checkpoint.load_weights(network, self.average.shadow)
         process = self.denoise.schedule
         fast = self.dtype == torch.float32
-        prepared = inference.prepare(network, process.T) if fast else network
+        prepared = inference.prepare(network, process.T, use_up=True) if fast else network
         denoise = Denoiser(prepared, process, self.config.objective)
         stream, indices = Stream(self.config.seed, "sample"), range(count)
         unet = self.config.unet

@@ -99,7 +99,7 @@ def test_companions_and_the_size_of_the_batch_do_not_matter(
     together = network(x, t)
     others = torch.cat([3 - x[:1], x[1:2]])
     assert relative(network(others, torch.stack([t[4], t[1]]))[1:], together[1:2]) < 5e-6
-    monkeypatch.setattr(inference, "_CACHE_BYTES", 2 * x[0].numel() * 64 // 3 * 4)  # two at a time
+    monkeypatch.setattr(inference, "_CACHE_ELEMENTS", 2 * x[0].numel() * 64 // 3)  # two at a time
     assert relative(network(x, t), together) < 5e-6
 
 
@@ -121,6 +121,18 @@ def test_training_on_changes_nothing() -> None:
         for parameter in net.parameters():
             parameter.mul_(2)
     assert torch.equal(network(x, t), before) and net.training
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_network_may_be_used_up(precision: str) -> None:
+    net = lively(TINY)
+    x, t = inputs(TINY, 2)
+    before = inference.prepare(net, 1000, precision=precision)(x, t)
+    assert not any(parameter.is_meta for parameter in net.parameters())
+    network = inference.prepare(net, 1000, precision=precision, use_up=True)
+    assert torch.equal(network(x, t), before)
+    kept = sum(p.numel() for p in net.parameters() if not p.is_meta)
+    assert kept < 0.4 * sum(p.numel() for p in net.parameters())
 
 
 def test_layout_of_the_input_does_not_matter() -> None:

@@ -67,3 +67,23 @@ def test_layers_of_any_size_convolve(rows: int) -> None:
     wanted = F.conv2d(x.double(), layer.weight.double(), layer.bias.double(), padding=1)  # type: ignore[union-attr]
     assert relative(layer(x), wanted) < 4e-6
     assert relative(layer(x.to(memory_format=torch.channels_last)), wanted) < 4e-6
+
+
+@pytest.mark.parametrize("rows", [2, 8])
+def test_two_rows_are_the_convolution(rows: int) -> None:
+    """F(2, 3), its parts put together in float64."""
+    generator = torch.Generator().manual_seed(rows)
+    x = torch.randn(2, rows, 5, 3, generator=generator, dtype=torch.float64)
+    weight = torch.randn(4, 3, 3, 3, generator=generator, dtype=torch.float64)
+    products = [
+        F.conv2d(v.permute(0, 3, 1, 2), kernel, padding=(0, 1)).permute(0, 2, 3, 1)
+        for v, kernel in zip(
+            winograd.spread_to_two(winograd.pad(x), torch.float64),
+            winograd.kernels_of_two(weight),
+            strict=True,
+        )
+    ]
+    found = torch.full((2, rows, 5, 4), torch.nan, dtype=torch.float64)
+    winograd.gather_two(products, found)
+    wanted = F.conv2d(x.permute(0, 3, 1, 2), weight, padding=1).permute(0, 2, 3, 1)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-13)
