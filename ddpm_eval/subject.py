@@ -61,7 +61,7 @@ def open_checkpoint(
         "weights": found.facts.get("weights", "ema") if ema else "raw",
         "parameters": sum(value.numel() for value in weights.values()),
         "model": to_dict(found.model),
-        "run": None if found.run is None else _public(found.run),
+        "run": None if found.run is None else public(found.run),
         "facts": dict(found.facts),
     }
     if compute.precision != "float32":
@@ -75,6 +75,6 @@ def open_checkpoint(
     )
 
 
-def _public(run: RunConfig) -> dict[str, Any]:
+def public(run: RunConfig) -> dict[str, Any]:
     """The settings of the run without the folders of who ran it."""
     return to_dict(replace(run, data=replace(run.data, path=Path(run.data.path).name)))

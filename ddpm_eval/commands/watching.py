@@ -1,6 +1,7 @@
 """``ddpm-eval watch``: every checkpoint is measured as training writes it, and the best is kept."""
 
 import contextlib
+import json
 import os
 import shutil
 import time
@@ -16,15 +17,17 @@ from ddpm_eval.commands.options import Data, Dataset, Device, Name, Quiet, Repor
 from ddpm_eval.commands.running import ImagesAt, Place, keep, note, open_job, split_named
 from ddpm_eval.config import EvalConfig, QualityConfig, SamplingConfig
 from ddpm_train.errors import FixableError
-from ddpm_train.files import PARTIAL
+from ddpm_train.files import explain
 from ddpm_train.terminal import output, say
 
 if TYPE_CHECKING:
     from ddpm_eval.job import Job
     from ddpm_eval.measure.watch import Point
+    from ddpm_eval.results import Measurement
 
 NOTHING = "none"  # as an extractor
 BEST = "best.pt"
+HELD = "watched.pt"  # a second name of the checkpoint that is being measured
 
 
 def watch(
@@ -84,16 +87,17 @@ def watch(
     )
     folder = _run_folder(run)
     while True:
-        complete = False
+        last = once or _is_complete(folder)  # asked first: what is written below is seen next time
         for path in _new(folder, reports / (name or folder.resolve().name)):
             place = Place(path, name, reports, ImagesAt(data, dataset), device=device, quiet=quiet)
             try:
-                complete = _measure(place, config, n)
+                with _held(path):
+                    last = _measure(place, config, n) or last
             except FixableError:
                 if path.exists():
                     raise
                 note(f"{path}: gone before it was measured; log.keep=0 keeps every checkpoint")
-        if once or complete or _is_complete(folder):
+        if last:
             return
         time.sleep(every)
 
@@ -110,16 +114,15 @@ def _run_folder(run: Path | None) -> Path:
 
 def _new(folder: Path, record: Path) -> Iterator[Path]:
     """The checkpoints that are not measured yet, the oldest first."""
-    from ddpm_eval import results
     from ddpm_eval.measure import watch as watched
+    from ddpm_eval.subject import public
     from ddpm_train import runs
+    from ddpm_train.config import RunConfig, from_dict
 
+    settings = from_dict(RunConfig, json.loads((folder / "config.json").read_text("utf-8")))
     for path in reversed(runs.checkpoints(folder)):
-        known: list[Point] = []
-        if (record / results.RECORD).exists():
-            kept = results.load(record).measurements.get(watched.NAME)
-            known = [] if kept is None else watched.points(kept)
-        if _step(path) not in {point.step for point in known}:
+        kept = _kept(record, {"run": public(settings)})
+        if kept is None or _step(path) not in {point.step for point in watched.points(kept)}:
             yield path
 
 
@@ -129,8 +132,6 @@ def _step(path: Path) -> int:
 
 def _is_complete(folder: Path) -> bool:
     """Whether the last checkpoint of the run is there."""
-    import json
-
     from ddpm_train import runs
 
     found = runs.checkpoints(folder)
@@ -155,7 +156,7 @@ def _measure(place: Place, config: EvalConfig, n: int) -> bool:
     found = watched.measurement([*known, point], settings, by)
     best = watched.best([*known, point], by).step == point.step
     if best:
-        _keep_best(place.checkpoint)
+        place.checkpoint.with_name(HELD).replace(place.checkpoint.with_name(BEST))
     keep(
         found,
         place.folder,
@@ -179,12 +180,14 @@ def _quantities(job: "Job", n: int) -> dict[str, Any]:
     """Bits/dim by the estimator and, with an extractor, IS and FID of a few samples."""
     from ddpm_eval.measure import MEASURES
 
-    bound = MEASURES["nll-estimate"](replace(job, work=job.work / "nll"))
+    # Of its own: what a kill left of a checkpoint that is gone by now is in nobody's way.
+    work = job.work / str(job.subject.identity["checkpoint"])[:16]
+    bound = MEASURES["nll-estimate"](replace(job, work=work / "nll"))
     found = {"bits/dim": bound.quantities["total"]}
     if job.config.quality.extractor == NOTHING:
         return found
     quality = MEASURES["quality"](
-        replace(job, work=job.work / "quality", stores=None, config=replace(job.config, n=n))
+        replace(job, work=work / "quality", stores=None, config=replace(job.config, n=n))
     )
     return found | {name: q for name, q in quality.quantities.items() if " of " not in name}
 
@@ -214,15 +217,11 @@ def _known(folder: Path, job: "Job", settings: Mapping[str, Any]) -> "list[Point
     Raises:
         FixableError: They were measured with other settings.
     """
-    from ddpm_eval import results
     from ddpm_eval.measure import watch as watched
     from ddpm_train.config import differences
 
-    if not (folder / results.RECORD).exists():
-        return []
-    report = results.load(folder)
-    kept = report.measurements.get(watched.NAME)
-    if kept is None or not results.same_run(report.subject, job.subject.identity):
+    kept = _kept(folder, job.subject.identity)
+    if kept is None:
         return []
     before = {key: value for key, value in kept.settings.items() if key not in watched.FOUND}
     changes = differences(before, settings)
@@ -234,13 +233,37 @@ def _known(folder: Path, job: "Job", settings: Mapping[str, Any]) -> "list[Point
     return watched.points(kept)
 
 
-def _keep_best(path: Path) -> None:
-    """Give the checkpoint a second name, which training does not clear away."""
-    best, partial = path.with_name(BEST), path.with_name(BEST + PARTIAL)
-    with contextlib.suppress(FileNotFoundError):
-        partial.unlink()
+def _kept(record: Path, subject: Mapping[str, Any]) -> "Measurement | None":
+    """What the record has of the run of this subject; of another run of that name, nothing."""
+    from ddpm_eval import results
+    from ddpm_eval.measure import watch as watched
+
+    if not (record / results.RECORD).exists():
+        return None
+    report = results.load(record)
+    same = results.same_run(report.subject, subject)
+    return report.measurements.get(watched.NAME) if same else None
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Give a checkpoint a second name meanwhile, since training may clear the first away."""
+    held = path.with_name(HELD)
+    held.unlink(missing_ok=True)
     try:
-        os.link(path, partial)
+        _link(path, held)
+        yield
+    finally:
+        held.unlink(missing_ok=True)
+
+
+def _link(path: Path, second: Path) -> None:
+    try:
+        os.link(path, second)
+    except FileNotFoundError as error:
+        raise FixableError(f"{path}: no such checkpoint", "name one that is there") from error
     except OSError:  # a file system without links
-        shutil.copyfile(path, partial)
-    partial.replace(best)
+        try:
+            shutil.copyfile(path, second)
+        except OSError as error:
+            raise explain(error, second) from error

@@ -1,16 +1,22 @@
 """Quality over training: points survive the record, and the best one is the best."""
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from ddpm_eval import results
 from ddpm_eval.cli import app
+from ddpm_eval.commands import watching
+from ddpm_eval.job import Job
 from ddpm_eval.measure import watch
 from ddpm_eval.measure.watch import Point
 from ddpm_eval.results import Measurement, Quantity, Report
+from ddpm_eval.shards import Shards
 from ddpm_train.cli import app as train
 
 
@@ -156,3 +162,78 @@ def test_it_ends_with_the_run(trained: Path, tmp_path: Path) -> None:
     waiting = [word for word in FEW if word != "--once"]
     run("watch", str(trained), "--reports", str(tmp_path), *waiting, "--extractor", "none")
     assert watched(tmp_path).curves["bits/dim"].x.tolist() == [10, 20, 30]
+
+
+WAITING = ["--extractor", "none", "--budget", "600", "--every", "0.1"]
+
+
+def during(monkeypatch: pytest.MonkeyPatch, step: int, happens: Callable[[], object]) -> None:
+    """Let something happen while the checkpoint of a step is measured."""
+    measured = watching._quantities
+
+    def quantities(job: Job, n: int) -> dict[str, Any]:
+        if job.subject.identity["step"] == step:
+            happens()
+        return measured(job, n)
+
+    monkeypatch.setattr(watching, "_quantities", quantities)
+
+
+def test_a_run_that_ends_during_a_measurement_is_measured_to_its_end(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = trained / "checkpoints" / "step-00000030.pt"
+    hidden = last.rename(tmp_path / "later.pt")
+    during(monkeypatch, 20, lambda: hidden.rename(last))
+    run("watch", str(trained), "--reports", str(tmp_path), *WAITING)
+    assert watched(tmp_path).curves["bits/dim"].x.tolist() == [10, 20, 30]
+
+
+def test_the_best_is_kept_although_training_clears_it_away_meanwhile(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(trained, copy)
+    first = copy / "checkpoints" / "step-00000010.pt"
+    content = first.read_bytes()
+    for step in (20, 30):
+        first.with_name(f"step-{step:08d}.pt").unlink()
+    (copy / "checkpoints" / "best.pt").unlink(missing_ok=True)
+    during(monkeypatch, 10, first.unlink)
+    run("watch", str(copy), "--reports", str(tmp_path / "reports"), *WAITING, "--once")
+    assert {path.name: path.read_bytes() for path in first.parent.iterdir()} == {"best.pt": content}
+
+
+def test_what_a_kill_left_of_a_checkpoint_that_is_gone_is_in_nobodys_way(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(trained, copy)
+    arguments = ["watch", str(copy), "--reports", str(tmp_path / "reports"), *WAITING, "--once"]
+    written = []
+
+    def write(*anything: Any) -> None:
+        written.append(anything)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Shards, "write", write)
+        assert CliRunner().invoke(app, arguments).exit_code
+    assert written
+    (copy / "checkpoints" / "step-00000010.pt").unlink()
+    run(*arguments)
+    assert watched(tmp_path / "reports").curves["bits/dim"].x.tolist() == [20, 30]
+    assert not (tmp_path / "reports" / "run" / "unfinished").exists()
+
+
+def test_another_run_of_the_same_name_is_measured_anew(trained: Path, tmp_path: Path) -> None:
+    arguments = ["--reports", str(tmp_path), *WAITING, "--once"]
+    run("watch", str(trained), *arguments)
+    before = watched(tmp_path).settings["checkpoints"]
+    other = tmp_path / "run"
+    changes = [word for change in (*SETTINGS, "optim.steps=10") for word in ("--set", change)]
+    run("digits", "--out", str(other), "--quiet", *changes, "--set", "seed=1", app=train)
+    assert "step 10" in run("watch", str(other), *arguments)
+    after = watched(tmp_path).settings["checkpoints"]
+    assert isinstance(before, dict) and isinstance(after, dict)
+    assert list(after) == ["10"] and after["10"] != before["10"]
