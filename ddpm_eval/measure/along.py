@@ -99,6 +99,7 @@ def curves(
         distances.append(given.distance(samples))
         errors.append(distance_stderr(samples, given, banks[-1].pools()))
         scores.append(scanned.score.result())
+    job.world.barrier()  # others may still read
     if job.world.rank == 0:  # nobody will ask for these again
         for each in banks:
             shutil.rmtree(each.shards.folder, ignore_errors=True)

@@ -1,6 +1,7 @@
 """The one pass over the features of a set of images, and the statistics kept of it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -58,6 +59,15 @@ def _sum(world: World, values: Array) -> Array:
     return found
 
 
+def _kept(path: Path, extractor: Extractor) -> Statistics | None:
+    if not path.exists():
+        return None
+    try:
+        return statistics.read(path, extractor)
+    except FixableError:
+        return None
+
+
 def statistics_of(
     images: Images, n: int, extractor: Extractor, world: World, track: Track
 ) -> Statistics:
@@ -67,11 +77,10 @@ def statistics_of(
     """
     settings = bank.describe(images, n, extractor)
     path = bank.place(settings) / "statistics.npz"
-    if path.exists():
-        try:
-            return statistics.read(path, extractor)
-        except FixableError:
-            path.unlink(missing_ok=True)
+    kept = _kept(path, extractor)
+    somebody_has_not = world.any(kept is None)  # another job may write it right now
+    if kept is not None and not somebody_has_not:
+        return kept
     scanned = scan(bank.fill(images, n, extractor, world, track), extractor, world)
     found = Statistics(
         Gaussian.of(scanned.pool),

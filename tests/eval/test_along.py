@@ -1,5 +1,7 @@
 """Quality over the reverse steps, and neighbours in features, through the digits' own network."""
 
+import itertools
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 
 from ddpm_eval.features import open_extractor
-from ddpm_eval.measure import neighbours, progressive, samples
+from ddpm_eval.measure import along, neighbours, progressive, samples
 from ddpm_eval.measure.along import Column
 from ddpm_eval.measure.frechet import Moments, frechet_distance
 from ddpm_eval.shards import open_shards
@@ -51,6 +53,21 @@ def test_quality_goes_on_after_a_kill_and_is_shared(tmp_path: Path) -> None:
     job = ask(jobs.job(tmp_path / "a", batch=6), n=12, extractor="digits-cnn")
     resumes(progressive.measure, job, stops=[50])
     shared(progressive.measure, replace(job, work=tmp_path / "b"))
+
+
+def test_features_stay_until_the_slowest_process_has_read_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan, columns = along.scan, itertools.count(1)
+
+    def slow(found: Any, extractor: Any, world: Any) -> Any:
+        scanned = scan(found, extractor, world)
+        if world.rank and next(columns) == progressive.RECORDED:
+            time.sleep(1)
+        return scanned
+
+    monkeypatch.setattr(along, "scan", slow)
+    shared(progressive.measure, ask(jobs.job(tmp_path, batch=6), n=12, extractor="digits-cnn"))
 
 
 @pytest.mark.parametrize(

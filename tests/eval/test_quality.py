@@ -18,6 +18,8 @@ from ddpm_eval.job import Job
 from ddpm_eval.measure import quality, sanity
 from ddpm_eval.measure.frechet import Gaussian, distance_stderr, frechet_distance
 from ddpm_eval.measure.quality import Comparison, Reference
+from ddpm_eval.measure.scan import statistics_of
+from ddpm_eval.progress import quiet
 from ddpm_eval.results import Measurement
 from ddpm_eval.sources import open_images
 from ddpm_train.data.arrays import digits
@@ -282,6 +284,25 @@ def test_any_number_of_processes_gives_the_same_numbers(
     for name, quantity in alone.quantities.items():
         assert found[0].quantities[name].value == pytest.approx(quantity.value, rel=1e-7)
     assert found[1].quantities == {}
+
+
+def test_who_has_the_statistics_helps_who_has_not(cache: Path) -> None:
+    first = [True]
+
+    class Beside(World):
+        """Another process came before the file was written, and waits for the sums."""
+
+        def any(self, flag: bool) -> bool:
+            return first.pop() if first else flag
+
+    extractor = Counting()
+    statistics_of(TEST, len(TEST), extractor, World(CPU), quiet)
+    for part in cache.rglob("images-*.npz"):
+        part.unlink()
+    statistics_of(TEST, len(TEST), extractor, World(CPU), quiet)
+    assert extractor.seen == len(TEST)  # the file is there, and alone that is enough
+    statistics_of(TEST, len(TEST), extractor, Beside(CPU), quiet)
+    assert extractor.seen == 2 * len(TEST)
 
 
 # ---------------------------------------------------------------------------------------- sanity
