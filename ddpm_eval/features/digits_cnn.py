@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ddpm_eval.features.extractor import Features
+from ddpm_eval.features.extractor import Features, exactly
 from ddpm_train.data.download import sha256_of
 from ddpm_train.data.images import Pixels, to_model
 from ddpm_train.errors import FixableError
@@ -68,7 +68,8 @@ class DigitsCNN:
     @torch.inference_mode()
     def __call__(self, pixels: Pixels) -> Features:
         """Give the features of uint8 images [B, 8, 8, 1]."""
-        pool, logits = self._network(to_model(pixels).to(self._device))
+        with exactly(self._device):
+            pool, logits = self._network(to_model(pixels).to(self._device))
         return Features(pool.cpu().numpy(), logits.cpu().numpy())
 
 

@@ -1,6 +1,10 @@
 """What every extractor is, and what it gives."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol
+
+import torch
 
 from ddpm_eval.arrays import Array
 from ddpm_train.data.images import Pixels
@@ -46,3 +50,21 @@ class Extractor(Protocol):
 
     def __call__(self, pixels: Pixels) -> Features:
         """Give the features of images."""
+
+
+@contextlib.contextmanager
+def exactly(device: torch.device) -> Iterator[None]:
+    """Compute in float32 and nothing shorter, the same each time, however samples are drawn.
+
+    A GPU otherwise takes TF32 for convolutions by default, and for products where it was asked to.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    products = torch.backends.cuda.matmul
+    before, products.allow_tf32 = products.allow_tf32, False
+    try:
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        products.allow_tf32 = before

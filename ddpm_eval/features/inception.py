@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ddpm_eval.features.extractor import Features
+from ddpm_eval.features.extractor import Features, exactly
 from ddpm_train.checkpoint import Tensors
 from ddpm_train.data.download import Published, Track, download, sha256_of
 from ddpm_train.data.images import Pixels
@@ -73,9 +73,7 @@ class Inception:
     @torch.inference_mode()
     def __call__(self, pixels: Pixels) -> Features:
         """Give the features of uint8 images [B, H, W, C], in float32 and nothing shorter."""
-        if self._device.type != "cuda":
-            return self._features(pixels)
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        with exactly(self._device):
             return self._features(pixels)
 
     def _features(self, pixels: Pixels) -> Features:

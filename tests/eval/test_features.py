@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import torch
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
 from ddpm_eval.features import digits_cnn, inception, open_extractor, train_digits_cnn
+from ddpm_eval.features.extractor import exactly
 from ddpm_train.errors import FixableError
 from tests.eval import inception_weights
 from tests.eval.inception_weights import Blank
@@ -253,3 +255,36 @@ def test_unknown_extractors_are_refused() -> None:
         open_extractor("clip", path=None, device=CPU)
     with pytest.raises(FixableError, match="weights in the package"):
         open_extractor("digits-cnn", path=Path("w.pth"), device=CPU)
+
+
+@pytest.fixture
+def products() -> Iterator[Any]:
+    """The setting of products on GPUs, put back afterwards."""
+    found = torch.backends.cuda.matmul
+    before = found.allow_tf32, torch.backends.cudnn.allow_tf32
+    yield found
+    found.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def test_features_are_float32_however_samples_are_drawn(products: Any) -> None:
+    products.allow_tf32 = True  # as --precision tf32 leaves it
+    with exactly(torch.device("cpu")):
+        assert products.allow_tf32
+    with pytest.raises(KeyError), exactly(torch.device("cuda")):
+        assert not products.allow_tf32 and not torch.backends.cudnn.allow_tf32
+        raise KeyError
+    assert products.allow_tf32
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("tf32", [False, True])
+def test_a_gpu_gives_a_cpu_s_features(products: Any, *, tf32: bool) -> None:
+    products.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), np.uint8)
+    on_cpu, on_gpu = (
+        open_extractor("digits-cnn", path=None, device=torch.device(name))(pixels)
+        for name in ("cpu", "cuda")
+    )
+    for one, two in ((on_cpu.pool, on_gpu.pool), (on_cpu.logits, on_gpu.logits)):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
