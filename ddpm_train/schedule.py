@@ -190,6 +190,8 @@ def at(table: Tensor, t: Tensor, like: Tensor) -> Tensor:
 
     Do the algebra on the float64 table, then look up: ``at((1 - alphas_bar).sqrt(), t, x)``. The
     other order subtracts in float32, which leaves four correct digits of 1 - alpha-bar_1.
+
+    A ``t`` on the CPU makes nobody wait for a GPU, which takes the numbers along as it is asked.
     """
-    coefficients = table[t.to(table.device)].to(like.device, like.dtype)
+    coefficients = table[t.to(table.device)].to(like.device, like.dtype, non_blocking=like.is_cuda)
     return coefficients.view(-1, *[1] * (like.ndim - 1))

@@ -236,8 +236,10 @@ def test_steps_are_spread_evenly_from_1_to_T() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 @pytest.mark.parametrize("name", ["ancestral", "ddim"])
 def test_no_step_waits_for_the_accelerator(name: str) -> None:
-    whole = Denoiser(lambda x, t: x * t.view(-1, 1, 1, 1), oracle.process(30), ObjectiveConfig())
-    short = shorten(whole, name, steps=7)
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        return x * t.to(x, non_blocking=True).view(-1, 1, 1, 1)
+
+    short = shorten(Denoiser(network, oracle.process(30), ObjectiveConfig()), name, steps=7)
     x_T = prior(STREAM, range(3), oracle.SHAPE).cuda()
     torch.cuda.set_sync_debug_mode("error")
     try:
