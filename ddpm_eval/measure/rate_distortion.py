@@ -117,7 +117,7 @@ def _recorded(job: Job) -> tuple[BoundTerms, Tables, dict[str, Any]] | None:
         return None
     images, n = work.scored(job)
     asked = work.describe(job, images)
-    same = all(kept.settings.get(key) == value for key, value in asked.items())
+    same = work.is_same(kept.settings, asked)
     under = sweep.tables(job.subject)
     if "log_variances" in kept.arrays:
         last = torch.from_numpy(np.asarray(kept.arrays["log_variances"]))

@@ -87,7 +87,7 @@ def _rates(job: Job, images: Images, n: int, settings: dict[str, Any]) -> Array:
     kept = job.recorded(likelihood.name_of("nll", job.config.split))
     if kept is not None and len(kept.arrays.get("terms", ())) >= n:
         asked = settings | {"drop_remainder": kept.settings.get("drop_remainder")}
-        if all(kept.settings.get(key) == value for key, value in asked.items()):
+        if work.is_same(kept.settings, asked):
             return np.asarray(kept.arrays["terms"])[:n, ::-1].cumsum(1, dtype=np.float64)[:, ::-1]
     T, under = job.subject.denoise.schedule.T, sweep.tables(job.subject)
     how = work.prepare(job, job.subject, images, under)

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,11 @@ def describe(job: Job, images: Images) -> dict[str, Any]:
     if "precision" in subject.identity:  # other than float32
         found["precision"] = subject.identity["precision"]
     return found | ({"drop_remainder": config.drop_remainder} if config.drop_remainder else {})
+
+
+def is_same(kept: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    """Whether what was recorded was measured as ``describe`` asks, in that precision."""
+    return all(kept.get(key) == value for key, value in {"precision": None, **asked}.items())
 
 
 def prepare(

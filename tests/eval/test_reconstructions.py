@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ddpm_eval.job import Job
-from ddpm_eval.measure import likelihood, reconstructions
+from ddpm_eval.measure import likelihood, rate_distortion, reconstructions
 from ddpm_eval.results import Measurement
 from ddpm_train.errors import FixableError
 from tests import oracle
@@ -78,6 +78,17 @@ def test_a_recorded_bound_is_used_if_it_is_of_these_images(tmp_path: Path, same:
     assert sum(calls) == rows * 4 + (0 if same else 4 * 40)
     alone = reconstructions.measure(job)
     np.testing.assert_allclose(frames(found)["rate"], frames(alone)["rate"], rtol=1e-6)
+
+
+def test_a_bound_in_another_precision_says_nothing_of_this_one(tmp_path: Path) -> None:
+    job = ask(jobs.job(tmp_path / "a"), n=4)
+    identity = {**job.subject.identity, "precision": "bf16"}
+    rough = replace(job, subject=replace(job.subject, identity=identity), work=tmp_path / "b")
+    again = replace(job, recorded={"nll": likelihood.measure(rough)}.get)
+    for measure in (reconstructions.measure, rate_distortion.measure):
+        calls: list[int] = []
+        measure(counting(replace(again, work=tmp_path / measure.__module__), calls))
+        assert sum(calls) >= 4 * 40
 
 
 def test_the_batch_changes_nothing(tmp_path: Path) -> None:
