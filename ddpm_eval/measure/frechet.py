@@ -108,7 +108,7 @@ class Gaussian:
     def _eigen(self) -> tuple[Array, Array]:
         """The eigenvalues that rounding did not make, and their vectors."""
         values, vectors = np.linalg.eigh(self.covariance)
-        kept = values > values[-1] * len(values) * np.finfo(np.float64).eps
+        kept = values > values.max(initial=0) * len(values) * np.finfo(np.float64).eps
         return values[kept], vectors[:, kept]
 
     def distance(self, other: "Gaussian") -> float:

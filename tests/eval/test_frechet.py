@@ -163,3 +163,12 @@ def test_the_error_does_not_depend_on_how_features_come() -> None:
     reference, samples = Gaussian(np.ones(5), np.eye(5), 9), Gaussian.of(moments([x], 5))
     one = distance_stderr(samples, reference, [x])
     assert distance_stderr(samples, reference, np.array_split(x, 9)) == pytest.approx(one, 1e-12)
+
+
+def test_a_reference_of_equal_images_has_distances_and_errors() -> None:
+    x, y = features(50, 4, 1), np.ones((20, 4), np.float32)
+    samples, point = Gaussian.of(of(x)), Gaussian.of(of(y))
+    expected = np.square(x.astype(float) - 1).sum(1)  # the distance of each image from the point
+    assert distance_stderr(samples, point, [x]) == pytest.approx(expected.std(ddof=1) / 50**0.5)
+    assert distance_stderr(point, samples, [y]) == 0
+    assert point.distance(samples) == pytest.approx(samples.distance(point), rel=1e-12)
