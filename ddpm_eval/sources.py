@@ -79,6 +79,10 @@ def has_images(path: Path) -> bool:
 
 
 _MEMBERS = ("train.npy", "images.npy", "arr_0.npy")
+_NOT_IMAGES = (
+    *(OSError, ValueError, LookupError, StopIteration),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 def _npz(path: Path) -> Images:
@@ -92,10 +96,10 @@ def _npz(path: Path) -> Images:
                     (2, 0): np.lib.format.read_array_header_2_0,
                 }
                 shape = read[version](member)[0]
-    except (OSError, zipfile.BadZipFile, zlib.error, ValueError, KeyError, StopIteration) as error:
+        side, channels = (shape[1], shape[3]) if len(shape) == 4 else (shape[2], 1)
+    except _NOT_IMAGES as error:
         raise FixableError(
             f"{path}: not a whole .npz with images (arr_0, images or train)",
             "write it with numpy.savez(path, images=levels), uint8 [n, H, W, C]",
         ) from error
-    side, channels = (shape[1], shape[3]) if len(shape) == 4 else (shape[-1], 1)
     return arrays.npz(str(path), "train", Form(side, channels))

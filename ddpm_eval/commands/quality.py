@@ -201,8 +201,10 @@ def _split(images: "Images", at: ImagesAt, split: Any) -> Any:
 
 def _record(path: Path, reports: Path, name: str | None) -> Path:
     """The record's folder: that of the model whose store it is, or one named after the images."""
+    from ddpm_eval import store
+
     path = path.resolve()
-    if name is None and path.parent.name == "store":
+    if name is None and path.parent.name == "store" and (path / store.NAME).exists():
         return path.parent.parent
     return reports / (name or (path.stem if path.is_file() else path.name))
 

@@ -63,6 +63,14 @@ def test_a_folder_and_an_npz_of_the_same_images_score_the_same() -> None:
     assert not list(Path("reports").rglob("*.f32"))
 
 
+def test_pictures_in_a_folder_called_store_have_a_record_of_their_own() -> None:
+    Path("deep/store").mkdir(parents=True)
+    folder(Path("deep/store/pictures"), blurred(TEST).pixels)
+    fid("deep/store/pictures", *DIGITS, "--quiet")
+    assert results.load(Path("reports/pictures")).measurements.keys() == {"quality"}
+    assert [path.name for path in Path("deep").iterdir()] == ["store"]
+
+
 def test_the_reference_can_be_a_split_a_folder_or_statistics() -> None:
     folder(Path("a"), blurred(TEST).pixels)
     folder(Path("b"), TEST.pixels)
@@ -154,10 +162,12 @@ def test_bad_input_is_refused_with_its_fix(args: tuple[str, ...], message: str) 
     assert message in refused("a", *args)
 
 
-@pytest.mark.parametrize("path", ["empty", "nothing", "text.npz"])
+@pytest.mark.parametrize("path", ["empty", "nothing", "text.npz", "number.npz", "list.npz"])
 def test_no_images_are_refused(path: str) -> None:
     Path("empty").mkdir()
     Path("text.npz").write_text("hello")
+    np.savez("number.npz", arr_0=np.uint8(3))
+    np.savez("list.npz", arr_0=np.arange(8, dtype=np.uint8))
     refused(path, *DIGITS)
 
 
