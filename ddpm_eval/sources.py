@@ -102,4 +102,5 @@ def _npz(path: Path) -> Images:
             f"{path}: not a whole .npz with images (arr_0, images or train)",
             "write it with numpy.savez(path, images=levels), uint8 [n, H, W, C]",
         ) from error
-    return arrays.npz(str(path), "train", Form(side, channels))
+    remedy = "write square images [n, H, W, C], the channels last"
+    return arrays.npz(str(path), "train", Form(side, channels, remedy=remedy))
