@@ -95,7 +95,7 @@ def _making(facts: Facts) -> Iterator[str]:
     steps, T = made.get("steps"), made.get("T")
     if steps and T and steps < T:
         yield f"sampled in {steps:,} of {T:,} steps; the paper takes all"
-    if made.get("precision") in ("bf16", "float16"):
+    if made.get("precision", "float32") != "float32":
         yield f"sampled in {made['precision']}; the paper's numbers are float32"
 
 

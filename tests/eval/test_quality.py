@@ -363,6 +363,7 @@ def test_the_paper_s_protocol_needs_no_warning() -> None:
         ({"made": {"weights": "ema", "step": 6931, "ema_decay": 0.9999}}, "younger than"),
         ({"made": {"steps": 50, "T": 1000}}, "50 of 1,000 steps"),
         ({"made": {"precision": "bf16"}}, "bf16"),
+        ({"made": {"precision": "tf32"}}, "tf32"),
     ],
 )
 def test_each_departure_has_its_own_sentence(change: dict[str, Any], message: str) -> None:
