@@ -2,9 +2,10 @@
 
 import contextlib
 import errno
+import fcntl
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +22,8 @@ def write_atomically(
     verify: Callable[[Path], object] | None = None,
 ) -> None:
     """Write ``path`` so that a reader, or a crash, sees the old file or the new one.
+
+    Processes that write it at once write one after the other.
 
     Args:
         path: The file to write; its folder is made if it is missing.
@@ -40,20 +43,52 @@ def write_atomically(
     partial = path.with_name(path.name + PARTIAL)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        if verify is not None:
-            verify(partial)
-        partial.replace(path)
+        with _alone(partial):
+            with partial.open("wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            if verify is not None:
+                verify(partial)
+            partial.replace(path)
         sync_folder(path.parent)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise explain(error, path) from error
-        raise
+    except OSError as error:
+        raise explain(error, path) from error
+
+
+@contextlib.contextmanager
+def _alone(partial: Path) -> Iterator[None]:
+    """Keep other writers of the same file waiting; whatever fails, nothing is left of it."""
+    while True:
+        with partial.open("ab") as file, _locked(file):
+            if not _is(file, partial):
+                continue  # the one before has finished it meanwhile
+            try:
+                yield
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    partial.unlink(missing_ok=True)
+                raise
+            return
+
+
+@contextlib.contextmanager
+def _locked(file: BinaryIO) -> Iterator[None]:
+    try:
+        with contextlib.suppress(OSError):  # some file systems have no locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # at once, though a forked process may hold it open
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _is(file: BinaryIO, path: Path) -> bool:
+    """Whether an open file still has this name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def write_text(path: Path, text: str) -> None:

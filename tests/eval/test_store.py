@@ -22,6 +22,7 @@ from ddpm_eval import arrays, store
 from ddpm_eval.config import SamplingConfig
 from ddpm_eval.job import Job
 from ddpm_eval.measure import samples
+from ddpm_eval.shards import Shards
 from ddpm_eval.store import SampleStore, open_store
 from ddpm_train.config import ObjectiveConfig
 from ddpm_train.data.images import Stack
@@ -175,6 +176,21 @@ def test_killed_at_random_moments(whole: SampleStore, tmp_path: Path) -> None:
         assert len(list(folder.glob("*.partial"))) <= 1
     assert kills >= 3
     assert_same_files(folder, whole)
+
+
+def test_two_jobs_write_the_same_pieces_at_once(tmp_path: Path) -> None:
+    """As when several fill one cache, which has no owner."""
+    pieces = Shards(tmp_path, 30 * 8, 8, "key")
+    arrays, start = {"pool": np.zeros((8, 50_000), np.float32)}, time.monotonic() + 0.5
+
+    def work() -> None:
+        time.sleep(start - time.monotonic())
+        for part in pieces.parts():
+            pieces.write(part, arrays)
+            assert pieces.load(part) is not None
+
+    assert [forks.wait(pid) for pid in [forks.child(work) for _ in range(3)]] == [0] * 3
+    assert pieces.missing() == [] and not list(tmp_path.glob("*.partial"))
 
 
 # -------------------------------------------------------------------------------------- damage
