@@ -135,7 +135,9 @@ class _Plain:
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """Evaluate; the output has the precision of ``x``."""
         # A copy: graphs on a GPU write every output to the same place.
-        return self.network(x.to(self.dtype), t.to(x.device)).to(x.dtype, copy=True)
+        return self.network(x.to(self.dtype), t.to(x.device, non_blocking=x.is_cuda)).to(
+            x.dtype, copy=True
+        )
 
 
 class _OnCPU:

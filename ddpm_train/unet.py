@@ -348,7 +348,8 @@ class UNet(nn.Module):
             keep: What dropout keeps, [B, dropout_elements] bool (``noise.keep_mask``), scaled by
                 1 / (1 - dropout). None keeps everything, unscaled: evaluation.
         """
-        temb = self.embed(t.to(x.device)).to(self.time_dense_0.weight.dtype)
+        t = t.to(x.device, non_blocking=x.is_cuda)
+        temb = self.embed(t).to(self.time_dense_0.weight.dtype)
         temb = F.silu(self.time_dense_1(F.silu(self.time_dense_0(temb))))
         skips = [self.conv_in(x.contiguous(memory_format=torch.channels_last))]
         for down in self.down:
