@@ -202,7 +202,7 @@ def test_what_is_not_measured_is_absent_or_says_how(tmp_path: Path) -> None:
     assert not page.of("img")
     assert "Training" not in page.said("h2")
     assert "Warnings" not in page.said("h2")
-    assert "Not measured: run ddpm-eval quality" in page.said("p")
+    assert "Not measured: run ddpm-eval fid" in page.said("p")
     assert "Not measured: run ddpm-eval sample" in page.said("p")
 
 
