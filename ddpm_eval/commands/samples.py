@@ -116,7 +116,8 @@ def _range(text: str, n: int) -> range:
         colon, found = "", range(0)
     if not colon or not found or found.start < 0:
         raise FixableError(
-            f"--indices {text}: not a part of 0:{n}", "write two ends of it, 0:25000 say"
+            f"--indices {text}: not a part of 0:{n}",
+            f"write two ends of it, 0:{max(1, n // 2)} say",
         )
     return found
 

@@ -162,6 +162,30 @@ def test_bad_input_is_refused_with_its_fix(args: tuple[str, ...], message: str) 
     assert message in refused("a", *args)
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        *(("--steps", "10"), ("--sampler", "ddim"), ("--eta", "1"), ("--seed", "3"), ("--raw",)),
+        *(("--batch", "8"), ("--no-clip",), ("--precision", "bf16"), ("--compile",)),
+    ],
+)
+def test_how_samples_are_drawn_is_refused_where_they_are_there(args: tuple[str, ...]) -> None:
+    folder(Path("a"), TEST.pixels[:40])
+    text = refused("a", *DIGITS, *args)
+    assert f"{args[0]}: of no effect on a" in text
+    assert "name the checkpoint in place of the images" in text
+
+
+def test_a_path_that_leads_nowhere_may_have_meant_images() -> None:
+    assert "nothing: no such file or folder" in refused("nothing", *DIGITS)
+
+
+def test_weights_of_a_network_that_is_not_used_are_refused() -> None:
+    folder(Path("a"), TEST.pixels[:40])
+    text = refused("a", *DIGITS, "--inception", "w.pth")
+    assert "--inception: of no effect with --extractor digits-cnn" in text
+
+
 @pytest.mark.parametrize("path", ["empty", "nothing", "text.npz", "number.npz", "list.npz"])
 def test_no_images_are_refused(path: str) -> None:
     Path("empty").mkdir()
