@@ -14,7 +14,7 @@ PAGE_IMAGE_BYTES = 2_100_000
 RUN_BYTES = 600_000
 """... and what the curves of each further run take from that."""
 
-_SHOWN_ELSEWHERE = ("frames", "verdict")
+_SHOWN_ELSEWHERE = ("frames", "verdict", "units")
 
 
 def compose(reports: Sequence[Report], *, compare: bool = False) -> Document:
