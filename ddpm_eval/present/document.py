@@ -78,6 +78,8 @@ def _flickers(found: Measurement, *, several: bool) -> bool:
 
 
 def _about(subject: Mapping[str, Json]) -> str:
+    if isinstance(subject.get("images"), int):  # nobody says what drew them
+        return f"{subject['images']:,} images, {subject.get('file', 'unnamed')}"
     parts = ["A denoising diffusion model"]
     if isinstance(subject.get("parameters"), int):
         parts.append(f"{subject['parameters']:,} parameters")
