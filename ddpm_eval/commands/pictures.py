@@ -9,7 +9,6 @@ import typer
 from ddpm_eval.commands.options import (
     Batch,
     Checkpoint,
-    Count,
     Data,
     Dataset,
     Device,
@@ -20,6 +19,7 @@ from ddpm_eval.commands.options import (
     Raw,
     Reports,
     Sampler,
+    Samples,
     Seed,
     Split,
     Steps,
@@ -78,7 +78,7 @@ def progressive(
 def reconstruct(
     checkpoint: Checkpoint = None,
     split: Split = "test",
-    n: Count = 8,
+    n: Annotated[int, typer.Option("-n", "--n", min=0, help="Images; 0: 8.")] = 8,
     seed: Seed = 0,
     batch: Batch = 64,
     raw: Raw = False,
@@ -165,7 +165,7 @@ def interpolate(
 
 def neighbours(
     checkpoint: Checkpoint = None,
-    n: Count = 64,
+    n: Samples = 64,
     k: Annotated[int, typer.Option("--k", min=1, help="Neighbours that are shown.")] = 5,
     held_out: Annotated[
         int,

@@ -1,6 +1,7 @@
 """From a command line to a measurement in a record: open, measure, add, show."""
 
 import contextlib
+import shlex
 import shutil
 import sys
 import time
@@ -181,7 +182,10 @@ def show(found: "Measurement", folder: Path) -> None:
         say(escape(str(found.settings["verdict"])), to=output)
     for number, warning in enumerate(found.warnings, 1):
         say(f"[yellow]warning {number}:[/] {escape(warning)}")
-    say(f"recorded in {escape(str(folder))}; write it up with: ddpm-eval report")
+    words = ["ddpm-eval", "report", folder.name]
+    if folder.parent != Path("reports"):
+        words += ["--reports", str(folder.parent)]
+    say(f"recorded in {escape(str(folder))}; write it up with: {escape(shlex.join(words))}")
 
 
 def plain_name(name: str | None) -> str:

@@ -11,7 +11,6 @@ from rich.markup import escape
 from ddpm_eval.commands.options import (
     Checkpoint,
     Compile,
-    Count,
     Device,
     Eta,
     Name,
@@ -21,6 +20,7 @@ from ddpm_eval.commands.options import (
     Raw,
     Reports,
     Sampler,
+    Samples,
     Seed,
     Steps,
 )
@@ -34,7 +34,7 @@ Store = Annotated[Path, typer.Argument(help="The folder of a store: the one with
 
 def sample(
     checkpoint: Checkpoint = None,
-    n: Count = 64,
+    n: Samples = 64,
     steps: Steps = 0,
     sampler: Sampler = "ancestral",
     eta: Eta = 0.0,

@@ -71,6 +71,13 @@ def test_pictures_in_a_folder_called_store_have_a_record_of_their_own() -> None:
     assert [path.name for path in Path("deep").iterdir()] == ["store"]
 
 
+def test_the_next_command_is_given_as_it_can_be_typed() -> None:
+    folder(Path("two words"), TEST.pixels[:40])
+    assert fid("two words", *DIGITS).endswith("up with: ddpm-eval report 'two words'\n")
+    text = fid("two words", *DIGITS, "--reports", "else where")
+    assert text.endswith("ddpm-eval report 'two words' --reports 'else where'\n")
+
+
 def test_the_reference_can_be_a_split_a_folder_or_statistics() -> None:
     folder(Path("a"), blurred(TEST).pixels)
     folder(Path("b"), TEST.pixels)
