@@ -14,7 +14,7 @@ from ddpm_eval.commands import (
     samples,
     watching,
 )
-from ddpm_train.terminal import Group, console, is_first_process
+from ddpm_train.terminal import Group, console, forgive_encodings, is_first_process
 
 app = typer.Typer(
     cls=Group,
@@ -54,6 +54,7 @@ app.command("bench")(bench.bench)
 
 def main() -> None:
     """Run ``ddpm-eval``."""
+    forgive_encodings()
     try:
         app()
     except KeyboardInterrupt:

@@ -39,20 +39,22 @@ class Job:
     notify: Callable[[str], None] = _silent  # for what must be said before the work is done
 
 
-def count(n: int, images: Images, *, drop_remainder: int = 0) -> int:
+def count(n: int, images: Images, *, drop_remainder: int = 0, option: str = "--n") -> int:
     """How many images to take; 0 asks for all.
 
     Args:
         n: The wish.
         images: What there is.
         drop_remainder: Keep whole batches of so many images only; 0 keeps all.
+        option: Where the wish was written.
 
     Raises:
         FixableError: There are fewer, or not one whole batch.
     """
     if n > len(images):
         raise FixableError(
-            f"--n {n:,}: {images.name} has {len(images):,} images", "choose fewer, or 0 for all"
+            f"{option} {n:,}: {images.name} has {len(images):,} images",
+            "choose fewer" + ", or 0 for all" * (option == "--n"),
         )
     n = n or len(images)
     if not drop_remainder:

@@ -20,6 +20,7 @@ from ddpm_train.terminal import (
     Stop,
     console,
     download_meter,
+    forgive_encodings,
     is_first_process,
     output,
     say,
@@ -237,6 +238,7 @@ class _Display:
 
 def main() -> None:
     """Run ``ddpm-train``."""
+    forgive_encodings()
     try:
         app()
     except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 """What both command lines share: one console, one place for errors, signals and progress."""
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -48,6 +49,13 @@ class Group(TyperGroup):
         except BrokenPipeError:
             sys.stdout = None  # the reader has left; do not complain about it at exit
             raise typer.Exit(141) from None
+
+
+def forgive_encodings() -> None:
+    """Print a ``?`` for each sign that the terminal's encoding lacks, in help texts too."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def say(text: str, *, to: Console = console) -> None:

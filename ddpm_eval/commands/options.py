@@ -26,9 +26,12 @@ Dataset = Annotated[
     typer.Option("--dataset", help="cifar10, digits, folder, npz or lmdb, if not trained here."),
 ]
 Split = Annotated[str, typer.Option("--split", help="test or train.")]
-Count = Annotated[int, typer.Option("-n", "--n", min=0, help="Images; 0: all, or 64 samples.")]
+Count = Annotated[int, typer.Option("-n", "--n", min=0, help="Images; 0: all.")]
+Samples = Annotated[int, typer.Option("-n", "--n", min=0, help="Samples; 0: 64.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The seed of all noise.")]
-Batch = Annotated[int, typer.Option("--batch", min=1, help="Images at once; changes no result.")]
+Batch = Annotated[
+    int, typer.Option("--batch", min=1, help="Images at once; changes results by rounding alone.")
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
 Precision = Annotated[
     str,

@@ -9,7 +9,6 @@ import typer
 from ddpm_eval.commands.options import (
     Batch,
     Checkpoint,
-    Count,
     Data,
     Dataset,
     Device,
@@ -20,11 +19,12 @@ from ddpm_eval.commands.options import (
     Raw,
     Reports,
     Sampler,
+    Samples,
     Seed,
     Split,
     Steps,
 )
-from ddpm_eval.commands.running import ImagesAt, Place, run, split_named
+from ddpm_eval.commands.running import ImagesAt, Place, inception_at, run, split_named
 from ddpm_eval.config import EvalConfig, PicturesConfig, QualityConfig, SamplingConfig
 from ddpm_train.errors import FixableError
 
@@ -68,7 +68,7 @@ def progressive(
         batch=batch,
         clip=not no_clip,
         pictures=PicturesConfig(extractor=extractor),
-        quality=QualityConfig(inception="" if inception is None else str(inception)),
+        quality=QualityConfig(inception=inception_at(inception, extractor)),
     )
     images = ImagesAt(data, dataset)
     place = Place(checkpoint, name, reports, images, device=device, raw=raw, quiet=quiet)
@@ -78,7 +78,7 @@ def progressive(
 def reconstruct(
     checkpoint: Checkpoint = None,
     split: Split = "test",
-    n: Count = 8,
+    n: Annotated[int, typer.Option("-n", "--n", min=0, help="Images; 0: 8.")] = 8,
     seed: Seed = 0,
     batch: Batch = 64,
     raw: Raw = False,
@@ -136,6 +136,10 @@ def interpolate(
     """Paths between images, mixed at t and decoded: Figures 8 and 9 of the paper."""
     if images and pairs:
         raise FixableError("--images and --pairs: two kinds of sources", "give one of them")
+    if resize != "none" and not images:
+        raise FixableError(
+            "--resize: of no effect without --images", "add --images, or leave it out"
+        )
     chosen: dict[str, Any] = {
         "files": tuple(map(str, images or ())),
         "resize": _choice("--resize", resize, FILTERS),
@@ -161,7 +165,7 @@ def interpolate(
 
 def neighbours(
     checkpoint: Checkpoint = None,
-    n: Count = 64,
+    n: Samples = 64,
     k: Annotated[int, typer.Option("--k", min=1, help="Neighbours that are shown.")] = 5,
     held_out: Annotated[
         int,
@@ -191,7 +195,7 @@ def neighbours(
         clip=not no_clip,
         sampling=SamplingConfig(sampler=sampler, steps=steps, eta=eta),
         pictures=PicturesConfig(k=k, held_out=held_out, extractor=extractor),
-        quality=QualityConfig(inception="" if inception is None else str(inception)),
+        quality=QualityConfig(inception=inception_at(inception, extractor)),
     )
     place = Place(
         checkpoint, name, reports, ImagesAt(data, dataset), device=device, raw=raw, quiet=quiet

@@ -23,7 +23,16 @@ from ddpm_eval.commands.options import (
     Seed,
     Steps,
 )
-from ddpm_eval.commands.running import ImagesAt, Place, keep, note, run, show
+from ddpm_eval.commands.running import (
+    ImagesAt,
+    Place,
+    inception_at,
+    keep,
+    note,
+    plain_name,
+    run,
+    show,
+)
 from ddpm_eval.config import ComputeConfig, EvalConfig, QualityConfig, SamplingConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.terminal import download_meter, output, say, tracker
@@ -101,7 +110,7 @@ def fid(
         quality=QualityConfig(
             reference=reference,
             extractor=extractor,
-            inception="" if inception is None else str(inception),
+            inception=inception_at(inception, extractor),
             accept=accept,
             metrics=tuple(part.strip() for part in metrics.split(",") if part.strip()),
             resize=resize,
@@ -116,6 +125,7 @@ def fid(
             Place(what, name, reports, images, device=device, raw=raw, quiet=quiet),
         )
     else:
+        _refuse_drawing(what, config, raw=raw)
         _of_images(what, config, images, _record(what, reports, name), device, quiet=quiet)
 
 
@@ -136,12 +146,43 @@ def fetch(
 
 
 def _holds_images(path: Path) -> bool:
-    """Whether a path leads to images, not to a checkpoint."""
+    """Whether a path leads to images, not to a checkpoint.
+
+    Raises:
+        FixableError: It leads nowhere.
+    """
     from ddpm_train import formats, runs
 
+    foreign = formats.lies_in_folder(path)
+    if not path.exists() and not foreign:
+        raise FixableError(
+            f"{path}: no such file or folder", "name a checkpoint, a run's folder, or images"
+        )
     if path.is_dir():
-        return not (runs.checkpoints(path) or formats.lies_in_folder(path))
+        return not (runs.checkpoints(path) or foreign)
     return path.suffix in (".npz", ".zip")
+
+
+def _refuse_drawing(path: Path, config: EvalConfig, *, raw: bool) -> None:
+    """Images are there already: what says how a model draws them would be of no effect."""
+    plain, how = EvalConfig(), config.sampling
+    given = {
+        "--steps": how.steps != plain.sampling.steps,
+        "--sampler": how.sampler != plain.sampling.sampler,
+        "--eta": how.eta != plain.sampling.eta,
+        "--seed": config.seed != plain.seed,
+        "--batch": config.batch != plain.batch,
+        "--raw": raw,
+        "--no-clip": not config.clip,
+        "--precision": config.compute.precision != plain.compute.precision,
+        "--compile": config.compute.compile,
+    }
+    names = ", ".join(name for name, is_given in given.items() if is_given)
+    if names:
+        raise FixableError(
+            f"{names}: of no effect on {path}, which holds images that are drawn already",
+            "leave it out, or name the checkpoint in place of the images",
+        )
 
 
 def _of_images(
@@ -206,7 +247,7 @@ def _record(path: Path, reports: Path, name: str | None) -> Path:
     path = path.resolve()
     if name is None and path.parent.name == "store" and (path / store.NAME).exists():
         return path.parent.parent
-    return reports / (name or (path.stem if path.is_file() else path.name))
+    return reports / (plain_name(name) or (path.stem if path.is_file() else path.name))
 
 
 def _subject(path: Path, folder: Path, job: "Comparison") -> dict[str, Any]:

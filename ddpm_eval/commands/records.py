@@ -53,6 +53,8 @@ def report(
         if there and not (folder / results.RECORD).is_file():
             known = ", ".join(each.name for each in there)
             raise FixableError(f"{folder}: there is no record", f"{reports}/ has {known}")
+    if compare and together:
+        raise FixableError("--compare and --together: two kinds of page", "give one of them")
     if compare or together:
         folder = _folder_of(found, reports, compare=compare)
         loaded = [replace(results.load(each), name=each.resolve().name) for each in found]

@@ -1,6 +1,7 @@
 """From a command line to a measurement in a record: open, measure, add, show."""
 
 import contextlib
+import shlex
 import shutil
 import sys
 import time
@@ -63,7 +64,7 @@ class Place:
         folder = self.checkpoint.parent
         self.run = folder.parent if folder.name == "checkpoints" else None
         path = self.run or self.checkpoint
-        self.name = name or (path.stem if path.is_file() else path.resolve().name)
+        self.name = plain_name(name) or (path.stem if path.is_file() else path.resolve().name)
         self.folder = reports / self.name
         self.device, self.raw, self.quiet = device, raw, quiet
         data = self.images.data
@@ -174,11 +175,45 @@ def show(found: "Measurement", folder: Path) -> None:
     """Print what was found, and its warnings by number."""
     if "label" in found.settings:
         say(escape(str(found.settings["label"])), to=output)
+    width = max(32, *map(len, found.quantities), 0)
     for name, quantity in found.quantities.items():
-        say(f"{name:32} {quantity}", to=output)
+        say(f"{name:{width}} {quantity}", to=output)
+    if "verdict" in found.settings:
+        say(escape(str(found.settings["verdict"])), to=output)
     for number, warning in enumerate(found.warnings, 1):
         say(f"[yellow]warning {number}:[/] {escape(warning)}")
-    say(f"recorded in {escape(str(folder))}; write it up with: ddpm-eval report")
+    words = ["ddpm-eval", "report", folder.name]
+    if folder.parent != Path("reports"):
+        words += ["--reports", str(folder.parent)]
+    say(f"recorded in {escape(str(folder))}; write it up with: {escape(shlex.join(words))}")
+
+
+def plain_name(name: str | None) -> str:
+    """The name of a record, if one is given: below the folder of all records, not elsewhere.
+
+    Raises:
+        FixableError: It is a path.
+    """
+    if name and (Path(name).name != name or name == ".."):
+        raise FixableError(
+            f"--name {name}: not a plain name", "write a name, and its folder as --reports"
+        )
+    return name or ""
+
+
+def inception_at(path: Path | None, extractor: str) -> str:
+    """Where Inception's weights are said to lie; empty if nothing is said.
+
+    Raises:
+        FixableError: They are given to a measurement that does not use them.
+    """
+    if path is not None and not extractor.startswith("inception"):
+        other = f"with --extractor {extractor}" if extractor else "without --extractor"
+        raise FixableError(
+            f"--inception: of no effect {other}",
+            "add --extractor inception, or leave --inception out",
+        )
+    return "" if path is None else str(path)
 
 
 def split_named(text: str) -> Any:

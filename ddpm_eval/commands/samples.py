@@ -11,7 +11,6 @@ from rich.markup import escape
 from ddpm_eval.commands.options import (
     Checkpoint,
     Compile,
-    Count,
     Device,
     Eta,
     Name,
@@ -21,6 +20,7 @@ from ddpm_eval.commands.options import (
     Raw,
     Reports,
     Sampler,
+    Samples,
     Seed,
     Steps,
 )
@@ -34,7 +34,7 @@ Store = Annotated[Path, typer.Argument(help="The folder of a store: the one with
 
 def sample(
     checkpoint: Checkpoint = None,
-    n: Count = 64,
+    n: Samples = 64,
     steps: Steps = 0,
     sampler: Sampler = "ancestral",
     eta: Eta = 0.0,
@@ -116,7 +116,8 @@ def _range(text: str, n: int) -> range:
         colon, found = "", range(0)
     if not colon or not found or found.start < 0:
         raise FixableError(
-            f"--indices {text}: not a part of 0:{n}", "write two ends of it, 0:25000 say"
+            f"--indices {text}: not a part of 0:{n}",
+            f"write two ends of it, 0:{max(1, n // 2)} say",
         )
     return found
 

@@ -14,7 +14,16 @@ import typer
 from rich.markup import escape
 
 from ddpm_eval.commands.options import Data, Dataset, Device, Name, Quiet, Reports, Seed, Split
-from ddpm_eval.commands.running import ImagesAt, Place, keep, note, open_job, split_named
+from ddpm_eval.commands.running import (
+    ImagesAt,
+    Place,
+    inception_at,
+    keep,
+    note,
+    open_job,
+    plain_name,
+    split_named,
+)
 from ddpm_eval.config import EvalConfig, QualityConfig, SamplingConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.files import explain
@@ -22,7 +31,6 @@ from ddpm_train.terminal import output, say
 
 if TYPE_CHECKING:
     from ddpm_eval.job import Job
-    from ddpm_eval.measure.watch import Point
     from ddpm_eval.results import Measurement
 
 NOTHING = "none"  # as an extractor
@@ -80,19 +88,23 @@ def watch(
         sampling=SamplingConfig(steps=steps),
         quality=QualityConfig(
             extractor=extractor,
-            inception="" if inception is None else str(inception),
+            inception=inception_at(inception, extractor),
             accept=accept,
             metrics=("IS", "FID"),
         ),
     )
     folder = _run_folder(run)
+    record = reports / (plain_name(name) or folder.resolve().name)
+    _agree(folder, record, _settings(config, n))
+    if not (quiet or list(_new(folder, record))):
+        note(f"{folder}: every checkpoint that is there is measured; see ddpm-eval report")
     while True:
         last = once or _is_complete(folder)  # asked first: what is written below is seen next time
-        for path in _new(folder, reports / (name or folder.resolve().name)):
+        for path in _new(folder, record):
             place = Place(path, name, reports, ImagesAt(data, dataset), device=device, quiet=quiet)
             try:
                 with _held(path):
-                    last = _measure(place, config, n) or last
+                    last = _measure(folder, place, config, n) or last
             except FixableError:
                 if path.exists():
                     raise
@@ -115,15 +127,49 @@ def _run_folder(run: Path | None) -> Path:
 def _new(folder: Path, record: Path) -> Iterator[Path]:
     """The checkpoints that are not measured yet, the oldest first."""
     from ddpm_eval.measure import watch as watched
-    from ddpm_eval.subject import public
     from ddpm_train import runs
-    from ddpm_train.config import RunConfig, from_dict
 
-    settings = from_dict(RunConfig, json.loads((folder / "config.json").read_text("utf-8")))
     for path in reversed(runs.checkpoints(folder)):
-        kept = _kept(record, {"run": public(settings)})
+        kept = _kept(folder, record)
         if kept is None or _step(path) not in {point.step for point in watched.points(kept)}:
             yield path
+
+
+def _kept(folder: Path, record: Path) -> "Measurement | None":
+    """The points in a record, if they are of the run in this folder: another's steps are others."""
+    from ddpm_eval import results
+    from ddpm_eval.measure import watch as watched
+    from ddpm_eval.subject import public
+    from ddpm_train.config import RunConfig, from_dict
+
+    if not (record / results.RECORD).exists():
+        return None
+    report = results.load(record)
+    run = public(from_dict(RunConfig, json.loads((folder / "config.json").read_text("utf-8"))))
+    same = results.same_run(report.subject, {"run": run})
+    return report.measurements.get(watched.NAME) if same else None
+
+
+def _agree(folder: Path, record: Path, settings: Mapping[str, Any]) -> None:
+    """See that the points that the record has of this run were measured with these settings.
+
+    Raises:
+        FixableError: Names those that differ.
+    """
+    from ddpm_eval.measure import watch as watched
+    from ddpm_train.config import differences
+
+    kept = _kept(folder, record)
+    if kept is None:
+        return
+    apart = (*watched.FOUND, "weights")  # those are the run's
+    before = {key: value for key, value in kept.settings.items() if key not in apart}
+    changes = differences(before, settings)
+    if changes:
+        raise FixableError(
+            f"{record}: watched so far with other settings: {'; '.join(changes)}",
+            "rerun with those settings, or name another record: --name",
+        )
 
 
 def _step(path: Path) -> int:
@@ -139,14 +185,15 @@ def _is_complete(folder: Path) -> bool:
     return bool(found) and _step(found[0]) >= total
 
 
-def _measure(place: Place, config: EvalConfig, n: int) -> bool:
-    """Measure one checkpoint into the record; tell whether it is the run's last."""
+def _measure(folder: Path, place: Place, config: EvalConfig, n: int) -> bool:
+    """Measure one checkpoint of a run into the record; tell whether it is the last."""
     from ddpm_eval.measure import watch as watched
 
     began = time.monotonic()
     job = open_job(watched.NAME, config, place)
-    settings = _settings(job, config, n)
-    known = _known(place.folder, job, settings)
+    settings = {**_settings(config, n), "weights": job.subject.identity["weights"]}
+    kept = _kept(folder, place.folder)
+    known = [] if kept is None else watched.points(kept)
     point = watched.Point(
         step=_step(place.checkpoint),
         checkpoint=str(job.subject.identity["checkpoint"]),
@@ -192,13 +239,12 @@ def _quantities(job: "Job", n: int) -> dict[str, Any]:
     return found | {name: q for name, q in quality.quantities.items() if " of " not in name}
 
 
-def _settings(job: "Job", config: EvalConfig, n: int) -> dict[str, Any]:
+def _settings(config: EvalConfig, n: int) -> dict[str, Any]:
     """What all points of the curves have in common."""
     shared = {
         "split": config.split,
         "seed": config.seed,
         "budget": config.budget,
-        "weights": job.subject.identity["weights"],
     }
     if config.quality.extractor == NOTHING:
         return shared
@@ -209,40 +255,6 @@ def _settings(job: "Job", config: EvalConfig, n: int) -> dict[str, Any]:
         "sampler": config.sampling.sampler,
         "steps": config.sampling.steps,
     }
-
-
-def _known(folder: Path, job: "Job", settings: Mapping[str, Any]) -> "list[Point]":
-    """The points that the record has of this run.
-
-    Raises:
-        FixableError: They were measured with other settings.
-    """
-    from ddpm_eval.measure import watch as watched
-    from ddpm_train.config import differences
-
-    kept = _kept(folder, job.subject.identity)
-    if kept is None:
-        return []
-    before = {key: value for key, value in kept.settings.items() if key not in watched.FOUND}
-    changes = differences(before, settings)
-    if changes:
-        raise FixableError(
-            f"{folder}: watched so far with other settings: {'; '.join(changes)}",
-            "rerun with those settings, or name another record: --name",
-        )
-    return watched.points(kept)
-
-
-def _kept(record: Path, subject: Mapping[str, Any]) -> "Measurement | None":
-    """What the record has of the run of this subject; of another run of that name, nothing."""
-    from ddpm_eval import results
-    from ddpm_eval.measure import watch as watched
-
-    if not (record / results.RECORD).exists():
-        return None
-    report = results.load(record)
-    same = results.same_run(report.subject, subject)
-    return report.measurements.get(watched.NAME) if same else None
 
 
 @contextlib.contextmanager

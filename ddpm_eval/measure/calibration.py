@@ -30,7 +30,7 @@ def calibrate(job: Job, images: Images, n: int) -> tuple[Tensor | None, dict[str
     if not config.calibrate:
         return None, {}
     train, T = job.images("train"), subject.denoise.schedule.T
-    size = count(config.calibrate, train)
+    size = count(config.calibrate, train, option="--calibrate")
     chosen = range(len(train) - size, len(train))
     _keep_apart(train, chosen, images, n)
     origin = {

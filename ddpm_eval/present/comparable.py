@@ -111,7 +111,7 @@ def _lead(report: Report, found: Mapping[str, Standing]) -> str:
     for name, quantity in other.items():
         if name.startswith("FD("):
             held_out = other.get(f"{name} of held-out images")
-            scale = "" if held_out is None else f"; held-out images have {held_out.texts[0]}"
+            scale = "" if held_out is None else f"; held-out images have {held_out}"
             if " of " not in name:
                 parts.append(f"{name} {quantity}{scale}: by a network of ours, so no FID.")
     return " ".join(parts)
@@ -131,6 +131,8 @@ def _likelihood(measured: Measurement, quantity: Quantity, split: str) -> Standi
     variance = settings.get("variance", "fixedlarge")
     if variance != "fixedlarge":
         remarks.append(f"the variance is {variance}; the paper's is fixedlarge for L_simple")
+    if settings.get("precision", "float32") != "float32":
+        remarks.append(f"evaluated in {settings['precision']}")
     if isinstance(settings.get("estimator"), Mapping):
         remarks.append("the bound is estimated from some of its terms; ± counts that too")
     return Standing(quantity, tuple(obstacles), tuple(remarks))

@@ -91,8 +91,8 @@ def quality(reports: Sequence[Report]) -> Iterator[Table]:
         if suffix:
             caption += (
                 " A Fréchet distance of this network is no FID: it may be compared with its own "
-                "kind alone, at the same n. Held-out images are the yardstick: what a perfect "
-                "model would get."
+                "kind alone, at the same n. Held-out images are the yardstick: about what a "
+                "perfect model would get with as many images."
             )
         key = "-".join(["quality", *re.findall(r"[A-Za-z0-9_]+", suffix)])
         yield Table(
@@ -165,13 +165,13 @@ def decomposition(measured: Measurement) -> str:
     ...          "RMSE": Quantity(0.95, "grey levels", 9)}
     >>> print(decomposition(Measurement("rate_distortion", found)))
     The bound is 1.780 bits/dim of rate and 1.970 bits/dim of distortion, the latter at an RMSE of
-    0.950 grey levels. The paper's model: 1.78 and 1.97 at 0.95.
+    0.950 grey levels. The paper's model on CIFAR-10: 1.78 and 1.97 at 0.95.
     """
     rate, left, rmse = (measured.quantities[name] for name in ("rate", "distortion", "RMSE"))
     return (
         f"The bound is {_plain(rate)} bits/dim of rate and {_plain(left)} bits/dim of distortion, "
-        f"the latter at an RMSE of {_plain(rmse)} grey levels. The paper's model: 1.78 and 1.97 at "
-        "0.95."
+        f"the latter at an RMSE of {_plain(rmse)} grey levels. The paper's model on CIFAR-10: "
+        "1.78 and 1.97 at 0.95."
     )
 
 

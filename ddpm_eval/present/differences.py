@@ -19,6 +19,7 @@ from ddpm_eval.results import Measurement, Quantity, Report
 CHANCE = 2.0
 """So many standard errors may be chance."""
 _GREY_LEVELS = 127.5
+_PARTS_OF_IS = 10
 _SAME: Mapping[str, str] = {  # a setting that must agree, and what it is called
     **{"dataset": "data set", "split": "split", "data_digest": "images"},
     **{"reference": "reference", "reference_digest": "reference images"},
@@ -157,15 +158,31 @@ def _difference(
     against = pair[0].settings.get("reference")
     suffix = where.get(name, f" against {against}" if against and name != "quality" else "")
     label = f"{_NAMES.get((base, key), key)}{suffix}"
-    errors = [each.stderr for each in (one, other)]
+    errors = [_error(key, each) for each in (one, other)]
     gap = Quantity(other.value - one.value, one.unit, min(one.n, other.n), _independent(errors))
     how = "no error is known" if gap.stderr is None else "independent errors"
+    if key.startswith("IS") and gap.stderr is not None:
+        how = f"{how}, from the spread over {_PARTS_OF_IS} parts"
     found = Difference(label, one, other, gap, how, _obstacle(*pair, one, other))
     paired = None if found.obstacle else _paired(key, *terms)
     if paired is None or not np.isclose(paired[0], gap.value, rtol=1e-3, atol=1e-4):
         return found  # the terms are not those of the quantity
     exact = replace(gap, stderr=paired[1])
     return replace(found, gap=exact, how=f"paired over {one.n:,} images")
+
+
+def _error(name: str, found: Quantity) -> float | None:
+    """The standard error of a quantity: what is published beside some is another spread.
+
+    That of IS is the deviation of its parts, which share no sample, so their mean is known better;
+    that of a kernel distance is over subsets, which do, and tells no error.
+
+    >>> [_error(name, Quantity(9.4, "", 50_000, 0.12)) for name in ("IS", "KD(x)", "FID")]
+    [0.04, None, 0.12]
+    """
+    if found.stderr is None or name.startswith(("KID", "KD")):
+        return None
+    return found.stderr / (_PARTS_OF_IS - 1) ** 0.5 if name.startswith("IS") else found.stderr
 
 
 def _independent(errors: list[float | None]) -> float | None:

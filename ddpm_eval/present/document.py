@@ -14,7 +14,7 @@ PAGE_IMAGE_BYTES = 2_100_000
 RUN_BYTES = 600_000
 """... and what the curves of each further run take from that."""
 
-_SHOWN_ELSEWHERE = ("frames", "verdict")
+_SHOWN_ELSEWHERE = ("frames", "verdict", "units")
 
 
 def compose(reports: Sequence[Report], *, compare: bool = False) -> Document:
@@ -78,6 +78,8 @@ def _flickers(found: Measurement, *, several: bool) -> bool:
 
 
 def _about(subject: Mapping[str, Json]) -> str:
+    if isinstance(subject.get("images"), int):  # nobody says what drew them
+        return f"{subject['images']:,} images, {subject.get('file', 'unnamed')}"
     parts = ["A denoising diffusion model"]
     if isinstance(subject.get("parameters"), int):
         parts.append(f"{subject['parameters']:,} parameters")

@@ -21,6 +21,7 @@ COLUMN_INCHES = 3.3
 INK, FAINT, BLUE, ORANGE = "#222222", "#d9d9d9", "#0072b2", "#d55e00"  # after Okabe and Ito
 GREEN = "#009e73"  # likewise
 
+_PAPER = "paper, CIFAR-10"
 _LONG = 24  # letters beside an axis
 _POINTS = 400  # as many as a column can show
 _STYLE: dict[Any, object] = {
@@ -133,9 +134,9 @@ def rate_distortion(
             _rate_band(third, rate, distortion, colour)
         points = {"color": INK, "marker": "o", "markersize": 2.5, "linestyle": "none"}
         if distortion.x[-1] == paper[0].max():  # the same number of steps
-            first.plot(paper[0], paper[2], label="paper", **points)
-            second.plot(paper[0], paper[1], label="paper", **points)
-        third.plot(paper[1], paper[2], label="paper", **points)
+            first.plot(paper[0], paper[2], label=_PAPER, **points)
+            second.plot(paper[0], paper[1], label=_PAPER, **points)
+        theirs = third.plot(paper[1], paper[2], label=_PAPER, **points)
         for axes, x, y in (
             (first, distortion.x_name, distortion.y_name),
             (second, distortion.x_name, "rate (bits/dim)"),
@@ -146,6 +147,7 @@ def rate_distortion(
             axes.set_ylim(bottom=0)
         first.legend()
         second.legend()
+        third.legend(handles=theirs)
         rate = next(iter(rates.values()))
         alt = (
             f"Three panels. {_alt(distortion)}. {_alt(rate)}. Distortion falls over rate from "

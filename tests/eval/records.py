@@ -121,7 +121,7 @@ def quality(name: str = "quality", n: int = 50_000, **settings: Json) -> Measure
             **{"extractor": "inception-v3", "extractor_digest": "cd" * 8, "n": n},
             **settings,
         },
-        provenance={**ORIGIN, "command": "ddpm-eval quality"},
+        provenance={**ORIGIN, "command": "ddpm-eval fid"},
     )
 
 

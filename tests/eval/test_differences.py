@@ -123,8 +123,26 @@ def test_a_number_without_an_error_says_so() -> None:
         "FID: b is 0.120 lower than a; no error is known, so its significance cannot be told."
     )
     assert of(a, b)["IS"].sentence("a", "b") == "IS: b and a are equal."
-    error = of(a, b)["KID"].gap.stderr
-    assert error == pytest.approx(2e-5 * 2**0.5)
+
+
+def test_a_spread_that_is_no_standard_error_is_not_taken_for_one() -> None:
+    rng = np.random.default_rng(0)
+    parts = rng.normal(9.4, 0.3, (4000, 10))  # IS of ten parts, measured 4,000 times
+    is_of = {
+        "IS": Quantity(9.4, "", 50_000, float(parts.std(1).mean())),
+        "KID": records.quality().quantities["KID"],
+    }
+    moved = {name: replace(each, value=each.value * 1.1) for name, each in is_of.items()}
+    pair = [
+        Report(name, {}, {"quality": replace(records.quality(), quantities=quantities)})
+        for name, quantities in (("a", is_of), ("b", moved))
+    ]
+    found = of(*pair)
+    true = np.diff(parts.mean(1).reshape(2, -1), axis=0).std()
+    assert found["IS"].gap.stderr == pytest.approx(true, rel=0.1)
+    assert found["IS"].how == "independent errors, from the spread over 10 parts"
+    assert found["KID"].gap.stderr is None
+    assert "its significance cannot be told" in found["KID"].sentence("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -200,6 +218,7 @@ def test_the_command_writes_beside_the_records(saved: Path) -> None:
         (("--compare", "A", "A"), "different names"),
         (("--together", "A"), "different names"),
         (("--compare", "A", "C"), "there is no record"),
+        (("--compare", "--together", "A", "B"), "give one of them"),
     ],
 )
 def test_what_cannot_be_compared_is_named_and_nothing_written(

@@ -202,3 +202,9 @@ def test_two_processes_share_an_estimate(tmp_path: Path, monkeypatch: pytest.Mon
         assert both.quantities["total"].value == alone.quantities["total"].value
 
     assert [forks.wait(pid) for pid in forks.start_world(2, share)] == [0, 0]
+
+
+def test_too_many_images_to_learn_from_are_told_by_their_own_option(tmp_path: Path) -> None:
+    with pytest.raises(FixableError, match=r"--calibrate 100,000: .* images") as found:
+        likelihood.measure(jobs.job(tmp_path, n=4, calibrate=100_000))
+    assert found.value.fix == "choose fewer"

@@ -71,6 +71,13 @@ def test_pictures_in_a_folder_called_store_have_a_record_of_their_own() -> None:
     assert [path.name for path in Path("deep").iterdir()] == ["store"]
 
 
+def test_the_next_command_is_given_as_it_can_be_typed() -> None:
+    folder(Path("two words"), TEST.pixels[:40])
+    assert fid("two words", *DIGITS).endswith("up with: ddpm-eval report 'two words'\n")
+    text = fid("two words", *DIGITS, "--reports", "else where")
+    assert text.endswith("ddpm-eval report 'two words' --reports 'else where'\n")
+
+
 def test_the_reference_can_be_a_split_a_folder_or_statistics() -> None:
     folder(Path("a"), blurred(TEST).pixels)
     folder(Path("b"), TEST.pixels)
@@ -160,6 +167,30 @@ def test_bad_input_is_refused_with_its_fix(args: tuple[str, ...], message: str) 
     folder(Path("big"), np.zeros((20, 16, 16, 1), np.uint8))
     Path("stats.pkl").write_bytes(b"\x80\x04N.")
     assert message in refused("a", *args)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        *(("--steps", "10"), ("--sampler", "ddim"), ("--eta", "1"), ("--seed", "3"), ("--raw",)),
+        *(("--batch", "8"), ("--no-clip",), ("--precision", "bf16"), ("--compile",)),
+    ],
+)
+def test_how_samples_are_drawn_is_refused_where_they_are_there(args: tuple[str, ...]) -> None:
+    folder(Path("a"), TEST.pixels[:40])
+    text = refused("a", *DIGITS, *args)
+    assert f"{args[0]}: of no effect on a" in text
+    assert "name the checkpoint in place of the images" in text
+
+
+def test_a_path_that_leads_nowhere_may_have_meant_images() -> None:
+    assert "nothing: no such file or folder" in refused("nothing", *DIGITS)
+
+
+def test_weights_of_a_network_that_is_not_used_are_refused() -> None:
+    folder(Path("a"), TEST.pixels[:40])
+    text = refused("a", *DIGITS, "--inception", "w.pth")
+    assert "--inception: of no effect with --extractor digits-cnn" in text
 
 
 @pytest.mark.parametrize("path", ["empty", "nothing", "text.npz", "number.npz", "list.npz"])

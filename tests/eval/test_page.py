@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -202,8 +202,16 @@ def test_what_is_not_measured_is_absent_or_says_how(tmp_path: Path) -> None:
     assert not page.of("img")
     assert "Training" not in page.said("h2")
     assert "Warnings" not in page.said("h2")
-    assert "Not measured: run ddpm-eval quality" in page.said("p")
+    assert "Not measured: run ddpm-eval fid" in page.said("p")
     assert "Not measured: run ddpm-eval sample" in page.said("p")
+
+
+def test_images_of_unknown_origin_are_not_called_a_model() -> None:
+    found = replace(
+        records.report("png", records.digits_quality()),
+        subject={"checkpoint": "d" * 64, "file": "png", "images": 1_280},
+    )
+    assert document.compose([found]).about == "1,280 images, png"
 
 
 def test_a_measurement_from_the_future_is_shown_and_stays_in_its_folder(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The commands to look with: what they refuse before anything is opened."""
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from ddpm_eval.commands import pictures
 from ddpm_eval.config import EvalConfig, PicturesConfig, QualityConfig, SamplingConfig
 
 runner = CliRunner(env={"COLUMNS": "200", "TERM": "dumb"})
+DDIM = "--sampler ddim --steps 8 --eta 1"
+FILES = ["--images", "a.png", "b.png"]
 
 
 @pytest.mark.parametrize(
@@ -21,8 +24,9 @@ runner = CliRunner(env={"COLUMNS": "200", "TERM": "dumb"})
         (["--pairs", "0,-1"], "a negative index", "count from 0"),
         (["--lambdas", "a"], "--lambdas a: not numbers", "0.25,0.5"),
         (["--mix", "cubic"], "--mix cubic: not a choice", "linear or spherical"),
-        (["--resize", "big"], "--resize big: not a choice", "lanczos"),
-        (["--images", "a.png", "b.png", "--pairs", "0,1"], "two kinds of sources", "one of them"),
+        (["--resize", "big", *FILES], "--resize big: not a choice", "lanczos"),
+        (["--resize", "box"], "--resize: of no effect without --images", "add --images"),
+        ([*FILES, "--pairs", "0,1"], "two kinds of sources", "one of them"),
     ],
 )
 def test_interpolate_refuses_what_it_cannot_read(
@@ -41,6 +45,29 @@ def test_amounts_out_of_range_are_refused(arguments: list[str]) -> None:
     assert runner.invoke(app, [*arguments, "x.pt"]).exit_code == 2
 
 
+@pytest.mark.parametrize("name", ["../x", "a/b", "/x", ".."])
+def test_a_record_stays_below_its_folder(name: str, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "x.pt"
+    checkpoint.write_bytes(b"")
+    result = runner.invoke(app, ["reconstruct", str(checkpoint), "--name", name])
+    assert result.exit_code == 2
+    assert f"--name {name}: not a plain name" in result.output
+
+
+@pytest.mark.parametrize("command", ["progressive", "neighbours"])
+@pytest.mark.parametrize(
+    ("extractor", "problem"),
+    [([], "without --extractor"), (["--extractor", "digits-cnn"], "with --extractor digits-cnn")],
+)
+def test_weights_that_nothing_looks_through_are_refused(
+    command: str, extractor: list[str], problem: str
+) -> None:
+    result = runner.invoke(app, [command, "x.pt", "--inception", "W", *extractor])
+    assert result.exit_code == 2
+    assert f"--inception: of no effect {problem}" in result.output
+    assert "add --extractor inception" in result.output
+
+
 @pytest.mark.parametrize("command", ["progressive", "reconstruct", "interpolate", "neighbours"])
 def test_a_missing_checkpoint_is_named(command: str) -> None:
     result = runner.invoke(app, [command, "nowhere.pt"])
@@ -50,19 +77,19 @@ def test_a_missing_checkpoint_is_named(command: str) -> None:
 COMMON = "--seed 3 --batch 5 --no-clip --raw --data D --dataset npz --device cpu --name N --quiet"
 LOOKS = {
     "progressive": (
-        "-n 7 --extractor digits-cnn --inception W",
-        {"pictures": PicturesConfig(extractor="digits-cnn"), "n": 7,
+        "-n 7 --extractor inception --inception W",
+        {"pictures": PicturesConfig(extractor="inception"), "n": 7,
          "quality": QualityConfig(inception="W")},
     ),
     "reconstruct": ("-n 7 --split train", {"n": 7, "split": "train"}),
     "interpolate": (
-        "--pairs 0,1 --pairs 5,9 --t 0 --lambdas 0.5,1 --mix spherical --split train --resize box",
+        "--pairs 0,1 --pairs 5,9 --t 0 --lambdas 0.5,1 --mix spherical --split train",
         {"pictures": PicturesConfig(pairs=((0, 1), (5, 9)), t=0, lambdas=(0.5, 1.0),
-                                    mix="spherical", resize="box"), "split": "train"},
+                                    mix="spherical"), "split": "train"},
     ),
     "neighbours": (
-        "-n 7 --k 2 --held-out 9 --extractor incep --inception W --sampler ddim --steps 8 --eta 1",
-        {"pictures": PicturesConfig(k=2, held_out=9, extractor="incep"), "n": 7,
+        f"-n 7 --k 2 --held-out 9 --extractor inception --inception W {DDIM}",
+        {"pictures": PicturesConfig(k=2, held_out=9, extractor="inception"), "n": 7,
          "quality": QualityConfig(inception="W"),
          "sampling": SamplingConfig(sampler="ddim", steps=8, eta=1.0)},
     ),
@@ -84,12 +111,17 @@ def test_every_option_arrives(monkeypatch: pytest.MonkeyPatch, command: str) -> 
     assert kwargs == {"device": "cpu", "raw": True, "quiet": True}
     given = {word.lstrip("-").replace("-", "_") for word in f"{own} {COMMON}".split()}
     options = inspect.signature(getattr(pictures, command)).parameters.keys()
-    assert options - given <= {"checkpoint", "reports", "images"}  # none is left untried
+    assert options - given <= {
+        "checkpoint",
+        "reports",
+        "images",
+        "resize",
+    }  # tried below; none is left untried
 
 
 def test_files_and_defaults_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     monkeypatch.setattr(pictures, "run", lambda *args: seen.extend(args))
     monkeypatch.setattr(pictures, "Place", lambda *args, **kwargs: None)
-    runner.invoke(app, ["interpolate", "x.pt", "--images", "a.png", "b.png"])
-    assert seen[1].pictures == PicturesConfig(files=("a.png", "b.png"))
+    runner.invoke(app, ["interpolate", "x.pt", "--images", "a.png", "b.png", "--resize", "box"])
+    assert seen[1].pictures == PicturesConfig(files=("a.png", "b.png"), resize="box")

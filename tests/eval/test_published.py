@@ -191,7 +191,7 @@ def test_runs_stand_above_one_yardstick() -> None:
 
 def test_the_verdict_of_a_small_network_says_that_it_is_no_fid() -> None:
     said = comparable.verdict(modelled(records.digits_quality()))
-    assert "FD(digits-cnn) 15.70 (n=1,000); held-out images have 10.50" in said
+    assert "FD(digits-cnn) 15.70 (n=1,000); held-out images have 10.50 (n=297)" in said
     assert "no FID" in said
     assert said.endswith("nothing to compare yet.")
 

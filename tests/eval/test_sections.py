@@ -203,6 +203,31 @@ def test_the_best_checkpoint_is_named_and_marked() -> None:
     assert "stroke-dasharray" not in unmarked.pictures[0].files["svg"].decode()
 
 
+def test_panels_say_on_how_many_images_each_is_and_what_its_band_is(undrawn: list[str]) -> None:
+    x = np.arange(1.0, 4)
+    curves = {
+        name: Curve(x, x, "training step", name, n, x / 9)
+        for name, n in (("FD(net)", 256), ("IS(net)", 256), ("bits/dim", 297))
+    }
+    best: Json = {"by": "FD(net)", "step": 3}
+    found = Measurement("watch", curves=curves, settings={"best": best, "steps": 20, "seed": 4})
+    shown = section(found)
+    assert shown.texts == ("The best checkpoint by FD(net) is that of step 3.",)
+    assert shown.pictures[0].caption == (
+        "Quality over training, samples drawn in 20 steps; the line marks the best checkpoint. "
+        "FD(net) and IS(net) on 256 images, bits/dim on 297 images. Bands are one standard error; "
+        "of IS the spread over its parts. Seed 4."
+    )
+
+
+def test_the_slider_says_that_its_points_are_of_few_images(undrawn: list[str]) -> None:
+    few, curve = records.reconstructions(4, 8), records.rate_distortion()
+    n = curve.curves["distortion"].n
+    caption = section(few, curve).frames[0].caption
+    assert f"The points are means over these 4 images, the curve over {n:,}." in caption
+    assert "The points are means over these 4 images. " in section(few).frames[0].caption + " "
+
+
 def without(found: Measurement, what: str) -> Measurement:
     return replace(found, **{what: {}})
 

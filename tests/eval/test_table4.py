@@ -83,7 +83,10 @@ def test_the_report_has_the_section() -> None:
     section = next(s for s in found.sections if s.title == "Rate and distortion")
     (text,) = section.texts
     assert "2.000 ± 0.010 bits/dim of rate and 1.900 ± 0.020 bits/dim of distortion" in text
-    assert "RMSE of 2.0 ± 0.5 grey levels. The paper's model: 1.78 and 1.97 at 0.95." in text
+    assert (
+        "RMSE of 2.0 ± 0.5 grey levels. The paper's model on CIFAR-10: 1.78 and 1.97 at 0.95."
+        in text
+    )
     numbers = next(s for s in found.sections if s.title == "Rate and distortion in numbers")
     assert [table.key for table in numbers.tables] == [
         "rate_distortion-table4",

@@ -67,6 +67,7 @@ def test_what_is_not_the_papers_measurement_is_set_apart(
         ({"variance": "fixedsmall"}, "fixedsmall"),
         ({"clip": False}, "not clipped"),
         ({"weights": "raw"}, "raw"),
+        ({"precision": "bf16"}, "evaluated in bf16"),
     ],
 )
 def test_other_choices_are_compared_but_never_silently(

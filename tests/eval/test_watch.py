@@ -113,7 +113,9 @@ def test_every_checkpoint_is_measured_once_and_the_best_is_kept(
     assert found.settings["best"]["step"] == best  # type: ignore[index, call-overload]
     kept = trained / "checkpoints" / "best.pt"
     assert kept.read_bytes() == kept.with_name(f"step-{best:08d}.pt").read_bytes()
-    assert run("watch", *common, *FEW) == ""  # nothing is new
+    text = run("watch", *common, *FEW)
+    assert "every checkpoint that is there is measured" in text
+    assert "step" not in text
 
 
 def test_a_point_is_what_the_other_commands_say(trained: Path, tmp_path: Path) -> None:
@@ -154,6 +156,15 @@ def test_other_settings_and_other_folders_are_refused(
     assert "not the folder of a run" in run("watch", str(tmp_path), *common, code=2)
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert "without torchrun" in run("watch", str(trained), *common, code=2)
+
+
+def test_nothing_new_under_other_settings_is_refused_not_passed_over(
+    trained: Path, tmp_path: Path
+) -> None:
+    few = [*FEW, "--extractor", "none", "--reports", str(tmp_path)]
+    run("watch", str(trained), *few)
+    assert "other settings: budget" in run("watch", str(trained), *few, "--budget", "700", code=2)
+    assert "other settings" in run("watch", str(trained), *FEW, *few[-2:], code=2)
 
 
 def test_it_ends_with_the_run(trained: Path, tmp_path: Path) -> None:

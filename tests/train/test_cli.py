@@ -182,3 +182,14 @@ def test_plain_lines_give_the_time_left(monkeypatch: pytest.MonkeyPatch, capsys)
     Meter("work", 100).move(25, "fine")
     assert "work 25/100 fine 2 min left" in capsys.readouterr().err
     assert duration(86_400 * 5) == "5 d 00 h"
+
+
+@pytest.mark.parametrize("command", [["ddpm_train", "--help"], ["ddpm_eval", "fid", "--help"]])
+def test_help_fits_narrow_terminals_of_few_letters(command: list[str]) -> None:
+    few = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "COLUMNS": "40"}
+    done = subprocess.run(
+        [sys.executable, "-m", *command], env=os.environ | few, capture_output=True, check=False
+    )
+    assert done.returncode == 0
+    assert b"Traceback" not in done.stderr
+    assert b"Usage" in done.stdout

@@ -51,7 +51,8 @@ def rate_distortion(found: Measurement, place: Place) -> Iterator[Section]:
     ]
     caption = (
         "Distortion and rate over the reverse steps, and distortion over rate (the paper's "
-        "Figure 5). Bands are one standard error over images; points are the paper's Table 4."
+        "Figure 5). Bands are one standard error over images; points are the paper's Table 4, of "
+        "CIFAR-10."
     )
     table = replace(contents.quantities(found), key=f"{key}-quantities")
     yield Section(

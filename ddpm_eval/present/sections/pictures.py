@@ -6,7 +6,15 @@ from dataclasses import replace
 from ddpm_eval.present import contents, figures, frames, grids
 from ddpm_eval.present.frames import Frames
 from ddpm_eval.present.parts import Section
-from ddpm_eval.present.sections.shared import Place, curve_caption, grid, quantities, seeded, sized
+from ddpm_eval.present.sections.shared import (
+    Place,
+    grid,
+    listed,
+    panels_caption,
+    quantities,
+    seeded,
+    sized,
+)
 from ddpm_eval.results import Grid, Measurement, Report
 
 _PROGRESSIVE = (
@@ -79,11 +87,9 @@ def progressive(found: Measurement, place: Place) -> Iterator[Section]:
     if found.curves:
         ordered = dict(sorted(found.curves.items(), key=lambda item: (_rank(item[0]), item[0])))
         first = next(iter(ordered.values()))
-        text = curve_caption(
-            f"{_listed(list(ordered))} of x̂₀ over {first.x_name} (the paper's Figure 10).", first
-        )
+        text = f"{listed(list(ordered))} of x̂₀ over {first.x_name} (the paper's Figure 10)."
         key = place.key(found.name, "quality")
-        pictures.append(figures.panels(key, ordered, seeded(text, found)))
+        pictures.append(figures.panels(key, ordered, seeded(panels_caption(text, ordered), found)))
     yield Section(
         "Progressive generation", tables=quantities(found, place), pictures=tuple(pictures)
     )
@@ -139,8 +145,8 @@ def _nearest(found: Measurement, name: str, place: Place) -> Frames:
     n = len(rows)
     pair = [frames.strip(part, n) for part in (small.images[:n], small.images[n:])]
     caption = (
-        f"{len(rows)} samples and the training image nearest to each in {name}. Space or the arrow "
-        "keys flicker between them: what stays is what they share."
+        f"{len(rows)} samples, those of the picture below, and the training image nearest to each "
+        f"in {name}. Space or the arrow keys flicker between them: what stays is what they share."
     ) + sized(side)
     return Frames(
         title=f"Nearest in {name}",
@@ -161,15 +167,6 @@ def _ordered(found: Measurement, first: Mapping[str, str]) -> list[str]:
 
 def _rank(name: str) -> int:
     return next((i for i, head in enumerate(("FID", "FD", "IS", "RMSE")) if head in name), 9)
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Names as a sentence has them.
-
-    >>> _listed(["FID", "IS", "RMSE"])
-    'FID, IS and RMSE'
-    """
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 # ------------------------------------------------------------------------------------ the slider
@@ -204,7 +201,9 @@ def _slider(found: Measurement, place: Place) -> Iterator[Frames]:
     few = "" if fit == columns else f" Here {fit} of {columns}."
     caption = (
         f"{fit} test images as a receiver sees them after so many bits. Drag the slider or press "
-        f"the arrow keys; the space bar flickers between them and the originals.{few}{sized(side)}"
+        "the arrow keys; the space bar flickers between them and the originals."
+        f"{few}{sized(side)} The points are means over these {columns} images"
+        f"{_measured_on(place, ', the curve over {:,}')}."
     )
     shape = strips[0][1]
     yield Frames(
@@ -220,14 +219,28 @@ def _slider(found: Measurement, place: Place) -> Iterator[Frames]:
     )
 
 
+def _measured_on(place: Place, text: str) -> str:
+    """How many images the rate-distortion curve is a mean over, if it is measured."""
+    whole = _whole(place)
+    return "" if whole is None else text.format(whole.curves["distortion"].n)
+
+
+def _whole(place: Place) -> Measurement | None:
+    """Rate and distortion over all steps, if they are measured."""
+    found = place.others.get("rate_distortion")
+    if found is None or "distortion" not in found.curves or not contents.rates(found):
+        return None
+    return found
+
+
 def _track(place: Place, rates: Sequence[float], errors: Sequence[float]) -> frames.Track:
     """The whole rate-distortion curve where it is measured, else the slider's own stops."""
     stops = list(zip(rates, errors, strict=True))
     x, y = rates, errors
-    whole = place.others.get("rate_distortion")
-    measured = [] if whole is None else list(contents.rates(whole).values())
-    if whole is not None and measured and "distortion" in whole.curves:
-        x, y = measured[0].y.tolist(), whole.curves["distortion"].y.tolist()
+    whole = _whole(place)
+    if whole is not None:
+        rate = next(iter(contents.rates(whole).values()))
+        x, y = rate.y.tolist(), whole.curves["distortion"].y.tolist()
     return frames.track(x, y, stops, "rate (bits/dim)|RMSE (0–255)")
 
 

@@ -36,4 +36,4 @@ def quality(reports: Sequence[Report], places: Sequence[Place]) -> Iterator[Sect
     if tables or pictures:
         yield Section(TITLE, tables=tables, pictures=tuple(pictures))
     else:
-        yield Section(TITLE, ("Not measured: run ddpm-eval quality",))
+        yield Section(TITLE, ("Not measured: run ddpm-eval fid",))

@@ -1,6 +1,6 @@
 """What the builders of sections share: pictures with captions, quantities as a table."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ddpm_eval.present import contents, figures, grids
@@ -88,8 +88,39 @@ def seeded(caption: str, found: Measurement) -> str:
 def curve_caption(text: str, curve: Curve, of: str = "images") -> str:
     """What a curve shows and how many each of its points is a mean over."""
     if curve.stderr is None:
-        return f"{text} Each point is a mean over {curve.n:,}." if curve.n > 1 else text
+        return f"{text} Each point is a mean over {curve.n:,} {of}." if curve.n > 1 else text
     return f"{text} Means over {curve.n:,} {of}; the band is one standard error."
+
+
+def panels_caption(text: str, curves: Mapping[str, Curve]) -> str:
+    """What curves side by side show, on how many images each, and what their bands are.
+
+    >>> x = [1.0, 2.0]
+    >>> found = {name: Curve(x, x, "step", name, n, x) for name, n in (("FID", 9), ("IS", 9))}
+    >>> print(panels_caption("Quality.", found))
+    Quality. FID and IS on 9 images. Bands are one standard error; of IS the spread over its
+    parts.
+    """
+    counts: dict[int, list[str]] = {}
+    for name, curve in curves.items():
+        counts.setdefault(curve.n, []).append(name)
+    known = {n: names for n, names in counts.items() if n > 1}
+    told = ", ".join(f"{listed(names)} on {n:,} images" for n, names in known.items())
+    banded = [name for name, curve in curves.items() if curve.stderr is not None]
+    spread = [name for name in banded if name.startswith("IS")]
+    bands = " Bands are one standard error" * (len(banded) > len(spread))
+    parts = f"{'; of IS' if bands else ' The band of IS is'} the spread over its parts"
+    lead = f"{text} {told}." if told else text
+    return f"{lead}{bands}{parts * bool(spread)}{'.' * bool(banded)}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a sentence has them.
+
+    >>> listed(["FID", "IS", "RMSE"])
+    'FID, IS and RMSE'
+    """
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def quantities(found: Measurement, place: Place) -> tuple[Table, ...]:

@@ -5,7 +5,13 @@ from collections.abc import Iterator
 from ddpm_eval.present import figures
 from ddpm_eval.present.figures import Picture
 from ddpm_eval.present.parts import Section
-from ddpm_eval.present.sections.shared import Place, curve_caption, quantities, seeded
+from ddpm_eval.present.sections.shared import (
+    Place,
+    curve_caption,
+    panels_caption,
+    quantities,
+    seeded,
+)
 from ddpm_eval.results import Measurement
 
 
@@ -27,15 +33,19 @@ def watch(found: Measurement, place: Place) -> Iterator[Section]:
     """Quality over training; the paper reports the checkpoint of the lowest FID: it is marked."""
     best = found.settings.get("best")
     step = best.get("step") if isinstance(best, dict) else best
-    texts = () if best is None else (f"The best checkpoint is that of step {_count(step)}.",)
+    by = f" by {best['by']}" if isinstance(best, dict) and "by" in best else ""
+    texts = () if best is None else (f"The best checkpoint{by} is that of step {_count(step)}.",)
     pictures: tuple[Picture, ...] = ()
     if found.curves:
         ordered = dict(sorted(found.curves.items()))
-        first = next(iter(ordered.values()))
-        text = curve_caption("Quality over training; the line marks the best checkpoint.", first)
+        steps = found.settings.get("steps")
+        few = f", samples drawn in {steps:,} steps" if isinstance(steps, int) else ""
+        text = f"Quality over training{few}; the line marks the best checkpoint."
         mark = float(step) if isinstance(step, int | float) else None
         key = place.key(found.name, "curves")
-        pictures = (figures.panels(key, ordered, seeded(text, found), mark=mark),)
+        pictures = (
+            figures.panels(key, ordered, seeded(panels_caption(text, ordered), found), mark=mark),
+        )
     yield Section(
         "Checkpoints over training", texts, tables=quantities(found, place), pictures=pictures
     )
