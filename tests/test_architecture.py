@@ -36,7 +36,7 @@ MAY = {  # module of ddpm_train: its neighbours that it may import
     "diffusion": {"schedule"},
     "reverse": {"config", "diffusion", "schedule"},
     "winograd": set(),
-    "inference": {"errors", "reverse", "unet", "winograd"},
+    "inference": {"errors", "memory", "reverse", "unet", "winograd"},
     "unet": {"config", "errors", "noise", "winograd"},
     "checkpoint": {"", "config", "errors", "files", "unet"},
     "runs": {"checkpoint", "errors"},
