@@ -72,8 +72,10 @@ def scaling(points: list[dict[str, Any]], path: Path) -> None:
     axes[0].set_ylim(0, None)
     axes[0].set_ylabel("GFLOP/s, forward, float32")
     axes[0].legend()
-    for suffix in ("svg", "png"):
-        figure.savefig(path.with_suffix(f".{suffix}"), dpi=150)
+    undated: dict[str, dict[str, None]] = {"svg": {"Date": None}, "png": {"Software": None}}
+    with matplotlib.rc_context({"svg.hashsalt": "ddpm-eval"}):
+        for suffix, metadata in undated.items():
+            figure.savefig(path.with_suffix(f".{suffix}"), dpi=150, metadata=metadata)
 
 
 def main() -> None:
