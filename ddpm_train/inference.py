@@ -14,8 +14,8 @@ import copy
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterable
-from itertools import product
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate, pairwise
 from typing import TypeVar, cast
 
 import torch
@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from ddpm_train import memory, winograd
 from ddpm_train.errors import FixableError
 from ddpm_train.reverse import Network
-from ddpm_train.unet import Attention, Down, Level, ResidualBlock, ScaleShiftBlock, UNet, Up
+from ddpm_train.unet import Attention, Down, Level, ResidualBlock, ScaleShiftBlock, UNet, Up, attend
 
 Layer = TypeVar("Layer", bound=nn.Module)
 PRECISIONS = ("float32", "tf32", "bf16")
@@ -63,18 +63,19 @@ def prepare(
             precision == "tf32"
         )
     with torch.inference_mode():
+        times = None if compiled or device.type != "cpu" else _Times(network, T)
 
         def build(dtype: torch.dtype, *, use_up: bool = use_up, small: bool = False) -> Network:
-            if compiled or device.type != "cpu":
-                ours = network if use_up else copy.deepcopy(network)
-                ours = ours.eval().requires_grad_(requires_grad=False)
-                return _Plain(ours, dtype, compiled=compiled)
-            return _OnCPU(network, T, dtype, use_up=use_up, small=small)
+            if times is not None:
+                return _OnCPU(network, times, dtype, use_up=use_up, small=small)
+            ours = network if use_up else copy.deepcopy(network)
+            ours = ours.eval().requires_grad_(requires_grad=False)
+            return _Plain(ours, dtype, compiled=compiled)
 
         if precision != "bf16":
             return build(torch.float32)
-        exact = build(torch.float32, use_up=False, small=True)
-        return _Mixed(exact, build(torch.bfloat16), T // 100)
+        fast = build(torch.bfloat16, use_up=False)
+        return _Mixed(build(torch.float32, small=True), fast, T // 100)
 
 
 def _check(device: torch.device, precision: str, *, compiled: bool) -> None:
@@ -140,17 +141,45 @@ class _Plain:
         )
 
 
+class _Times:
+    """What the blocks are told of each time: a row of a table, of which each reads its part."""
+
+    def __init__(self, network: UNet, T: int) -> None:
+        self.embed, self.told = (
+            network.embed,
+            [_copy(block.temb_proj) for block in _blocks(network)],
+        )
+        self.dense = _copy(network.time_dense_0), _copy(network.time_dense_1)
+        table = self.compute(torch.arange(T) + 1)
+        self.table = torch.cat([torch.full_like(table[:1], torch.nan), table])
+
+    def parts(self) -> Iterator[slice]:
+        """The part of each block."""
+        ends = list(accumulate((dense.out_features for dense in self.told), initial=0))
+        return (slice(*both) for both in pairwise(ends))
+
+    def __call__(self, t: Tensor) -> Tensor:
+        """Tell times, [B] -> [B, sum of the blocks' channels]; integers are looked up."""
+        return self.compute(t) if t.is_floating_point() else self.table[t]
+
+    def compute(self, t: Tensor) -> Tensor:
+        """Tell times that may lie between those of the table."""
+        first, second = self.dense
+        temb = self.embed(t).to(first.weight.dtype)
+        temb = F.silu(second(F.silu(first(temb))))
+        return torch.cat([dense(temb) for dense in self.told], 1)
+
+
 class _OnCPU:
     """The network as a list of blocks on few images at a time."""
 
     def __init__(
-        self, network: UNet, T: int, dtype: torch.dtype, *, use_up: bool, small: bool
+        self, network: UNet, times: _Times, dtype: torch.dtype, *, use_up: bool, small: bool
     ) -> None:
         """Copy the network; a ``small`` copy has the definition's multiplications and weights."""
-        self.dtype, self.embed, self.norm_out = dtype, network.embed, _copy(network.norm_out)
+        self.dtype, self.times, self.norm_out = dtype, times, _copy(network.norm_out)
         self.use_up, self.small = use_up, small
-        self.time_dense = _copy(network.time_dense_0), _copy(network.time_dense_1)
-        self.told: list[nn.Linear] = []
+        self.parts = times.parts()
         rows = _rows(cast(Level, network.down[0]).blocks[0])
         self.conv_in = _Convolution(network.conv_in, dtype, rows=rows)
         self.down: list[_Block | _Down] = []
@@ -169,8 +198,7 @@ class _OnCPU:
             if up.upsample is not None:
                 self.up.append(_Up(cast(Up, up), dtype))
         self.conv_out = _Convolution(network.conv_out, dtype, rows=rows)
-        table = self.times(torch.arange(T) + 1)
-        self.table = torch.cat([torch.full_like(table[:1], torch.nan), table])
+        memory.give_back()
 
     def _level(self, level: Level) -> list["_Block"]:
         attentions: Iterable[nn.Module | None] = level.attentions or [None] * len(level.blocks)
@@ -178,9 +206,7 @@ class _OnCPU:
 
     def _block(self, block: nn.Module, attention: nn.Module | None) -> "_Block":
         block = cast(ResidualBlock, block)
-        first = sum(dense.out_features for dense in self.told)
-        self.told.append(_copy(block.temb_proj))
-        told = slice(first, first + block.temb_proj.out_features)
+        told = next(self.parts)
         convolution = _Convolution if self.small else _fastest
         found = _Block(block, cast(Attention | None, attention), told, self.dtype, convolution)
         if self.use_up:
@@ -188,17 +214,10 @@ class _OnCPU:
             memory.give_back()  # the new weights do not fit into the holes of the old
         return found
 
-    def times(self, t: Tensor) -> Tensor:
-        """What all blocks are told of each time, [B] -> [B, sum of their channels]."""
-        first, second = self.time_dense
-        temb = self.embed(t).to(first.weight.dtype)
-        temb = F.silu(second(F.silu(first(temb))))
-        return torch.cat([dense(temb) for dense in self.told], 1)
-
     @torch.inference_mode()
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """Evaluate, [B, C, H, W] and [B] -> [B, out_channels, H, W] in the precision of ``x``."""
-        told = self.times(t) if t.is_floating_point() else self.table[t]
+        told = self.times(t)
         pixels = x.to(self.dtype).permute(0, 2, 3, 1).contiguous()
         skips = [self.conv_in(pixels)]
         for step in self.down:
@@ -279,8 +298,7 @@ class _Attention:
         B, H, W, C = x.shape
         qkv = self.qkv(_normalise(self.norm, x).to(x.dtype))
         qkv = qkv.view(B, H * W, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)
-        h = _attend(*qkv) if x.dtype == torch.bfloat16 else F.scaled_dot_product_attention(*qkv)
-        self.proj.add_to(x, h.transpose(1, 2).reshape(B, H, W, C))
+        self.proj.add_to(x, attend(*qkv).transpose(1, 2).reshape(B, H, W, C))
 
 
 class _Convolution:
@@ -301,11 +319,13 @@ class _Convolution:
         )
         self.channels, _, size, _ = weight.shape
         self.geometry = [size // 2 if padding is None else padding] * 2, [stride] * 2
-        self.bias = bias.to(dtype, copy=True)
-        self._lay_out(weight, dtype, rows)
+        self._lay_out(weight, bias, dtype, rows)
 
-    def _lay_out(self, weight: Tensor, dtype: torch.dtype, rows: int) -> None:
-        self.weight = _pack(weight.to(dtype), rows, *self.geometry)
+    def _lay_out(self, weight: Tensor, bias: Tensor, dtype: torch.dtype, rows: int) -> None:
+        self.weight, self.bias = (
+            _pack(weight.to(dtype), rows, *self.geometry),
+            bias.to(dtype, copy=True),
+        )
 
     def __call__(self, x: Tensor) -> Tensor:
         """Convolve, [B, H, W, C] -> [B, H', W', K]."""
@@ -328,48 +348,26 @@ class _Convolution:
 
 
 class _ByFours(_Convolution):
-    """A 3x3 convolution by F(4, 3), in float32."""
+    """A 3x3 convolution by F(4, 3)."""
 
-    def _lay_out(self, weight: Tensor, dtype: torch.dtype, rows: int) -> None:
+    def _lay_out(self, weight: Tensor, bias: Tensor, dtype: torch.dtype, rows: int) -> None:
         kernels = winograd.kernels(weight.double()).to(dtype)
         self.weight = _pack(kernels, rows, [0, 1], [1, 1], winograd.PRODUCTS)
-        self.bias = winograd.biases(self.bias)
-
-    def of_swish(self, x: Tensor) -> Tensor:
-        """Convolve swish(x)."""
-        spread = winograd.spread(_padded_swish(x)).flatten(3)
-        products = _convolve(spread, self.weight, self.bias, [0, 1], [1, 1], winograd.PRODUCTS)
-        return winograd.gather(products.unflatten(3, (winograd.PRODUCTS, -1)))
-
-
-class _ByTwos(_Convolution):
-    """A 3x3 convolution by F(2, 3), its products in bf16."""
-
-    def _lay_out(self, weight: Tensor, dtype: torch.dtype, rows: int) -> None:
-        self.kernels = [
-            _pack(kernel.to(dtype), rows, [0, 1], [1, 1])
-            for kernel in winograd.kernels_of_two(weight.double())
-        ]
-        none = torch.zeros_like(self.bias)
-        self.biases = self.bias, none, none, self.bias
+        self.bias = winograd.biases(bias).to(dtype)
 
     def of_swish(self, x: Tensor) -> Tensor:
         """Convolve swish(x); gives float32."""
-        spread = winograd.spread_to_two(_padded_swish(x), self.bias.dtype)
+        spread = winograd.spread(_padded_swish(x), self.bias.dtype).flatten(3)
+        products = _convolve(spread, self.weight, self.bias, [0, 1], [1, 1], winograd.PRODUCTS)
         found = x.new_empty(*x.shape[:3], self.channels)
-        products = [
-            _convolve(v, kernel, bias, [0, 1], [1, 1]).float()
-            for v, kernel, bias in zip(spread, self.kernels, self.biases, strict=True)
-        ]
-        winograd.gather_two(products, found)
+        winograd.gather(products.unflatten(3, (winograd.PRODUCTS, -1)), found)
         return found
 
 
 def _fastest(layer: nn.Conv2d, dtype: torch.dtype, *, rows: int) -> _Convolution:
     """A 3x3 convolution of the same size, in the way that is the fastest for it."""
-    if not winograd.suits(layer.in_channels, layer.out_channels, rows):
-        return _Convolution(layer, dtype, rows=rows)
-    return (_ByFours if dtype == torch.float32 else _ByTwos)(layer, dtype, rows=rows)
+    fewer = winograd.suits(layer.in_channels, layer.out_channels, rows, dtype)
+    return (_ByFours if fewer else _Convolution)(layer, dtype, rows=rows)
 
 
 def _padded_swish(x: Tensor) -> Tensor:
@@ -395,22 +393,14 @@ class _Down:
 
 
 class _Up:
-    """Twice the size: nearest neighbours, then a 3x3 convolution, as one of 2x2.
-
-    A pixel of the output sees 2x2 pixels of the input, with rows and columns of the kernel summed:
-    (w_0, w_1 + w_2) above and to the left, (w_0 + w_1, w_2) below and to the right. The four kinds
-    of pixels are groups of output channels: less than half of the multiplications.
-    """
+    """Twice the size: nearest neighbours, then a 3x3 convolution, in a quarter of the products."""
 
     def __init__(self, level: Up, dtype: torch.dtype) -> None:
-        layer = cast(nn.Conv2d, level.upsample)
-        sums = torch.tensor(
-            [[[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]], [[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]]
-        ).double()
-        weight = torch.einsum("aih,bjw,kchw->abkcij", sums, sums, layer.weight.double())
-        weight = weight.flatten(0, 2).float().contiguous(memory_format=torch.channels_last)
-        both = weight, cast(Tensor, layer.bias).repeat(4)
-        self.conv = _Convolution(both, dtype, rows=_rows(level.blocks[0]), padding=1)
+        layer, rows = cast(nn.Conv2d, level.upsample), _rows(level.blocks[0])
+        self.convs: list[_Convolution] = []
+        for kernel in winograd.kernels_of_differences(layer.weight.double()):
+            bias = torch.zeros(len(kernel)) if self.convs else cast(Tensor, layer.bias)
+            self.convs.append(_Convolution((kernel.float(), bias), dtype, rows=rows))
 
     def __call__(self, x: Tensor) -> Tensor:
         """[B, H, W, C] -> [B, 2H, 2W, C]."""
@@ -418,10 +408,25 @@ class _Up:
         out = x.new_empty(B, H, 2, W, 2, C)
         few = _few(x)
         for i in range(0, B, few):
-            kinds = self.conv(x[i : i + few]).unflatten(3, (2, 2, C))
-            for a, b in product(range(2), range(2)):
-                out[i : i + few, :, a, :, b] = kinds[:, a : a + H, b : b + W, a, b]
+            self._enlarge(x[i : i + few], out[i : i + few])
         return out.view(B, 2 * H, 2 * W, C)
+
+    def _enlarge(self, x: Tensor, out: Tensor) -> None:
+        parts = zip(self.convs, winograd.differences(x.float()), strict=True)
+        products = [conv(part.to(x.dtype)).float() for conv, part in parts]
+        for (a, b), both in zip(winograd.KINDS, winograd.assemble(products), strict=True):
+            torch.add(*both, out=out[:, :, a, :, b])
+
+
+def _blocks(network: UNet) -> list[ResidualBlock]:
+    """The residual blocks in the order of their work."""
+    found: list[nn.Module] = []
+    for level in network.down:
+        found += cast(Level, level).blocks
+    found += [network.middle.block_0, network.middle.block_1]
+    for level in reversed(network.up):
+        found += cast(Level, level).blocks
+    return cast(list[ResidualBlock], found)
 
 
 def _copy(layer: Layer) -> Layer:
@@ -433,12 +438,6 @@ def _rows(block: nn.Module) -> int:
     """How tall the images of a block are."""
     block = cast(ResidualBlock, block)
     return math.isqrt(block.elements // block.conv1.out_channels)
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention in bf16, softmax in float32; PyTorch's own multiplies in float32 on CPUs."""
-    scores = (q @ k.transpose(-1, -2)).float().mul_(q.shape[-1] ** -0.5)
-    return scores.softmax(-1).to(q.dtype) @ v
 
 
 def _few(x: Tensor) -> int:

@@ -19,6 +19,8 @@ from ddpm_train.errors import FixableError
 from ddpm_train.noise import Stream
 
 _GROUPS = 32
+_NAIVE_PIXELS = 32 * 32  # of which PyTorch's naive sums are exact enough
+_FEW_PIXELS = 1024  # of which all pairs fit into memory
 _NEARLY_ZERO = 1e-5  # the gain of layers that start as "zero": the root of the scale 1e-10
 
 # How other systems lay out what is the paper's with the first name.
@@ -62,47 +64,74 @@ def time_embedding(
     return _ORDERS[order](angles.sin(), angles.cos())
 
 
-class _WithExactStatistics(torch.autograd.Function):
-    """Group norm of float32 images on a CPU, with sums that keep their digits."""
+class _Normalise(torch.autograd.Function):
+    """Group norm on a CPU and the swish behind it, if any; keeps nothing but its input."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, swish: Any
+    ) -> Tensor:
         B, C, H, W = x.shape
-        mean, square = (
-            v.sum((2, 3)).double().view(B, _GROUPS, -1).mean(2, keepdim=True) / (H * W)
-            for v in (x, x.square())
-        )
-        rstd = (square - mean.square() + eps).rsqrt()
-        scale = weight.view(_GROUPS, -1) * rstd
-        shift = bias.view(_GROUPS, -1) - mean * scale
-        ctx.save_for_backward(x, weight, mean.squeeze(2).to(x.dtype), rstd.squeeze(2).to(x.dtype))
-        shift, scale = (v.to(x.dtype).view(B, C, 1, 1) for v in (shift, scale))
-        return torch.addcmul(shift, x, scale)
+        wide = x.to(weight.dtype)  # PyTorch's backward in bf16 takes three times as long
+        if H * W > _NAIVE_PIXELS and wide.dtype == torch.float32:
+            mean, rstd = _exact_statistics(wide, eps)
+            normal = _scale_and_shift(wide, weight, bias, mean, rstd)
+        else:
+            sizes = B, C, H * W, _GROUPS
+            normal, mean, rstd = torch.native_group_norm(wide, weight, bias, *sizes, eps)
+        ctx.save_for_backward(x, weight, bias, mean, rstd)
+        ctx.swish = swish
+        return F.silu(normal, inplace=True) if swish else normal
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, mean, rstd = ctx.saved_tensors
+        x, weight, bias, mean, rstd = ctx.saved_tensors
         B, C, H, W = x.shape
-        gradients = torch.ops.aten.native_group_norm_backward(
-            grad, x, mean, rstd, weight, B, C, H * W, _GROUPS, ctx.needs_input_grad[:3]
+        wide = x.to(weight.dtype)
+        if ctx.swish:
+            normal = _scale_and_shift(wide, weight, bias, mean, rstd)
+            grad = torch.ops.aten.silu_backward(grad, normal)
+        sizes, asked = (B, C, H * W, _GROUPS), ctx.needs_input_grad[:3]
+        along_x, along_weight, along_bias = torch.ops.aten.native_group_norm_backward(
+            grad, wide, mean, rstd, weight, *sizes, asked
         )
-        return (*gradients, None)
+        if along_x is not None:
+            along_x = along_x.to(x.dtype)
+        return along_x, along_weight, along_bias, None, None
+
+
+def _exact_statistics(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """The mean and 1 / the deviation of each group, [B, groups], by sums that keep their digits."""
+    B, _, H, W = x.shape
+    mean, square = (
+        v.sum((2, 3)).double().view(B, _GROUPS, -1).mean(2) / (H * W) for v in (x, x.square())
+    )
+    return mean.to(x.dtype), (square - mean.square() + eps).rsqrt().to(x.dtype)
+
+
+def _scale_and_shift(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, rstd: Tensor) -> Tensor:
+    """Scale and shift each channel to what its group's mean and deviation make of it."""
+    B, C, _, _ = x.shape
+    scale = weight.view(_GROUPS, -1) * rstd[:, :, None]
+    shift = bias.view(_GROUPS, -1) - mean[:, :, None] * scale
+    return torch.addcmul(shift.view(B, C, 1, 1), x, scale.view(B, C, 1, 1))
 
 
 class GroupNorm(nn.GroupNorm):
-    """PyTorch's, but as exact on large images as on small ones.
+    """PyTorch's, but as exact on large images as on small ones, and in float32 on CPUs.
 
     On CPUs PyTorch sums ``channels_last`` images naively: at 256x256 its statistics lose two
     digits of seven, three where the mean is five times the deviation.
     """
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor, *, swish: bool = False) -> Tensor:
         """Normalise each group of channels of each image, then scale and shift, [B, C, H, W]."""
-        large = input.shape[2] * input.shape[3] > 32 * 32
-        if large and input.dtype == torch.float32 and input.device.type == "cpu":
-            output: Tensor = _WithExactStatistics.apply(input, self.weight, self.bias, self.eps)
+        if input.device.type == "cpu" and not torch.compiler.is_compiling():
+            settings = self.weight, self.bias, self.eps, swish
+            output: Tensor = _Normalise.apply(input, *settings)
             return output
-        return super().forward(input)
+        normal = super().forward(input)
+        return F.silu(normal) if swish else normal
 
 
 class Convolution(nn.Conv2d):
@@ -113,21 +142,16 @@ class Convolution(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve, [B, C_in, H, W] -> [B, C, H, W]."""
-        plain = input.dtype == torch.float32 and input.device.type == "cpu"
-        other = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
-        rows = input.shape[2]
-        if plain and not other and winograd.suits(self.in_channels, self.out_channels, rows):
-            return winograd.convolve(input, self.weight, cast(Tensor, self.bias))
+        fewer = input.device.type == "cpu" and not torch.compiler.is_compiling()
+        cast_to = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+        dtype, sizes = cast_to or input.dtype, (self.in_channels, self.out_channels)
+        if fewer and winograd.suits(*sizes, input.shape[2], dtype):
+            return winograd.convolve(input, self.weight, cast(Tensor, self.bias), dtype)
         return super().forward(input)
 
 
 def _norm(config: UNetConfig, channels: int) -> GroupNorm:
     return GroupNorm(_GROUPS, channels, config.norm_eps)
-
-
-def _norm_swish(norm: nn.Module, x: Tensor) -> Tensor:
-    # In place is faster, but autograd would first have to save a copy.
-    return F.silu(norm(x), inplace=not torch.is_grad_enabled())
 
 
 class ResidualBlock(nn.Module):
@@ -152,7 +176,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, temb: Tensor, keep: Tensor | None) -> Tensor:
         """Give the block's output, [B, C_in, H, W] -> [B, C, H, W]; ``temb`` is after its swish."""
-        h: Tensor = self.conv1(_norm_swish(self.norm1, x))
+        h: Tensor = self.conv1(self.norm1(x, swish=True))
         h = self.tell(h, self.temb_proj(temb)[:, :, None, None])
         if keep is not None:
             B, C, H, W = h.shape
@@ -163,7 +187,8 @@ class ResidualBlock(nn.Module):
 
     def tell(self, h: Tensor, time: Tensor) -> Tensor:
         """Tell the activations of the time, between the first convolution and the second."""
-        return _norm_swish(self.norm2, h.add_(time))
+        told: Tensor = self.norm2(h.add_(time), swish=True)
+        return told
 
 
 class ScaleShiftBlock(ResidualBlock):
@@ -181,6 +206,18 @@ class ScaleShiftBlock(ResidualBlock):
 
 
 _BLOCKS = {"shift": ResidualBlock, "scale_shift": ScaleShiftBlock}
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k' / sqrt(C)) v, each [B, heads, pixels, C]; the softmax is in float32.
+
+    On CPUs PyTorch's own multiplies bf16 numbers as float32.
+    """
+    if q.dtype != torch.bfloat16 or q.device.type != "cpu" or q.shape[2] > _FEW_PIXELS:
+        return F.scaled_dot_product_attention(q, k, v)
+    scores = (q @ k.transpose(-1, -2)).float() * q.shape[-1] ** -0.5
+    h: Tensor = scores.softmax(-1).to(q.dtype) @ v
+    return h
 
 
 class Attention(nn.Module):
@@ -203,7 +240,7 @@ class Attention(nn.Module):
             dense(pixels).view(B, H * W, self.heads, C // self.heads).transpose(1, 2)
             for dense in (self.q, self.k, self.v)
         )
-        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, H * W, C)
+        h = attend(q, k, v).transpose(1, 2).reshape(B, H * W, C)
         h = self.proj(h).view(B, H, W, C).permute(0, 3, 1, 2)
         return x.add(h)
 
@@ -284,8 +321,16 @@ class Up(Level):
         for i in range(len(self.blocks)):
             x = self.step(i, torch.cat([x, skips.pop()], 1), temb, keep)
         if self.upsample is not None:
-            x = self.upsample(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+            x = _enlarge(x, cast(nn.Conv2d, self.upsample))
         return x
+
+
+def _enlarge(x: Tensor, layer: nn.Conv2d) -> Tensor:
+    """Enlarge an image twice, then convolve; on CPUs both at once."""
+    if x.device.type == "cpu" and not torch.compiler.is_compiling():
+        return winograd.enlarge(x, layer.weight, cast(Tensor, layer.bias))
+    enlarged: Tensor = layer(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+    return enlarged
 
 
 class UNet(nn.Module):
@@ -357,7 +402,7 @@ class UNet(nn.Module):
         h = self.middle(skips[-1], temb, keep)
         for up in reversed(self.up):
             h = up(h, skips, temb, keep)
-        output: Tensor = self.conv_out(_norm_swish(self.norm_out, h))
+        output: Tensor = self.conv_out(self.norm_out(h, swish=True))
         return output
 
     def _initialise(self, seed: int) -> None:

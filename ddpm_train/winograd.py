@@ -7,29 +7,35 @@ output and g the three rows of a kernel,
 
 takes six products, each a 1x3 convolution along the width, where the definition takes twelve. One
 dimension is enough: in two, the transforms cost more than the products that they save, and the
-rounding grows. Here it is about twice that of the direct sum.
+rounding grows.
 
-        |  4  0 -5  0  1  0 |       | 1/4    0    0   |
-        |  0 -4 -4  1  1  0 |       | -1/6 -1/6 -1/6  |        | 1  1  1  1  1  0 |
-   B' = |  0  4 -4 -1  1  0 |   G = | -1/6  1/6 -1/6  |   A' = | 0  1 -1  2 -2  0 |
-        |  0 -2 -1  2  1  0 |       | 1/24 1/12  1/6  |        | 0  1  1  4  4  0 |
-        |  0  2 -1 -2  1  0 |       | 1/24 -1/12 1/6  |        | 0  1 -1  8 -8  1 |
-        |  0  4  0 -5  0  1 |       |  0     0    1   |
+The kernel and the pixels, as polynomials, are evaluated at 0, a, -a, b, -b and infinity. The usual
+points are 1 and 2; with a = 1/sqrt(2) and b = sqrt(2) = 2a the four rows of the output are rounded
+about alike, and the error falls by a third, to less than twice that of the direct sum:
+
+        | 1   0  -5/2  0   1   0 |       |   1     0     0  |
+        | 0  -b  -2    a   1   0 |       | -1/3  -a/3  -1/6 |        | 1  2   2  1   1  0 |
+   B' = | 0   b  -2   -a   1   0 |   G = | -1/3   a/3  -1/6 |   A' = | 0  b  -b  b  -b  0 |
+        | 0  -a  -1/2  b   1   0 |       |  1/6   b/6   1/3 |        | 0  1   1  2   2  0 |
+        | 0   a  -1/2 -b   1   0 |       |  1/6  -b/6   1/3 |        | 0  a  -a 2b -2b  1 |
+        | 0   1   0  -5/2  0   1 |       |   0     0     1  |
 
 Activations are [B, H, W, C] here. The six products lie side by side as groups of channels,
-[B, H/4, W, 6, C], so that one grouped convolution makes them all.
+[B, H/4, W, 6, C], so that one grouped convolution makes them all. Where they are in bf16, the sums
+before and after them are in float32 and rounded once.
 
-In bf16 the twentieths that these sums cancel would show, and F(2, 3) takes its place: four products
-for six, of sums of two rows,
+Where an image is enlarged by nearest neighbours first, more is saved. Along one dimension, with
+w_0, w_1, w_2 the kernel and S its sum, a pixel d_k becomes two of the output,
 
-    y_0 = g_0 (d_0 - d_2) + s + r,   y_1 = s - r - g_2 (d_1 - d_3),
-    s = (g_0 + g_1 + g_2)/2 (d_1 + d_2),   r = (g_0 - g_1 + g_2)/2 (d_2 - d_1).
+    S d_k + w_0 (d_k-1 - d_k)   and   S d_k - w_2 (d_k - d_k+1):
 
-Its sums are in float32 and rounded once; the network's error grows by some 2%.
+three products of pixels and of differences of neighbours. In both dimensions that is nine products,
+one by one pixel each, where the definition takes 36.
 """
 
 import platform
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import torch
@@ -37,21 +43,30 @@ from torch import Tensor
 from torch.nn import functional as F
 
 PRODUCTS = 6
+KINDS = ((0, 0), (0, 1), (1, 0), (1, 1))  # of pixels of an enlarged image: their row and column
+_A, _B = 0.5**0.5, 2**0.5
 _LEAST_ROWS = 8  # and channels: below, the transforms cost more than they save
 _LEAST_CHANNELS = 32
 # Elsewhere the library that convolves does the like by itself.
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 
-def suits(channels_in: int, channels: int, rows: int) -> bool:
-    """Whether a 3x3 convolution, padded with 1, is faster this way on this processor."""
+def suits(channels_in: int, channels: int, rows: int, dtype: torch.dtype) -> bool:
+    """Whether a 3x3 convolution, padded with 1, is faster this way on this processor.
+
+    Matrix units (AMX) multiply bf16 sooner than the sums around the products are made.
+    """
     wide = min(channels_in, channels) >= _LEAST_CHANNELS
-    return IS_X86 and wide and rows >= _LEAST_ROWS and rows % 4 == 0
+    known = dtype == torch.float32 or not torch.cpu._is_amx_tile_supported()
+    return IS_X86 and known and wide and rows >= _LEAST_ROWS and rows % 4 == 0
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """``conv2d(x, weight, bias, padding=1)``, [B, C, H, W] -> [B, K, H, W], ``channels_last``."""
-    y: Tensor = _Convolution.apply(x, weight, bias)
+def convolve(x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """``conv2d(x, weight, bias, padding=1)``, [B, C, H, W] -> [B, K, H, W], ``channels_last``.
+
+    The products and the output have ``dtype``, by default that of ``x``.
+    """
+    y: Tensor = _Convolution.apply(x, weight, bias, dtype or x.dtype)
     return y
 
 
@@ -59,38 +74,48 @@ class _Convolution(torch.autograd.Function):
     """The three parts and, backwards, their adjoints: half the multiplications there too."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        products = multiply(spread(pad(x.permute(0, 2, 3, 1))), kernels(weight), biases(bias))
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
+        v, u = spread(pad(x.permute(0, 2, 3, 1)), dtype), kernels(weight).to(dtype)
+        # In bf16 the transforms are kept: they are no larger than what they are made of.
+        ctx.transformed = dtype == torch.bfloat16
+        ctx.save_for_backward(*((v, u) if ctx.transformed else (x, weight)))
+        ctx.dtypes = x.dtype, weight.dtype
+        products = multiply(v, u, biases(bias).to(dtype))
         B, _, H, W = x.shape
         # Made as what it is: autograd lets no view be changed in place afterwards.
-        y = torch.empty((B, len(bias), H, W), dtype=x.dtype, memory_format=torch.channels_last)
+        y = torch.empty((B, len(bias), H, W), dtype=dtype, memory_format=torch.channels_last)
         gather(products, out=y.permute(0, 2, 3, 1))
         return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        grad = grad.permute(0, 2, 3, 1)
+        v, u = ctx.saved_tensors
+        if not ctx.transformed:
+            v, u = spread(pad(v.permute(0, 2, 3, 1)), v.dtype), kernels(u)
+        grad, (dtype, of_sums) = grad.permute(0, 2, 3, 1), ctx.dtypes
         asked = [ctx.needs_input_grad[0], ctx.needs_input_grad[1], False]
-        along_products, along_kernels, _ = torch.ops.aten.convolution_backward(
-            _as_groups(spread_grad(grad)),
-            _as_groups(spread(pad(x.permute(0, 2, 3, 1)))),
-            kernels(weight),
+        along_v, along_u, _ = torch.ops.aten.convolution_backward(
+            *(_as_groups(spread_grad(grad, v.dtype)), _as_groups(v), u),
             *(None, (1, 1), (0, 1), (1, 1), False, (0, 0), PRODUCTS, asked),
         )
-        along_x = along_weight = None
+        along_x = along_weight = along_bias = None
         if asked[0]:
-            products = along_products.permute(0, 2, 3, 1).unflatten(3, (PRODUCTS, -1))
-            along_x = gather_grad(products).permute(0, 3, 1, 2)
+            products = along_v.permute(0, 2, 3, 1).unflatten(3, (PRODUCTS, -1))
+            along_x = gather_grad(products).permute(0, 3, 1, 2).to(dtype)
         if asked[1]:
-            along_weight = kernels_grad(along_kernels)
-        return along_x, along_weight, grad.sum((0, 1, 2)) if ctx.needs_input_grad[2] else None
+            along_weight = kernels_grad(along_u.to(of_sums))
+        if ctx.needs_input_grad[2]:
+            along_bias = grad.sum((0, 1, 2), dtype=of_sums)
+        return along_x, along_weight, along_bias, None
 
 
 def pad(x: Tensor) -> Tensor:
-    """A row of zeros above and below, [B, H, W, C] -> [B, H+2, W, C]."""
-    return F.pad(x, (0, 0, 0, 0, 1, 1))
+    """A row of zeros above and below, [B, H, W, C] -> [B, H+2, W, C], for sums."""
+    B, H, W, C = x.shape
+    padded = x.new_empty(B, H + 2, W, C, dtype=_of_sums(x))
+    padded[:, :: H + 1].zero_()
+    padded[:, 1:-1] = x
+    return padded
 
 
 def kernels(weight: Tensor) -> Tensor:
@@ -98,13 +123,13 @@ def kernels(weight: Tensor) -> Tensor:
     K, C, _, width = weight.shape
     g_0, g_1, g_2 = weight.permute(2, 0, 3, 1)
     out = weight.new_empty(PRODUCTS, K, width, C)
-    torch.mul(g_0, 1 / 4, out=out[0])
-    ends = (g_0 + g_2).mul_(-1 / 6)
-    torch.sub(ends, g_1, alpha=1 / 6, out=out[1])
-    torch.add(ends, g_1, alpha=1 / 6, out=out[2])
-    torch.mul(g_0, 1 / 24, out=ends).add_(g_2, alpha=1 / 6)
-    torch.add(ends, g_1, alpha=1 / 12, out=out[3])
-    torch.sub(ends, g_1, alpha=1 / 12, out=out[4])
+    out[0].copy_(g_0)
+    even = torch.mul(g_0, -1 / 3).sub_(g_2, alpha=1 / 6)
+    torch.sub(even, g_1, alpha=_A / 3, out=out[1])
+    torch.add(even, g_1, alpha=_A / 3, out=out[2])
+    torch.mul(g_0, 1 / 6, out=even).add_(g_2, alpha=1 / 3)
+    torch.add(even, g_1, alpha=_B / 6, out=out[3])
+    torch.sub(even, g_1, alpha=_B / 6, out=out[4])
     out[5].copy_(g_2)
     return out.view(PRODUCTS * K, 1, width, C).permute(0, 3, 1, 2)
 
@@ -114,54 +139,55 @@ def kernels_grad(grad: Tensor) -> Tensor:
     u = grad.permute(0, 2, 3, 1).unflatten(0, (PRODUCTS, -1)).squeeze(2)  # [6, K, 3, C]
     out = grad.new_empty(u.shape[1], 3, *u.shape[2:])
     one, two = u[1] + u[2], u[3] + u[4]
-    torch.mul(u[0], 1 / 4, out=out[:, 0]).sub_(one, alpha=1 / 6).add_(two, alpha=1 / 24)
-    torch.sub(u[5], one, alpha=1 / 6, out=out[:, 2]).add_(two, alpha=1 / 6)
+    torch.sub(u[0], one, alpha=1 / 3, out=out[:, 0]).add_(two, alpha=1 / 6)
+    torch.sub(u[5], one, alpha=1 / 6, out=out[:, 2]).add_(two, alpha=1 / 3)
     torch.sub(u[2], u[1], out=one)
     torch.sub(u[3], u[4], out=two)
-    torch.mul(one, 1 / 6, out=out[:, 1]).add_(two, alpha=1 / 12)
+    torch.mul(one, _A / 3, out=out[:, 1]).add_(two, alpha=_B / 6)
     return out.permute(0, 3, 1, 2)
 
 
 def biases(bias: Tensor) -> Tensor:
-    """A bias of the products, [K] -> [6 K]: what the second has reaches each of the four rows."""
-    return F.pad(bias, (len(bias), (PRODUCTS - 2) * len(bias)))
+    """A bias of the products that reaches each of the four rows once, [K] -> [6 K]."""
+    shares = bias.new_tensor([0, 1 + _B, 1 - _B, 1 + _A, 1 - _A, 0]) / 6
+    return (shares[:, None] * bias).flatten()
 
 
-def spread(x: Tensor, out: Tensor | None = None) -> Tensor:
-    """B' d of every four rows, padded [B, H+2, W, C] -> [B, H/4, W, 6, C]."""
+def spread(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """B' d of every four rows, padded [B, H+2, W, C] -> [B, H/4, W, 6, C] in ``dtype``."""
     B, rows, W, C = x.shape
     d_0, d_1, d_2, d_3, d_4, d_5 = (x[:, j : j + rows - 5 : 4] for j in range(6))
-    if out is None:
-        out = x.new_empty(B, rows // 4, W, PRODUCTS, C)
+    out = x.new_empty(B, rows // 4, W, PRODUCTS, C, dtype=dtype)
     v_0, v_1, v_2, v_3, v_4, v_5 = out.unbind(3)
-    torch.add(d_4, d_2, alpha=-4, out=v_1)
-    torch.add(d_3, d_1, alpha=-4, out=v_0)
-    torch.sub(v_1, v_0, out=v_2)
-    v_1.add_(v_0)
-    torch.sub(d_4, d_2, out=v_3)
-    torch.sub(d_3, d_1, out=v_0)
-    torch.sub(v_3, v_0, alpha=2, out=v_4)
-    v_3.add_(v_0, alpha=2)
-    torch.add(d_4, d_2, alpha=-5, out=v_0).add_(d_0, alpha=4)
-    torch.add(d_5, d_3, alpha=-5, out=v_5).add_(d_1, alpha=4)
+    even, odd = torch.sub(d_4, d_2, alpha=2), torch.sub(d_3, d_1, alpha=2)
+    torch.add(even, odd, alpha=_A, out=v_1)
+    torch.sub(even, odd, alpha=_A, out=v_2)
+    torch.sub(d_4, d_2, alpha=0.5, out=even)
+    torch.sub(d_3, d_1, alpha=0.5, out=odd)
+    torch.add(even, odd, alpha=_B, out=v_3)
+    torch.sub(even, odd, alpha=_B, out=v_4)
+    torch.add(d_0, d_4, out=even)
+    torch.add(d_1, d_5, out=odd)
+    torch.sub(even, d_2, alpha=2.5, out=v_0)
+    torch.sub(odd, d_3, alpha=2.5, out=v_5)
     return out
 
 
 def gather_grad(v: Tensor) -> Tensor:
-    """The adjoint of ``spread(pad(x))``, [B, H/4, W, 6, C] -> [B, H, W, C]."""
+    """The adjoint of ``spread(pad(x))``, [B, H/4, W, 6, C] -> [B, H, W, C]; ``v`` is used up."""
     B, fours, W, _, C = v.shape
-    v_0, v_1, v_2, v_3, v_4, v_5 = v.unbind(3)
-    out = v.new_empty(B, 4 * fours + 2, W, C)
+    v_0, v_1, v_2, v_3, v_4, v_5 = _for_sums(v)
+    out = v_0.new_empty(B, 4 * fours + 2, W, C)
     d_0, d_1, d_2, d_3 = (out[:, j : j + 4 * fours - 3 : 4] for j in range(4))
-    above, odd, even = out[:, 4::4], v_1 - v_2, v_3 - v_4
-    torch.mul(v_0, 4, out=d_0)
-    torch.sub(v_5, odd, out=d_1).mul_(4).sub_(even, alpha=2)
-    torch.add(odd, v_5, alpha=-5, out=d_3).add_(even, alpha=2)
-    torch.add(v_1, v_2, out=odd)
-    torch.add(v_3, v_4, out=even)
-    torch.add(odd, even, alpha=1 / 4, out=d_2).add_(v_0, alpha=5 / 4).mul_(-4)
+    one, two = v_1 - v_2, v_3 - v_4
+    torch.sub(v_5, one, alpha=_B, out=d_1).sub_(two, alpha=_A)
+    torch.mul(v_5, -2.5, out=d_3).add_(one, alpha=_A).add_(two, alpha=_B)
+    torch.add(v_1, v_2, out=one)
+    torch.add(v_3, v_4, out=two)
+    torch.mul(v_0, -2.5, out=d_2).sub_(one, alpha=2).sub_(two, alpha=0.5)
+    d_0.copy_(v_0)
     out[:, 4 * fours :].zero_()
-    above += odd.add_(even).add_(v_0)
+    out[:, 4::4] += one.add_(two).add_(v_0)
     out[:, 5::4] += v_5
     return out[:, 1:-1]
 
@@ -173,68 +199,89 @@ def multiply(v: Tensor, kernels: Tensor, biases: Tensor) -> Tensor:
     return products
 
 
-def gather(m: Tensor, out: Tensor | None = None) -> Tensor:
-    """A' m, [B, H/4, W, 6, K] -> [B, H, W, K]; ``m`` is used up."""
-    B, fours, W, _, K = m.shape
-    if out is None:
-        out = m.new_empty(B, 4 * fours, W, K)
-    y_0, y_1, y_2, y_3 = out.unflatten(1, (fours, 4)).unbind(2)
-    m_0, m_1, m_2, m_3, m_4, m_5 = m.unbind(3)
-    torch.sub(m_1, m_2, out=y_3)
-    torch.sub(m_3, m_4, out=y_2)
-    torch.add(y_3, y_2, alpha=2, out=y_1)
-    y_3.add_(y_2, alpha=8).add_(m_5)
+def gather(m: Tensor, out: Tensor) -> None:
+    """A' m, [B, H/4, W, 6, K] -> ``out``, [B, H, W, K]; ``m`` is used up."""
+    y_0, y_1, y_2, y_3 = out.unflatten(1, (-1, 4)).unbind(2)
+    m_0, m_1, m_2, m_3, m_4, m_5 = _for_sums(m)
+    one, two = m_1 - m_2, m_3 - m_4
     m_1.add_(m_2)
     m_3.add_(m_4)
-    torch.add(m_1, m_3, alpha=4, out=y_2)
-    torch.add(m_0, m_1, out=y_0).add_(m_3)
-    return out
+    torch.add(m_1, m_3, alpha=2, out=y_2)
+    torch.add(m_0.add_(m_1, alpha=2), m_3, out=y_0)
+    torch.mul(torch.add(one, two, out=m_2), _B, out=y_1)
+    torch.add(m_5.add_(one, alpha=_A), two, alpha=2 * _B, out=y_3)
 
 
-def spread_grad(y: Tensor) -> Tensor:
-    """The adjoint of ``gather``, [B, H, W, K] -> [B, H/4, W, 6, K]."""
+def spread_grad(y: Tensor, dtype: torch.dtype) -> Tensor:
+    """The adjoint of ``gather``, [B, H, W, K] -> [B, H/4, W, 6, K] in ``dtype``."""
     B, H, W, K = y.shape
-    y_0, y_1, y_2, y_3 = y.unflatten(1, (H // 4, 4)).unbind(2)
-    out = y.new_empty(B, H // 4, W, PRODUCTS, K)
+    y_0, y_1, y_2, y_3 = _for_sums(y.unflatten(1, (-1, 4)), 2)
+    out = y.new_empty(B, H // 4, W, PRODUCTS, K, dtype=dtype)
     m_0, m_1, m_2, m_3, m_4, m_5 = out.unbind(3)
-    torch.add(y_0, y_2, out=m_1)
-    torch.add(y_1, y_3, out=m_0)
-    torch.sub(m_1, m_0, out=m_2)
-    m_1.add_(m_0)
-    torch.add(y_0, y_2, alpha=4, out=m_3)
-    torch.add(y_1, y_3, alpha=4, out=m_0)
-    torch.sub(m_3, m_0, alpha=2, out=m_4)
-    m_3.add_(m_0, alpha=2)
     m_0.copy_(y_0)
     m_5.copy_(y_3)
+    even, odd = torch.add(y_2, y_0, alpha=2), torch.add(y_1, y_3, alpha=0.5)
+    torch.add(even, odd, alpha=_B, out=m_1)
+    torch.sub(even, odd, alpha=_B, out=m_2)
+    torch.add(y_0, y_2, alpha=2, out=even)
+    torch.add(y_1, y_3, alpha=2, out=odd)
+    torch.add(even, odd, alpha=_B, out=m_3)
+    torch.sub(even, odd, alpha=_B, out=m_4)
     return out
 
 
-def kernels_of_two(weight: Tensor) -> tuple[Tensor, ...]:
-    """Of F(2, 3), [K, C, 3, 3] -> 4 times [K, C, 1, 3]; the last one has the sign of its sum."""
-    g_0, g_1, g_2 = weight.split(1, 2)
-    ends = g_0 + g_2
-    return g_0, (ends + g_1) / 2, (ends - g_1) / 2, -g_2
+def enlarge(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``conv2d(x enlarged twice, weight, bias, padding=1)``, [B, C, H, W] -> [B, K, 2H, 2W]."""
+    kernels = kernels_of_differences(weight)
+    products = [
+        F.conv2d(part.permute(0, 3, 1, 2), kernel).permute(0, 2, 3, 1)
+        for part, kernel in zip(differences(x.permute(0, 2, 3, 1)), kernels, strict=True)
+    ]
+    products[0] = products[0] + bias
+    kinds = [torch.add(*both) for both in assemble(products)]
+    rows = torch.stack([torch.stack(kinds[:2], 3), torch.stack(kinds[2:], 3)], 2)
+    return rows.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
 
 
-def spread_to_two(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Of F(2, 3), padded [B, H+2, W, C] -> [4, B, H/2, W, C] in ``dtype``."""
-    B, rows, W, C = x.shape
-    d_0, d_1, d_2, d_3 = (x[:, j : j + rows - 3 : 2] for j in range(4))
-    out = x.new_empty(4, B, rows // 2 - 1, W, C, dtype=dtype)
-    torch.sub(d_0, d_2, out=out[0])
-    torch.add(d_1, d_2, out=out[1])
-    torch.sub(d_2, d_1, out=out[2])
-    torch.sub(d_1, d_3, out=out[3])
-    return out
+def kernels_of_differences(weight: Tensor) -> list[Tensor]:
+    """What ``differences`` are multiplied with, [K, C, 3, 3] -> [1, 2, 2 and 4 K, C, 1, 1]."""
+    whole = weight.new_ones(1, 3)
+    ends = weight.new_tensor([[1, 0, 0], [0, 0, -1]])
+    return [
+        torch.einsum("ah,bw,kchw->abkc", *both, weight).flatten(0, 2)[:, :, None, None]
+        for both in product((whole, ends), repeat=2)
+    ]
 
 
-def gather_two(products: Sequence[Tensor], out: Tensor) -> None:
-    """Of F(2, 3), 4 times [B, H/2, W, K] -> ``out``, [B, H, W, K]."""
-    m_0, m_1, m_2, m_3 = products
-    y_0, y_1 = out.unflatten(1, (-1, 2)).unbind(2)
-    torch.add(m_1, m_2, out=y_0).add_(m_0)
-    torch.sub(m_1, m_2, out=y_1).add_(m_3)
+def differences(x: Tensor) -> tuple[Tensor, ...]:
+    """Pixels, and what they lose to the right, downwards and in both, [B, H, W, C].
+
+    There is zero around the image, so that there are W + 1 differences along W, H + 1 along H.
+    """
+    padded = F.pad(x, (0, 0, 1, 1, 1, 1))
+    down = padded[:, :-1] - padded[:, 1:]
+    right = padded[:, 1:-1, :-1] - padded[:, 1:-1, 1:]
+    return x, right, down[:, :, 1:-1], down[:, :, :-1] - down[:, :, 1:]
+
+
+def assemble(products: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """What adds up to the pixels above to the left, above to the right, and below, [B, H, W, K]."""
+    pixels, right, down, both = products
+    _, H, W, K = pixels.shape
+    right, down, both = (part.unflatten(3, (-1, K)) for part in (right, down, both))
+    columns = [pixels + right[:, :, b : b + W, b] for b in range(2)]
+    return [
+        (columns[b], down[:, a : a + H, :, a] + both[:, a : a + H, b : b + W, 2 * a + b])
+        for a, b in KINDS
+    ]
+
+
+def _for_sums(parts: Tensor, dim: int = 3) -> list[Tensor]:
+    return [part.to(_of_sums(parts)) for part in parts.unbind(dim)]
+
+
+def _of_sums(x: Tensor) -> torch.dtype:
+    return torch.float32 if x.dtype == torch.bfloat16 else x.dtype
 
 
 def _as_groups(products: Tensor) -> Tensor:

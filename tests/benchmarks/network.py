@@ -9,11 +9,12 @@ of sampling, and the roofline, a 3x3 convolution alone. A ratio is the median ov
 (diffusers' float32 seconds / seconds). diffusers works as it comes: UNet2DModel, torch.optim.Adam,
 DDPMPipeline. Ours evaluates with ``ddpm_train.inference``, trains as ``ddpm_train.loop`` does,
 drawing its dropout masks within the time, and samples with ``ddpm_train.sampler``, its noise named
-image by image. The memory is the peak of a process that does one of these alone. What else runs on
-the machine shows in the spread and in the load that is written down.
+image by image. The memory is the peak of a process that loads what it needs and does one of these
+alone. What else runs on the machine shows in the spread and in the load that is written down.
 """
 
 import argparse
+import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -25,15 +26,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
-from diffusers import DDPMPipeline, DDPMScheduler
 from torch import Tensor
 
 from ddpm_eval import bench
 from ddpm_train import memory
 from ddpm_train.config import PRESETS, RunConfig, UNetConfig
-from tests.benchmarks import peer, table
+from tests.benchmarks import table
 
 CONTESTANTS = (("diffusers", "float32"), ("ours", "float32"), ("ours", "bf16"))
 JOBS = ("forward", "training step", "sampling")
@@ -41,7 +40,11 @@ Jobs = dict[str, Callable[[], object]]
 
 
 def theirs(config: RunConfig, batch: int) -> Jobs:
-    """diffusers, as it comes."""
+    """diffusers, as it comes; only its own processes load it."""
+    from diffusers import DDPMPipeline, DDPMScheduler
+
+    from tests.benchmarks import peer
+
     unet = config.unet
     net = peer.build(unet, out_channels=unet.channels)
     optimizer = torch.optim.Adam(net.parameters(), lr=2e-4)
@@ -141,7 +144,7 @@ def main() -> None:
         "flop per image": bench.flop(PRESETS[options.preset]().unet),
         "flop of the roofline": bench.convolution("float32", torch.device("cpu"))[1],
         "torch": torch.__version__,
-        "diffusers": diffusers.__version__,
+        "diffusers": importlib.metadata.version("diffusers"),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {processor()}",
         "records": race(options),
         "peaks": peaks(options),

@@ -38,6 +38,22 @@ def test_is_the_convolution(shape: tuple[int, ...]) -> None:
         assert a.shape == b.shape and relative(a, b) < 1e-14
 
 
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_enlarges_then_convolves(shape: tuple[int, ...]) -> None:
+    """The same identity, with nearest neighbours before it."""
+    *given, upstream = parts(shape, torch.float64)
+    for part in given:
+        part.requires_grad_()
+    x, weight, bias = given
+    enlarged = F.interpolate(x, scale_factor=2.0, mode="nearest")
+    found, wanted = winograd.enlarge(*given), F.conv2d(enlarged, weight, bias, padding=1)
+    assert found.shape == wanted.shape and relative(found, wanted) < 1e-14
+    upstream = upstream.repeat_interleave(2, 2).repeat_interleave(2, 3).cumsum(3)
+    ours, theirs = (torch.autograd.grad(y, given, upstream) for y in (found, wanted))
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.shape == b.shape and relative(a, b) < 1e-13
+
+
 def test_rounding_stays_small() -> None:
     """In float32, against float64."""
     *given, upstream = parts((2, 256, 128, 16, 16), torch.float32)
@@ -69,21 +85,44 @@ def test_layers_of_any_size_convolve(rows: int) -> None:
     assert relative(layer(x.to(memory_format=torch.channels_last)), wanted) < 4e-6
 
 
-@pytest.mark.parametrize("rows", [2, 8])
-def test_two_rows_are_the_convolution(rows: int) -> None:
-    """F(2, 3), its parts put together in float64."""
-    generator = torch.Generator().manual_seed(rows)
-    x = torch.randn(2, rows, 5, 3, generator=generator, dtype=torch.float64)
-    weight = torch.randn(4, 3, 3, 3, generator=generator, dtype=torch.float64)
-    products = [
-        F.conv2d(v.permute(0, 3, 1, 2), kernel, padding=(0, 1)).permute(0, 2, 3, 1)
-        for v, kernel in zip(
-            winograd.spread_to_two(winograd.pad(x), torch.float64),
-            winograd.kernels_of_two(weight),
-            strict=True,
-        )
-    ]
-    found = torch.full((2, rows, 5, 4), torch.nan, dtype=torch.float64)
-    winograd.gather_two(products, found)
-    wanted = F.conv2d(x.permute(0, 3, 1, 2), weight, padding=1).permute(0, 2, 3, 1)
-    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-13)
+def test_products_in_bf16_are_rounded_little_more_than_the_direct_sum() -> None:
+    """Forwards and in every gradient less than twice and a half."""
+    *given, upstream = parts((2, 128, 128, 8, 16), torch.float32)
+    exact = [part.double().requires_grad_() for part in given]
+    wanted = F.conv2d(*exact, padding=1)
+    short = [part.bfloat16().requires_grad_() for part in given]
+    direct = F.conv2d(*short, padding=1)
+    for part in given:
+        part.requires_grad_()
+    x, weight, bias = given
+    found = winograd.convolve(x, weight, bias, torch.bfloat16)
+    assert found.dtype == torch.bfloat16
+    assert relative(found, wanted) < 2.5 * relative(direct, wanted)
+    ours = torch.autograd.grad(found, given, upstream.bfloat16())
+    theirs = torch.autograd.grad(direct, short, upstream.bfloat16())
+    right = torch.autograd.grad(wanted, exact, upstream.double())
+    for a, b, c in zip(ours[:2], theirs, right, strict=False):
+        assert a.dtype == torch.float32
+        assert relative(a, c) < 2.5 * relative(b, c)
+
+
+def test_under_autocast_the_layer_convolves_in_bf16() -> None:
+    layer = Convolution(64, 64)
+    x = torch.randn(2, 64, 8, 8, generator=torch.Generator().manual_seed(2))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = layer(x)
+    wanted = layer(x)
+    assert found.dtype == torch.bfloat16 and wanted.dtype == torch.float32
+    assert 1e-4 < relative(found, wanted) < 2e-2
+    found.float().square().sum().backward()
+    assert layer.weight.grad is not None and layer.weight.grad.dtype == torch.float32
+
+
+def test_matrix_units_convolve_bf16_directly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There the sums around the products would cost more than they save."""
+    monkeypatch.setattr(winograd, "IS_X86", True)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert winograd.suits(64, 64, 8, torch.float32)
+    assert not winograd.suits(64, 64, 8, torch.bfloat16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert winograd.suits(64, 64, 8, torch.bfloat16)
