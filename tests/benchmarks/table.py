@@ -50,6 +50,22 @@ def race(about: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def bf16(about: dict[str, Any]) -> str:
+    """One row for each measure of each checkpoint, float32 and bf16."""
+    lines = ["| the same noise in | float32 | bf16 |", "|---|---|---|"]
+    for name, found in about.items():
+        if "bits/dim" in found:
+            values = found["bits/dim"]["float32"], found["bits/dim"]["bf16"]
+            cells = " | ".join(f"{value:.5f}" for value in values)
+            lines.append(f"| bits/dim of {found['images']} images, {name} | {cells} |")
+        if "samples" in found:
+            values = found["float32"], found["bf16"]
+            cells = " | ".join(f"{value:.3f} ± {error:.3f}" for value, error in values)
+            lines.append(f"| {found['measure']}, {found['samples']} samples, {name} | {cells} |")
+            lines.append(f"| RMSE of these samples, of 255 | 0 | {found['rmse']:.2f} |")
+    return "\n".join(lines)
+
+
 def scaling(points: list[dict[str, Any]], path: Path) -> None:
     """Draw FLOP/s over batch, resolution and threads, ours and diffusers'."""
     import matplotlib
@@ -82,6 +98,8 @@ def main() -> None:
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("record.json")
     record = json.loads(path.read_text(encoding="utf-8"))
     print(race(record["race"]))
+    if "bf16" in record:
+        print("\n" + bf16(record["bf16"]))
     if "scaling" in record:
         scaling(record["scaling"]["points"], path.with_name("figure"))
 

@@ -1,0 +1,91 @@
+"""What bf16 changes: bits/dim, FD and the samples themselves, beside float32 on the same noise.
+
+    python -m tests.benchmarks.precision CHECKPOINT --images 16 [--dataset npz --data IMAGES.npz]
+    python -m tests.benchmarks.precision runs/digits --samples 512 --extractor digits-cnn
+
+Both precisions run ``ddpm-eval nll`` on so many test images, and ``ddpm-eval fid`` on so many
+samples. What is found joins the record, from which ``tests.benchmarks.table`` prints it.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ddpm_eval import results
+
+PRECISIONS = ("float32", "bf16")
+
+
+def evaluate(precision: str, reports: Path, *command: str) -> dict[str, results.Quantity]:
+    """Run a command of ``ddpm-eval`` in a precision; give what it recorded."""
+    where = ("--reports", str(reports), "--name", precision, "--precision", precision, "--quiet")
+    subprocess.run([sys.executable, "-m", "ddpm_eval", *command, *where], check=True)
+    return {
+        name: quantity
+        for each in results.load(reports / precision).measurements.values()
+        for name, quantity in each.quantities.items()
+    }
+
+
+def bound(options: argparse.Namespace, data: list[str], work: Path) -> dict[str, Any]:
+    """Bits/dim in both precisions."""
+    command = ("nll", str(options.checkpoint), "-n", str(options.images), *data)
+    found = [evaluate(each, work, *command)["total"].value for each in PRECISIONS]
+    return {"images": options.images, "bits/dim": dict(zip(PRECISIONS, found, strict=True))}
+
+
+def distance(options: argparse.Namespace, data: list[str], work: Path) -> dict[str, Any]:
+    """FD in both precisions with its error, and how far apart samples of the same noise are."""
+    command = ("fid", str(options.checkpoint), "-n", str(options.samples), *data)
+    about: dict[str, Any] = {"samples": options.samples}
+    for precision in PRECISIONS:
+        found = evaluate(precision, work, *command, "--extractor", options.extractor)
+        measure = next(name for name in found if name.startswith(("FD", "FID")))
+        about |= {"measure": measure, precision: [found[measure].value, found[measure].stderr]}
+    exact, short = (pixels(work / precision / "store") for precision in PRECISIONS)
+    return about | {"rmse": float(np.sqrt(np.square(exact - short).mean()))}
+
+
+def pixels(stores: Path) -> np.ndarray:
+    """All samples of the only store in a folder, float64."""
+    (store,) = stores.iterdir()
+    file = stores.with_suffix(".npz")
+    command = ("store", "export", str(store), str(file))
+    subprocess.run([sys.executable, "-m", "ddpm_eval", *command], check=True)
+    with np.load(file) as arrays:
+        return np.asarray(arrays["arr_0"], np.float64)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--label", help="what the record calls the checkpoint; its name")
+    parser.add_argument("--images", type=int, default=0, help="test images for bits/dim")
+    parser.add_argument("--samples", type=int, default=0, help="samples for FD")
+    parser.add_argument("--extractor", default="inception")
+    parser.add_argument("--dataset")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("record.json"))
+    options = parser.parse_args()
+    data = ["--dataset", options.dataset] * bool(options.dataset)
+    data += ["--data", str(options.data)] * bool(options.data)
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        if options.images:
+            found |= bound(options, data, Path(folder))
+        if options.samples:
+            found |= distance(options, data, Path(folder))
+    kept = json.loads(options.out.read_text()) if options.out.exists() else {}
+    kept["bf16"] = kept.get("bf16", {}) | {options.label or options.checkpoint.name: found}
+    options.out.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()

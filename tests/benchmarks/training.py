@@ -1,0 +1,88 @@
+"""What a training step costs beside the network: reading, flips, times, noise and dropout masks.
+
+    python -m tests.benchmarks.training [--data IMAGES.npz]            (two minutes)
+
+Steps of ``ddpm_train.loop`` that draw their batches, and steps of the same run that are handed one
+batch again and again, take turns, some at a time; the ratio is the median over rounds, of wall time
+and of the processors' time in this process. Reading and drawing go on in a thread beside the
+network; what of it is left after the last step is waited for within the time.
+"""
+
+import argparse
+import contextlib
+import tempfile
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ddpm_train import data, memory, world
+from ddpm_train.config import PRESETS, DataConfig
+from ddpm_train.loop import Batch, Trainer
+from tests.benchmarks.sampling import seconds
+
+STEPS = 4
+
+
+class Fed(Trainer):
+    """A run whose every batch is the first one."""
+
+    batch: Batch | None = None
+
+    def _draw(self, step: int) -> Batch:
+        self.batch = self.batch or super()._draw(step)
+        return self.batch
+
+
+def steps(trainer: Trainer) -> None:
+    for _ in range(STEPS):
+        trainer.advance(stopping=bool, measure_loss=False)
+    trainer._next.result()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", default="cifar10", choices=PRESETS)
+    parser.add_argument("--data", type=Path, help="an .npz with images: train; else noise")
+    parser.add_argument("--precision", default="float32", choices=("float32", "bf16"))
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=0)
+    options = parser.parse_args()
+    memory.keep_freed()
+    here, config = world.join(threads=options.threads), PRESETS[options.preset]()
+    with tempfile.TemporaryDirectory() as work, contextlib.ExitStack() as stack:
+        path = options.data or Path(work, "noise.npz")
+        if options.data is None:
+            side = config.unet.image_size
+            pixels = np.random.default_rng(0).integers(0, 256, (512, side, side, 3), np.uint8)
+            np.savez(path, train=pixels)
+        config = replace(
+            config,
+            data=DataConfig(source="npz", path=str(path)),
+            optim=replace(config.optim, batch_size=options.batch),
+            compute=replace(config.compute, precision=options.precision),
+        )
+        unet = config.unet
+        images = data.load(config.data, image_size=unet.image_size, channels=unet.channels)
+        trainers = [
+            stack.enter_context(contextlib.closing(kind(config, images, here)))
+            for kind in (Fed, Trainer)
+        ]
+        rounds = [
+            [seconds(partial(steps, trainer), here.device) / STEPS for trainer in trainers]
+            for _ in range(options.rounds + 1)
+        ]
+    fed, whole = np.array(rounds[1:]).transpose(1, 2, 0)  # the first round warms up
+    print(f"{options.preset}, {options.precision}, batch {options.batch}, {here.device}")
+    for i, name in enumerate(("wall", "CPU")):
+        low, middle, high = np.quantile(whole[i] / fed[i], (0.25, 0.5, 0.75))
+        print(
+            f"{name:5} handed a batch {np.median(fed[i]):.3f} s a step, drawing it "
+            f"{np.median(whole[i]):.3f} s, ratio {middle:.3f} ({low:.3f} .. {high:.3f})"
+        )
+
+
+if __name__ == "__main__":
+    main()
