@@ -142,10 +142,8 @@ class Convolution(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve, [B, C_in, H, W] -> [B, C, H, W]."""
-        fewer = input.device.type == "cpu" and not torch.compiler.is_compiling()
-        cast_to = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
-        dtype, sizes = cast_to or input.dtype, (self.in_channels, self.out_channels)
-        if fewer and winograd.suits(*sizes, input.shape[2], dtype):
+        dtype = _computes_in(input)
+        if dtype and winograd.suits(self.in_channels, self.out_channels, input.shape[2], dtype):
             return winograd.convolve(input, self.weight, cast(Tensor, self.bias), dtype)
         return super().forward(input)
 
@@ -326,11 +324,19 @@ class Up(Level):
 
 
 def _enlarge(x: Tensor, layer: nn.Conv2d) -> Tensor:
-    """Enlarge an image twice, then convolve; on CPUs both at once."""
-    if x.device.type == "cpu" and not torch.compiler.is_compiling():
+    """Enlarge an image twice, then convolve; on CPUs both at once where that pays."""
+    dtype = _computes_in(x)
+    if dtype and winograd.suits_enlarging(layer.in_channels, dtype):
         return winograd.enlarge(x, layer.weight, cast(Tensor, layer.bias))
     enlarged: Tensor = layer(F.interpolate(x, scale_factor=2.0, mode="nearest"))
     return enlarged
+
+
+def _computes_in(x: Tensor) -> torch.dtype | None:
+    """What a layer computes in that is given x on a CPU; None elsewhere or where compiled."""
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return None
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
 
 
 class UNet(nn.Module):

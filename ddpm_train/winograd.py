@@ -45,20 +45,29 @@ from torch.nn import functional as F
 PRODUCTS = 6
 KINDS = ((0, 0), (0, 1), (1, 0), (1, 1))  # of pixels of an enlarged image: their row and column
 _A, _B = 0.5**0.5, 2**0.5
-_LEAST_ROWS = 8  # and channels: below, the transforms cost more than they save
-_LEAST_CHANNELS = 32
+_LEAST_ROWS = 8  # and channels: below, the sums cost more than they save
+_LEAST_CHANNELS = {torch.float32: 64, torch.bfloat16: 128}
+_LEAST_ENLARGED = 64
 # Elsewhere the library that convolves does the like by itself.
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 
 def suits(channels_in: int, channels: int, rows: int, dtype: torch.dtype) -> bool:
-    """Whether a 3x3 convolution, padded with 1, is faster this way on this processor.
+    """Whether a 3x3 convolution, padded with 1, is faster this way on this processor."""
+    least = _LEAST_CHANNELS.get(dtype)
+    wide = least is not None and min(channels_in, channels) >= least
+    known = IS_X86 and _has_no_faster_unit(dtype)
+    return known and wide and rows >= _LEAST_ROWS and rows % 4 == 0
 
-    Matrix units (AMX) multiply bf16 sooner than the sums around the products are made.
-    """
-    wide = min(channels_in, channels) >= _LEAST_CHANNELS
-    known = dtype == torch.float32 or not torch.cpu._is_amx_tile_supported()
-    return IS_X86 and known and wide and rows >= _LEAST_ROWS and rows % 4 == 0
+
+def suits_enlarging(channels: int, dtype: torch.dtype) -> bool:
+    """Whether ``enlarge`` is faster than its two parts, one by one, on a CPU."""
+    return dtype in _LEAST_CHANNELS and channels >= _LEAST_ENLARGED and _has_no_faster_unit(dtype)
+
+
+def _has_no_faster_unit(dtype: torch.dtype) -> bool:
+    """Matrix units (AMX) multiply bf16 sooner than the sums around the products are made."""
+    return dtype != torch.bfloat16 or not torch.cpu._is_amx_tile_supported()
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype | None = None) -> Tensor:

@@ -78,8 +78,8 @@ def test_gradients_that_nobody_asks_for_are_not_made() -> None:
 @pytest.mark.parametrize("rows", [6, 7, 8, 12])
 def test_layers_of_any_size_convolve(rows: int) -> None:
     """Also where rows do not come in fours, and where a batch was made for other layouts."""
-    layer = Convolution(32, 32).requires_grad_(requires_grad=False)
-    x = torch.randn(2, 32, rows, 9, generator=torch.Generator().manual_seed(2))
+    layer = Convolution(64, 64).requires_grad_(requires_grad=False)
+    x = torch.randn(2, 64, rows, 9, generator=torch.Generator().manual_seed(2))
     wanted = F.conv2d(x.double(), layer.weight.double(), layer.bias.double(), padding=1)  # type: ignore[union-attr]
     assert relative(layer(x), wanted) < 4e-6
     assert relative(layer(x.to(memory_format=torch.channels_last)), wanted) < 4e-6
@@ -107,8 +107,8 @@ def test_products_in_bf16_are_rounded_little_more_than_the_direct_sum() -> None:
 
 
 def test_under_autocast_the_layer_convolves_in_bf16() -> None:
-    layer = Convolution(64, 64)
-    x = torch.randn(2, 64, 8, 8, generator=torch.Generator().manual_seed(2))
+    layer = Convolution(128, 128)
+    x = torch.randn(2, 128, 8, 8, generator=torch.Generator().manual_seed(2))
     with torch.autocast("cpu", torch.bfloat16):
         found = layer(x)
     wanted = layer(x)
@@ -121,8 +121,23 @@ def test_under_autocast_the_layer_convolves_in_bf16() -> None:
 def test_matrix_units_convolve_bf16_directly(monkeypatch: pytest.MonkeyPatch) -> None:
     """There the sums around the products would cost more than they save."""
     monkeypatch.setattr(winograd, "IS_X86", True)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    assert winograd.suits(64, 64, 8, torch.float32)
-    assert not winograd.suits(64, 64, 8, torch.bfloat16)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    assert winograd.suits(64, 64, 8, torch.bfloat16)
+    for amx in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
+        assert winograd.suits(128, 128, 8, torch.float32)
+        assert winograd.suits_enlarging(128, torch.float32)
+        assert winograd.suits(128, 128, 8, torch.bfloat16) is not amx
+        assert winograd.suits_enlarging(128, torch.bfloat16) is not amx
+
+
+@pytest.mark.parametrize(
+    ("channels", "rows", "dtype"),
+    [
+        (32, 8, torch.float32),
+        (64, 8, torch.bfloat16),
+        (64, 6, torch.float32),
+        (64, 4, torch.float32),
+        (256, 8, torch.float64),
+    ],
+)
+def test_small_layers_are_convolved_directly(channels: int, rows: int, dtype: torch.dtype) -> None:
+    assert not winograd.suits(channels, channels, rows, dtype)
