@@ -135,6 +135,27 @@ def test_equal_images_lie_on_each_other_even_where_balls_have_no_width() -> None
     assert pair(y[::5], y)[0] == 1
 
 
+def test_images_on_the_edge_of_a_ball_are_decided_exactly() -> None:
+    """Where float32's distances, which torch-fidelity takes, let some in and keep others out."""
+    y = features(60, 64, 1, shift=5)
+    exact = torch.cdist(*[torch.from_numpy(y).double()] * 2)
+    radius, centre = exact.kthvalue(4).values, int(exact.sum(1).argmin())
+    direction = features(4000, 64, 3)
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    edge = 1 + np.linspace(-1e-6, 1e-6, 4000)[:, None]
+    x = (y[centre] + radius[centre].item() * edge * direction).astype(np.float32)
+
+    def inside(distances: torch.Tensor, radii: torch.Tensor) -> float:
+        return (distances <= radii).any(1).double().mean().item()
+
+    difference = torch.from_numpy(x).double()[:, None] - torch.from_numpy(y).double()
+    wanted = inside(difference.norm(dim=2), radius)
+    short = torch.cdist(*[torch.from_numpy(y)] * 2).kthvalue(4).values
+    rounded = inside(torch.cdist(torch.from_numpy(x), torch.from_numpy(y)), short)
+    assert pair(x, y)[0] == wanted
+    assert 0.1 < wanted < 0.9 and abs(rounded - wanted) > 0.01
+
+
 # ------------------------------------------------------------------------------------ growth
 
 
