@@ -62,6 +62,12 @@ Remainder = Annotated[
 Steps = Annotated[
     int, typer.Option("--steps", min=0, help="Of the reverse process, spread evenly; 0: all.")
 ]
+Inception = Annotated[
+    Path | None, typer.Option("--inception", help="The file of Inception's weights.")
+]
+Accept = Annotated[
+    str, typer.Option("--accept-weights", help="SHA-256 of other weights: FD(inception-...).")
+]
 Sampler = Annotated[str, typer.Option("--sampler", help="ancestral, as in the paper, or ddim.")]
 Eta = Annotated[float, typer.Option("--eta", help="The noise of ddim: 0 is none, 1 as ancestral.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]

@@ -7,12 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from ddpm_eval.commands.options import (
+    Accept,
     Batch,
     Checkpoint,
     Data,
     Dataset,
     Device,
     Eta,
+    Inception,
     Name,
     NoClip,
     Quiet,
@@ -24,7 +26,7 @@ from ddpm_eval.commands.options import (
     Split,
     Steps,
 )
-from ddpm_eval.commands.running import ImagesAt, Place, inception_at, run, split_named
+from ddpm_eval.commands.running import ImagesAt, Place, run, split_named, weights_at
 from ddpm_eval.config import EvalConfig, PicturesConfig, QualityConfig, SamplingConfig
 from ddpm_train.errors import FixableError
 
@@ -33,9 +35,6 @@ FILTERS = ("none", "nearest", "box", "bilinear", "bicubic", "lanczos")
 
 Extractor = Annotated[
     str, typer.Option("--extractor", help="Look at features too: inception, or digits-cnn.")
-]
-Inception = Annotated[
-    Path | None, typer.Option("--inception", help="The file of Inception's weights.")
 ]
 
 
@@ -47,6 +46,7 @@ def progressive(
     ] = 0,
     extractor: Extractor = "",
     inception: Inception = None,
+    accept: Accept = "",
     seed: Seed = 0,
     batch: Batch = 64,
     raw: Raw = False,
@@ -68,7 +68,7 @@ def progressive(
         batch=batch,
         clip=not no_clip,
         pictures=PicturesConfig(extractor=extractor),
-        quality=QualityConfig(inception=inception_at(inception, extractor)),
+        quality=QualityConfig(**weights_at(inception, accept, extractor)),
     )
     images = ImagesAt(data, dataset)
     place = Place(checkpoint, name, reports, images, device=device, raw=raw, quiet=quiet)
@@ -173,6 +173,7 @@ def neighbours(
     ] = 1000,
     extractor: Extractor = "",
     inception: Inception = None,
+    accept: Accept = "",
     steps: Steps = 0,
     sampler: Sampler = "ancestral",
     eta: Eta = 0.0,
@@ -195,7 +196,7 @@ def neighbours(
         clip=not no_clip,
         sampling=SamplingConfig(sampler=sampler, steps=steps, eta=eta),
         pictures=PicturesConfig(k=k, held_out=held_out, extractor=extractor),
-        quality=QualityConfig(inception=inception_at(inception, extractor)),
+        quality=QualityConfig(**weights_at(inception, accept, extractor)),
     )
     place = Place(
         checkpoint, name, reports, ImagesAt(data, dataset), device=device, raw=raw, quiet=quiet

@@ -8,11 +8,13 @@ import typer
 from rich.markup import escape
 
 from ddpm_eval.commands.options import (
+    Accept,
     Compile,
     Data,
     Dataset,
     Device,
     Eta,
+    Inception,
     Name,
     NoClip,
     Precision,
@@ -26,12 +28,12 @@ from ddpm_eval.commands.options import (
 from ddpm_eval.commands.running import (
     ImagesAt,
     Place,
-    inception_at,
     keep,
     note,
     plain_name,
     run,
     show,
+    weights_at,
 )
 from ddpm_eval.config import ComputeConfig, EvalConfig, QualityConfig, SamplingConfig
 from ddpm_train.errors import FixableError
@@ -60,13 +62,8 @@ def fid(
     extractor: Annotated[
         str, typer.Option("--extractor", help="inception, or digits-cnn for 8x8 digits.")
     ] = "inception",
-    inception: Annotated[
-        Path | None, typer.Option("--inception", help="The file of Inception's weights.")
-    ] = None,
-    accept: Annotated[
-        str,
-        typer.Option("--accept-weights", help="SHA-256 of other weights: FD(inception-...)."),
-    ] = "",
+    inception: Inception = None,
+    accept: Accept = "",
     metrics: Annotated[
         str, typer.Option("--metrics", help="IS,FID,sFID,KID,precision,recall,FID-infinity.")
     ] = "",
@@ -110,8 +107,7 @@ def fid(
         quality=QualityConfig(
             reference=reference,
             extractor=extractor,
-            inception=inception_at(inception, extractor),
-            accept=accept,
+            **weights_at(inception, accept, extractor),
             metrics=tuple(part.strip() for part in metrics.split(",") if part.strip()),
             resize=resize,
             save="" if save is None else str(save),

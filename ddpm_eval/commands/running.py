@@ -201,19 +201,21 @@ def plain_name(name: str | None) -> str:
     return name or ""
 
 
-def inception_at(path: Path | None, extractor: str) -> str:
-    """Where Inception's weights are said to lie; empty if nothing is said.
+def weights_at(inception: Path | None, accept: str, extractor: str) -> dict[str, Any]:
+    """What settings of quality say of Inception's weights: their file, and the digest of others.
 
     Raises:
-        FixableError: They are given to a measurement that does not use them.
+        FixableError: Something is said where Inception does not look.
     """
-    if path is not None and not extractor.startswith("inception"):
+    said = {"--inception": inception is not None, "--accept-weights": bool(accept)}
+    option = next((name for name, is_said in said.items() if is_said), "")
+    if option and not extractor.startswith("inception"):
         other = f"with --extractor {extractor}" if extractor else "without --extractor"
         raise FixableError(
-            f"--inception: of no effect {other}",
-            "add --extractor inception, or leave --inception out",
+            f"{option}: of no effect {other}",
+            f"add --extractor inception, or leave {option} out",
         )
-    return "" if path is None else str(path)
+    return {"inception": "" if inception is None else str(inception), "accept": accept}
 
 
 def split_named(text: str) -> Any:

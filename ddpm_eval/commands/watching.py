@@ -13,16 +13,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from ddpm_eval.commands.options import Data, Dataset, Device, Name, Quiet, Reports, Seed, Split
+from ddpm_eval.commands.options import (
+    Accept,
+    Data,
+    Dataset,
+    Device,
+    Inception,
+    Name,
+    Quiet,
+    Reports,
+    Seed,
+    Split,
+)
 from ddpm_eval.commands.running import (
     ImagesAt,
     Place,
-    inception_at,
     keep,
     note,
     open_job,
     plain_name,
     split_named,
+    weights_at,
 )
 from ddpm_eval.config import EvalConfig, QualityConfig, SamplingConfig
 from ddpm_train.errors import FixableError
@@ -52,12 +63,8 @@ def watch(
     extractor: Annotated[
         str, typer.Option("--extractor", help="inception, digits-cnn, or none: bits/dim alone.")
     ] = "inception",
-    inception: Annotated[
-        Path | None, typer.Option("--inception", help="The file of Inception's weights.")
-    ] = None,
-    accept: Annotated[
-        str, typer.Option("--accept-weights", help="SHA-256 of other weights that are meant.")
-    ] = "",
+    inception: Inception = None,
+    accept: Accept = "",
     once: Annotated[
         bool, typer.Option("--once", help="Measure what is there, and do not wait for more.")
     ] = False,
@@ -88,8 +95,7 @@ def watch(
         sampling=SamplingConfig(steps=steps),
         quality=QualityConfig(
             extractor=extractor,
-            inception=inception_at(inception, extractor),
-            accept=accept,
+            **weights_at(inception, accept, extractor),
             metrics=("IS", "FID"),
         ),
     )

@@ -13,6 +13,7 @@ from ddpm_eval.config import EvalConfig, PicturesConfig, QualityConfig, Sampling
 
 runner = CliRunner(env={"COLUMNS": "200", "TERM": "dumb"})
 DDIM = "--sampler ddim --steps 8 --eta 1"
+OTHERS = "--inception W --accept-weights 01234567"
 FILES = ["--images", "a.png", "b.png"]
 
 
@@ -59,12 +60,13 @@ def test_a_record_stays_below_its_folder(name: str, tmp_path: Path) -> None:
     ("extractor", "problem"),
     [([], "without --extractor"), (["--extractor", "digits-cnn"], "with --extractor digits-cnn")],
 )
+@pytest.mark.parametrize("option", ["--inception", "--accept-weights"])
 def test_weights_that_nothing_looks_through_are_refused(
-    command: str, extractor: list[str], problem: str
+    command: str, extractor: list[str], problem: str, option: str
 ) -> None:
-    result = runner.invoke(app, [command, "x.pt", "--inception", "W", *extractor])
+    result = runner.invoke(app, [command, "x.pt", option, "W", *extractor])
     assert result.exit_code == 2
-    assert f"--inception: of no effect {problem}" in result.output
+    assert f"{option}: of no effect {problem}" in result.output
     assert "add --extractor inception" in result.output
 
 
@@ -77,9 +79,9 @@ def test_a_missing_checkpoint_is_named(command: str) -> None:
 COMMON = "--seed 3 --batch 5 --no-clip --raw --data D --dataset npz --device cpu --name N --quiet"
 LOOKS = {
     "progressive": (
-        "-n 7 --extractor inception --inception W",
+        f"-n 7 --extractor inception {OTHERS}",
         {"pictures": PicturesConfig(extractor="inception"), "n": 7,
-         "quality": QualityConfig(inception="W")},
+         "quality": QualityConfig(inception="W", accept="01234567")},
     ),
     "reconstruct": ("-n 7 --split train", {"n": 7, "split": "train"}),
     "interpolate": (
@@ -88,9 +90,9 @@ LOOKS = {
                                     mix="spherical"), "split": "train"},
     ),
     "neighbours": (
-        f"-n 7 --k 2 --held-out 9 --extractor inception --inception W {DDIM}",
+        f"-n 7 --k 2 --held-out 9 {DDIM} --extractor inception {OTHERS}",
         {"pictures": PicturesConfig(k=2, held_out=9, extractor="inception"), "n": 7,
-         "quality": QualityConfig(inception="W"),
+         "quality": QualityConfig(inception="W", accept="01234567"),
          "sampling": SamplingConfig(sampler="ddim", steps=8, eta=1.0)},
     ),
 }  # fmt: skip
@@ -109,7 +111,8 @@ def test_every_option_arrives(monkeypatch: pytest.MonkeyPatch, command: str) -> 
     assert [str(arg) for arg in args[:3]] == ["x.pt", "N", "reports"]
     assert (str(args[3].data), args[3].dataset) == ("D", "npz")
     assert kwargs == {"device": "cpu", "raw": True, "quiet": True}
-    given = {word.lstrip("-").replace("-", "_") for word in f"{own} {COMMON}".split()}
+    words = f"{own} {COMMON}".replace("--accept-weights", "--accept").split()
+    given = {word.lstrip("-").replace("-", "_") for word in words}
     options = inspect.signature(getattr(pictures, command)).parameters.keys()
     assert options - given <= {
         "checkpoint",
