@@ -18,6 +18,8 @@ from ddpm_eval.config import EvalConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.terminal import output, say
 
+MEASURE_FIRST = "measure first: ddpm-eval nll"
+
 
 def training(
     checkpoint: Checkpoint = None,
@@ -30,7 +32,10 @@ def training(
 
 
 def report(
-    names: Annotated[list[str] | None, typer.Argument(help="Records; all if left out.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Records, by their names or folders; all if left out."),
+    ] = None,
     together: Annotated[
         bool, typer.Option("--together", help="One page, with the runs side by side.")
     ] = False,
@@ -46,13 +51,9 @@ def report(
     from ddpm_eval import present, results
 
     there = sorted(path.parent for path in reports.glob(f"*/{results.RECORD}"))
-    found = [reports / name for name in names or []] or there
+    found = [_record(name, reports, there) for name in names or []] or there
     if not found:
-        raise FixableError(f"no record in {reports}/", "measure first: ddpm-eval nll")
-    for folder in found:
-        if there and not (folder / results.RECORD).is_file():
-            known = ", ".join(each.name for each in there)
-            raise FixableError(f"{folder}: there is no record", f"{reports}/ has {known}")
+        raise FixableError(f"no record in {reports}/", MEASURE_FIRST)
     if compare and together:
         raise FixableError("--compare and --together: two kinds of page", "give one of them")
     if compare or together:
@@ -62,6 +63,18 @@ def report(
         return
     for folder in found:
         _say(present.render([results.load(folder)], folder))
+
+
+def _record(name: str, reports: Path, there: list[Path]) -> Path:
+    """The folder of the record that is meant: by its name, or else by its path."""
+    from ddpm_eval.results import RECORD
+
+    for folder in (reports / name, Path(name)):
+        if (folder / RECORD).is_file():
+            return folder
+    known = ", ".join(each.name for each in there)
+    fix = f"{reports}/ has {known}" if there else MEASURE_FIRST
+    raise FixableError(f"{name}: there is no record", fix)
 
 
 def _folder_of(found: list[Path], reports: Path, *, compare: bool) -> Path:

@@ -210,6 +210,20 @@ def test_the_command_writes_beside_the_records(saved: Path) -> None:
     assert (saved / "B" / "report.html").is_file()
 
 
+def test_records_are_found_by_the_paths_of_their_folders(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(saved.parent)
+    names = saved.name
+    assert invoke(f"{names}/A")[0] == 0
+    assert invoke(f"{names}/B/", "--reports", names)[0] == 0
+    assert (saved / "A" / "report.html").is_file() and (saved / "B" / "report.html").is_file()
+    assert invoke("--compare", f"{names}/A", "B", "--reports", names)[0] == 0
+    assert (saved / "A-vs-B" / "report.html").is_file()
+    code, said = invoke(f"{names}/C", "--reports", names)
+    assert (code, f"{names}/C: there is no record" in said) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "fix"),
     [
