@@ -229,8 +229,8 @@ class _Found:
     def pairs(self, samples: Rows, reference: Rows) -> None:
         """KID, precision and recall.
 
-        The errors of the latter two are binomial: of the choice of what is counted, the samples of
-        precision and the reference images of recall, the other set held fixed.
+        The errors of the latter two are binomial: of the choice of what is counted and so is their
+        n, the samples of precision and the reference images of recall, the other set held fixed.
         """
         if "KID" in self.wanted:
             value, spread, subset = kernel_distance(samples, reference)
@@ -241,7 +241,7 @@ class _Found:
             counts = len(samples), len(reference)
             for name, value, n in zip(("precision", "recall"), found, counts, strict=True):
                 if name in self.wanted:
-                    self._put(name, value, math.sqrt(value * (1 - value) / n))
+                    self._put(name, value, math.sqrt(value * (1 - value) / n), n)
 
     def growth(self, rows: Rows) -> None:
         """FID over n, and where it leads."""
@@ -318,8 +318,10 @@ class _Found:
             )
         )
 
-    def _put(self, metric: str, value: float, spread: float | None = None) -> None:
-        self.quantities[self._title(metric)] = Quantity(value, "", self.job.n, spread)
+    def _put(
+        self, metric: str, value: float, spread: float | None = None, n: int | None = None
+    ) -> None:
+        self.quantities[self._title(metric)] = Quantity(value, "", n or self.job.n, spread)
 
     def _title(self, metric: str) -> str:
         return title(metric, self.job.extractor.suffix)

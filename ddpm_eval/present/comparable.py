@@ -68,6 +68,17 @@ def dataset(report: Report) -> str:
     return "" if quality is None else _plain_dataset(quality.settings)
 
 
+def samples(measured: Measurement, quantity: Quantity) -> int:
+    """How many samples a metric was measured on, whatever it counts: recall, reference images.
+
+    >>> m = Measurement("quality", {"recall": Quantity(0.6, "", 50_000)}, settings={"n": 1_000})
+    >>> samples(m, m.quantities["recall"])
+    1000
+    """
+    n = measured.settings.get("n")
+    return n if isinstance(n, int) else quantity.n
+
+
 def verdict(report: Report) -> str:
     """Say in one or two sentences what was found and whether it may be compared.
 
@@ -141,8 +152,9 @@ def _likelihood(measured: Measurement, quantity: Quantity, split: str) -> Standi
 def _quality(measured: Measurement, name: str, dataset: str) -> Standing:
     settings, quantity = measured.settings, measured.quantities[name]
     obstacles = _dataset(settings, dataset)
-    if quantity.n < SAMPLES:
-        obstacles.append(f"{name} on {quantity.n:,} samples, not {SAMPLES:,}")
+    n = samples(measured, quantity)
+    if n < SAMPLES:
+        obstacles.append(f"{name} on {n:,} samples, not {SAMPLES:,}")
     extractor = settings.get("extractor")
     if extractor != INCEPTION:
         obstacles.append(f"features of {extractor or 'an unnamed network'}, not Inception-v3")

@@ -84,9 +84,11 @@ def quality(reports: Sequence[Report]) -> Iterator[Table]:
         order = list(dict.fromkeys(row.block for row in rows))
         rows.sort(key=lambda row: (order.index(row.block), not row.ours))
         network = suffix.strip("()") or "Inception-v3"
+        of_recall = ", and for recall reference images" * ("recall" in names)
         caption = (
-            f"Features of {network}; n counts samples; ± is the spread over parts for IS and "
-            "over subsets for the kernel distance, as published, and a standard error elsewhere."
+            f"Features of {network}; n counts samples{of_recall}; ± is the spread over parts for "
+            "IS and over subsets for the kernel distance, as published, and a standard error "
+            "elsewhere."
         )
         if suffix:
             caption += (

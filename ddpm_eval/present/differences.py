@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ddpm_eval.arrays import Array
+from ddpm_eval.present.comparable import samples
 from ddpm_eval.present.contents import HELD_OUT
 from ddpm_eval.present.tables import Cell, Column, Row, Table
 from ddpm_eval.results import Measurement, Quantity, Report
@@ -195,8 +196,9 @@ def _obstacle(a: Measurement, b: Measurement, one: Quantity, other: Quantity) ->
     for key, name in _SAME.items():
         if a.settings.get(key) != b.settings.get(key):
             return f"the {name} differ" if name.endswith("s") else f"the {name} differs"
-    if a.name.startswith("quality") and one.n != other.n:
-        return f"they are on {one.n:,} and {other.n:,} samples"
+    counts = samples(a, one), samples(b, other)
+    if a.name.startswith("quality") and counts[0] != counts[1]:
+        return f"they are on {counts[0]:,} and {counts[1]:,} samples"
     return ""
 
 

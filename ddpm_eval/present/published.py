@@ -120,7 +120,10 @@ def adm(reports: Sequence[Report]) -> Table | None:
             ours.append((report.name, block, remarked))
     if not ours:
         return None
-    caption = "The ADM evaluator's numbers differ from those of Table 3 for the same samples."
+    caption = (
+        "The ADM evaluator's numbers differ from those of Table 3 for the same samples. n counts "
+        "samples, and for recall reference images."
+    )
     table = _beside("adm", "adm", _ADM, ours, caption)
     blocks = {block for _, block, _ in ours}
     return replace(table, rows=tuple(row for row in table.rows if row.block in blocks))

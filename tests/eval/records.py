@@ -111,9 +111,10 @@ def quality(name: str = "quality", n: int = 50_000, **settings: Json) -> Measure
     spread = {"IS": 0.11, "KID": 2e-5}
     values = {"IS": 9.46, "FID": 3.17, "sFID": 5.12, "KID": 0.00071, "precision": 0.67}
     values |= {"recall": 0.58, "FID-infinity": 2.61}
+    counts = {**dict.fromkeys(values, n), "recall": 50_000}  # reference images
     return Measurement(
         name,
-        {key: Quantity(value, "", n, spread.get(key)) for key, value in values.items()},
+        {key: Quantity(value, "", counts[key], spread.get(key)) for key, value in values.items()},
         {"FID over n": Curve(x, 2.6 + 28_000 / x, "samples", "FID", 1)},
         settings={
             **SAMPLED,

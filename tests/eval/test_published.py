@@ -151,6 +151,23 @@ def test_adm_s_table_has_the_run_s_data_set_alone_and_says_that_the_evaluator_di
     assert published.adm([modelled(records.quality())]) is None
 
 
+def test_the_n_of_recall_is_of_the_reference_images_that_its_error_is_over() -> None:
+    found = records.quality(n=1_000)
+    (table,) = contents.quality([modelled(found)])
+    cells = dict(zip((column.name for column in table.columns), table.rows[0].cells, strict=True))
+    assert (cells["precision"].n, cells["recall"].n) == (1_000, 50_000)
+    assert "n counts samples, and for recall reference images" in table.caption
+    of_fid = replace(found, quantities={"FID": found.quantities["FID"]})
+    assert "recall" not in next(contents.quality([modelled(of_fid)])).caption
+
+
+def test_recall_of_few_samples_is_not_the_published_one() -> None:
+    table = published.adm([lsun("LSUN cats", n=1_000)])
+    assert table is not None
+    assert ours(table)[0].cells[3].muted
+    assert "recall on 1,000 samples, not 50,000" in reasons(table, 3)
+
+
 def test_each_network_has_a_table_of_its_own_with_its_yardstick() -> None:
     runs = [
         modelled(records.digits_quality()),
