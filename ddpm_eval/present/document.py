@@ -6,7 +6,7 @@ from dataclasses import replace
 from ddpm_eval.present import comparable, differences, published, sections
 from ddpm_eval.present.parts import Document, Facts, Section
 from ddpm_eval.present.sections import bound, pictures, quality
-from ddpm_eval.present.sections.shared import Place
+from ddpm_eval.present.sections.shared import Place, a_model
 from ddpm_eval.results import Json, Measurement, Report
 
 PAGE_IMAGE_BYTES = 2_100_000
@@ -94,7 +94,7 @@ def _about(subject: Mapping[str, Json]) -> str:
 def _measured(reports: Sequence[Report], places: Sequence[Place]) -> Iterator[Section]:
     """What is no common table: measurement by measurement, run by run."""
     names = {name for report in reports for name in report.measurements}
-    if not any("samples" in report.measurements for report in reports):
+    if a_model(reports) and "samples" not in names:
         yield Section("Samples", ("Not measured: run ddpm-eval sample",))
     for name in sorted(filter(sections.apart, names), key=sections.order):
         for report, place in zip(reports, places, strict=True):

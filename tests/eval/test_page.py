@@ -19,7 +19,7 @@ from PIL import Image
 
 from ddpm_eval import present, results
 from ddpm_eval.present import document
-from ddpm_eval.results import Curve, Grid, Measurement, Quantity
+from ddpm_eval.results import Curve, Grid, Measurement, Quantity, Report
 from tests.eval import records
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -212,6 +212,20 @@ def test_images_of_unknown_origin_are_not_called_a_model() -> None:
         subject={"checkpoint": "d" * 64, "file": "png", "images": 1_280},
     )
     assert document.compose([found]).about == "1,280 images, png"
+
+
+def test_images_alone_are_not_said_to_lack_what_takes_a_model() -> None:
+    subject = {"checkpoint": "d" * 64, "file": "png", "images": 1_280}
+    images = replace(records.report("png", records.digits_quality()), subject=subject)
+    model = records.report("model", records.digits_quality())
+
+    def missing(*reports: Report) -> list[str]:
+        sections = document.compose(reports).sections
+        return [each.title for each in sections if any("Not measured" in t for t in each.texts)]
+
+    assert missing(images) == missing(images, images) == []
+    assert missing(model) == missing(model, images) == ["Where the bits go", "Samples"]
+    assert missing(replace(images, measurements={})) == ["Sample quality"]
 
 
 def test_a_measurement_from_the_future_is_shown_and_stays_in_its_folder(tmp_path: Path) -> None:

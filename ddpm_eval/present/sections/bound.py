@@ -7,7 +7,7 @@ from ddpm_eval import references
 from ddpm_eval.present import contents, figures, published
 from ddpm_eval.present.figures import Picture
 from ddpm_eval.present.parts import Section
-from ddpm_eval.present.sections.shared import Place, curve_caption, plain
+from ddpm_eval.present.sections.shared import Place, a_model, curve_caption, plain
 from ddpm_eval.results import Measurement, Report
 
 NAMES = ("nll", "nll-train", "baselines")
@@ -32,10 +32,10 @@ def bits(reports: Sequence[Report], places: Sequence[Place]) -> Iterator[Section
                 pictures.append(
                     figures.curve(place.key(name, key), curve, curve_caption(text, curve))
                 )
-    if table is None:
-        yield Section("Where the bits go", ("Not measured: run ddpm-eval nll",))
-    else:
+    if table is not None:
         yield Section("Where the bits go", tables=(table,), pictures=tuple(pictures))
+    elif a_model(reports):
+        yield Section("Where the bits go", ("Not measured: run ddpm-eval nll",))
 
 
 def rate_distortion(found: Measurement, place: Place) -> Iterator[Section]:

@@ -7,7 +7,7 @@ from ddpm_eval.present import contents, figures, grids
 from ddpm_eval.present.figures import Picture
 from ddpm_eval.present.parts import Section, key
 from ddpm_eval.present.tables import Table
-from ddpm_eval.results import Curve, Grid, Measurement
+from ddpm_eval.results import Curve, Grid, Measurement, Report
 
 FIGURE_BYTES = 13_000_000
 """What the images of a figure may need uncompressed: 64 of 256 pixels, each pixel as it is."""
@@ -36,6 +36,15 @@ class Place:
     def key(self, measurement: str, name: str = "") -> str:
         """The name of a file."""
         return f"{self.prefix}{key(measurement, name)}"
+
+
+def a_model(reports: Sequence[Report]) -> bool:
+    """Whether any record is of a model, which can draw and be measured: not of images alone.
+
+    >>> a_model([Report("pngs", {"checkpoint": "d1", "file": "pngs", "images": 1_280})])
+    False
+    """
+    return any("images" not in report.subject for report in reports)
 
 
 def grid(found: Measurement, name: str, place: Place, text: str = "") -> Picture:
