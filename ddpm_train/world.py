@@ -98,6 +98,21 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def require_float64(device: torch.device, what: str, *, fix: str = "use --device cpu") -> None:
+    """Refuse a device that cannot compute in float64.
+
+    Raises:
+        FixableError: It is one of Apple's GPUs.
+
+    >>> require_float64(torch.device("mps"), "nll")
+    Traceback (most recent call last):
+    ddpm_train.errors.FixableError: --device mps: Apple's GPUs have no float64 for nll
+      fix: use --device cpu
+    """
+    if device.type == "mps":
+        raise FixableError(f"--device mps: Apple's GPUs have no float64 for {what}", fix)
+
+
 def join(device: str = "auto", *, threads: int = 0) -> World:
     """Join the processes that torchrun started, or work alone.
 

@@ -79,10 +79,13 @@ def open_job(
     import torch
 
     from ddpm_eval.job import Job
+    from ddpm_eval.measure import IN_FLOAT64
     from ddpm_eval.subject import open_checkpoint
     from ddpm_train import world
 
     here = world.join(place.device)
+    if measure in IN_FLOAT64:
+        world.require_float64(here.device, measure)
     how: Any = {"device": here.device, "ema": not place.raw, "compute": config.compute}
     subject = open_checkpoint(place.checkpoint, **how)
     for warning in [] if place.quiet else subject.identity["facts"].get("warnings", []):

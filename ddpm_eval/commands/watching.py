@@ -86,8 +86,11 @@ def watch(
     model from published ones. The best is kept as RUN/checkpoints/best.pt. Ends
     when the run is complete; after a kill, rerun the same command.
     """
+    from ddpm_train import world
+
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise FixableError("watch works in one process", "start it without torchrun")
+    world.require_float64(world.choose_device(device), "watch")
     config = EvalConfig(
         split=split_named(split),
         seed=seed,

@@ -31,10 +31,11 @@ from ddpm_eval.results import Curve, Measurement, Quantity
 from ddpm_train.data import Images
 from ddpm_train.data.pictures import Pictures
 from ddpm_train.errors import FixableError
-from ddpm_train.world import World
+from ddpm_train.world import World, require_float64
 
 METRICS = ("IS", "FID", "sFID", "KID", "precision", "recall", "FID-infinity")
 OF_ROWS = {"KID", "precision", "recall"}  # need the features of the reference, not their moments
+IN_FLOAT64 = {"precision", "recall"}  # on the device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,8 @@ def measure(job: Job) -> Measurement:
     n = job.config.n or sanity.PROTOCOL_N
     require_fit(reference, [height, width], n)
     require_data(reference, subject.identity.get("facts", {}).get("data"))
-    _wanted(config.metrics, reference, extractor, n)  # refused now, not after drawing samples
+    # What cannot be had is refused now, not after drawing samples.
+    _require_device(_wanted(config.metrics, reference, extractor, n), job.world.device)
     drawn = samples.ensure(job, n)
     decay = None if subject.run is None else subject.run.optim.ema_decay
     made = {**drawn.facts, "step": subject.identity.get("step"), "ema_decay": decay}
@@ -123,6 +125,7 @@ def compare(job: Comparison) -> Measurement:
     """
     _check(job)
     wanted = _wanted(job.metrics, job.reference, job.extractor, job.n)
+    _require_device(wanted, job.world.device)
     name = "quality" if job.reference.kind == "train" else f"quality-{job.reference.kind}"
     extractor, world, images = job.extractor, job.world, job.reference.images
     given = job.reference.statistics
@@ -193,6 +196,14 @@ def _wanted(
         if cannot.get(name):
             raise FixableError(f"--metrics {name}: {cannot[name]}", "leave it out")
     return wanted or {name for name in METRICS if not cannot.get(name)}
+
+
+def _require_device(wanted: set[str], device: torch.device) -> None:
+    """Refuse a device that cannot take the distances of precision and recall."""
+    if wanted & IN_FLOAT64:
+        others = ",".join(name for name in METRICS if name in wanted - IN_FLOAT64)
+        fix = "use --device cpu" + f", or leave them out: --metrics {others}" * bool(others)
+        require_float64(device, " and ".join(sorted(wanted & IN_FLOAT64)), fix=fix)
 
 
 class _Found:
