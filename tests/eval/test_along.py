@@ -17,7 +17,7 @@ from ddpm_eval.shards import open_shards
 from ddpm_train.errors import FixableError
 from tests import oracle
 from tests.eval import jobs
-from tests.eval.interrupted import ask, resumes, shared
+from tests.eval.interrupted import Stopped, ask, resumes, same, shared
 
 
 @pytest.fixture(autouse=True)
@@ -61,13 +61,34 @@ def test_features_stay_until_the_slowest_process_has_read_them(
     scan, columns = along.scan, itertools.count(1)
 
     def slow(found: Any, extractor: Any, world: Any) -> Any:
-        scanned = scan(found, extractor, world)
-        if world.rank and next(columns) == progressive.RECORDED:
+        if world.rank and next(columns) == 1:
             time.sleep(1)
-        return scanned
+        return scan(found, extractor, world)
 
     monkeypatch.setattr(along, "scan", slow)
     shared(progressive.measure, ask(jobs.job(tmp_path, batch=6), n=12, extractor="digits-cnn"))
+
+
+def test_features_at_one_time_go_before_the_next_and_are_not_asked_for_again(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan, banks = along.scan, []
+
+    def fifth_time_fatal(found: Any, extractor: Any, world: Any) -> Any:
+        banks.append(len(list((cache / "features").iterdir())))
+        if len(banks) == 5:
+            raise Stopped
+        return scan(found, extractor, world)
+
+    monkeypatch.setattr(along, "scan", fifth_time_fatal)
+    job = ask(jobs.job(tmp_path / "a", batch=6), n=12, extractor="digits-cnn")
+    with pytest.raises(Stopped):
+        progressive.measure(job)
+    found = progressive.measure(job)
+    assert len(banks) == 5 + progressive.RECORDED - 4
+    same(found, progressive.measure(replace(job, work=tmp_path / "b")))
+    assert {*banks} == {2}  # the training images' and one more
+    assert len(list((cache / "features").iterdir())) == 1
 
 
 @pytest.mark.parametrize(
