@@ -176,10 +176,10 @@ class _OnCPU:
     def __init__(
         self, network: UNet, times: _Times, dtype: torch.dtype, *, use_up: bool, small: bool
     ) -> None:
-        """Copy the network; a ``small`` copy has the definition's multiplications and weights."""
+        """Copy the network; a ``small`` copy has 3x3 kernels as they are."""
         self.dtype, self.times, self.norm_out = dtype, times, _copy(network.norm_out)
         self.use_up, self.small = use_up, small
-        self.parts = times.parts()
+        self._parts = times.parts()
         rows = _rows(cast(Level, network.down[0]).blocks[0])
         self.conv_in = _Convolution(network.conv_in, dtype, rows=rows)
         self.down: list[_Block | _Down] = []
@@ -198,6 +198,7 @@ class _OnCPU:
             if up.upsample is not None:
                 self.up.append(_Up(cast(Up, up), dtype))
         self.conv_out = _Convolution(network.conv_out, dtype, rows=rows)
+        del self._parts
         memory.give_back()
 
     def _level(self, level: Level) -> list["_Block"]:
@@ -206,7 +207,7 @@ class _OnCPU:
 
     def _block(self, block: nn.Module, attention: nn.Module | None) -> "_Block":
         block = cast(ResidualBlock, block)
-        told = next(self.parts)
+        told = next(self._parts)
         convolution = _Convolution if self.small else _fastest
         found = _Block(block, cast(Attention | None, attention), told, self.dtype, convolution)
         if self.use_up:
@@ -398,12 +399,18 @@ class _Up:
     def __init__(self, level: Up, dtype: torch.dtype) -> None:
         layer, rows = cast(nn.Conv2d, level.upsample), _rows(level.blocks[0])
         self.convs: list[_Convolution] = []
+        self.direct: _Convolution | None = None
+        if not winograd.sums_pay(dtype):
+            self.direct = _Convolution(layer, dtype, rows=2 * rows)
+            return
         for kernel in winograd.kernels_of_differences(layer.weight.double()):
             bias = torch.zeros(len(kernel)) if self.convs else cast(Tensor, layer.bias)
             self.convs.append(_Convolution((kernel.float(), bias), dtype, rows=rows))
 
     def __call__(self, x: Tensor) -> Tensor:
         """[B, H, W, C] -> [B, 2H, 2W, C]."""
+        if self.direct is not None:
+            return self.direct(x.repeat_interleave(2, 1).repeat_interleave(2, 2))
         B, H, W, C = x.shape
         out = x.new_empty(B, H, 2, W, 2, C)
         few = _few(x)

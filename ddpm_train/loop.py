@@ -99,19 +99,21 @@ class Trainer:
             FixableError: The gradient is NaN or Inf. The weights are as before the step.
         """
         batch = self._next.result()
+        following = self._reader.submit(self._draw, self.step + 1)
         parts = self._microbatches(len(batch.x_0))
         total = torch.zeros((), dtype=self.dtype, device=self.world.device)
         for number, part in enumerate(batch.split(parts), 1):
             if self.world.any(stopping()) if number == 1 else self.world.size == 1 and stopping():
                 self.optimizer.zero_grad()
+                following.cancel()
                 return None
             with self._synchronised(last=number == parts):
                 loss = self._loss(part)
                 # DDP averages over processes: together they are the mean over the global batch.
                 (loss * self.world.size).backward()
             total += loss.detach()
-        self._next = self._reader.submit(self._draw, self.step + 1)
         norm = self._update()
+        self._next = following
         loss_value = self.world.sum(total).item() if measure_loss else float("nan")
         return StepResult(self.step, self._lr(self.step - 1), norm, loss_value)
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from ddpm_train import winograd
@@ -20,7 +21,7 @@ from ddpm_train.noise import Stream
 
 _GROUPS = 32
 _NAIVE_PIXELS = 32 * 32  # of which PyTorch's naive sums are exact enough
-_FEW_PIXELS = 1024  # of which all pairs fit into memory
+_FEW_PAIRS = 1 << 22  # of an image's pixels, which fit into memory
 _NEARLY_ZERO = 1e-5  # the gain of layers that start as "zero": the root of the scale 1e-10
 
 # How other systems lay out what is the paper's with the first name.
@@ -69,11 +70,16 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, swish: Any
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        eps: float,
+        swish: bool,  # noqa: FBT001 - autograd passes no names
     ) -> Tensor:
         B, C, H, W = x.shape
-        wide = x.to(weight.dtype)  # PyTorch's backward in bf16 takes three times as long
-        if H * W > _NAIVE_PIXELS and wide.dtype == torch.float32:
+        wide = _as_weights(x, weight)
+        if _is_large(wide):
             mean, rstd = _exact_statistics(wide, eps)
             normal = _scale_and_shift(wide, weight, bias, mean, rstd)
         else:
@@ -84,10 +90,11 @@ class _Normalise(torch.autograd.Function):
         return F.silu(normal, inplace=True) if swish else normal
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, mean, rstd = ctx.saved_tensors
         B, C, H, W = x.shape
-        wide = x.to(weight.dtype)
+        wide, grad = _as_weights(x, weight), _as_weights(grad, weight)
         if ctx.swish:
             normal = _scale_and_shift(wide, weight, bias, mean, rstd)
             grad = torch.ops.aten.silu_backward(grad, normal)
@@ -98,6 +105,16 @@ class _Normalise(torch.autograd.Function):
         if along_x is not None:
             along_x = along_x.to(x.dtype)
         return along_x, along_weight, along_bias, None, None
+
+
+def _as_weights(x: Tensor, weight: Tensor) -> Tensor:
+    """Images as norms on CPUs want them: bf16's own backward there takes three times as long."""
+    return x.to(weight.dtype).contiguous(memory_format=torch.channels_last)
+
+
+def _is_large(x: Tensor) -> bool:
+    """Whether PyTorch's sums lose digits of these images on a CPU."""
+    return x.dtype == torch.float32 and x.shape[2] * x.shape[3] > _NAIVE_PIXELS
 
 
 def _exact_statistics(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
@@ -118,20 +135,28 @@ def _scale_and_shift(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, rstd
 
 
 class GroupNorm(nn.GroupNorm):
-    """PyTorch's, but as exact on large images as on small ones, and in float32 on CPUs.
+    """PyTorch's, but as exact on large images as on small ones.
 
     On CPUs PyTorch sums ``channels_last`` images naively: at 256x256 its statistics lose two
     digits of seven, three where the mean is five times the deviation.
     """
 
     def forward(self, input: Tensor, *, swish: bool = False) -> Tensor:
-        """Normalise each group of channels of each image, then scale and shift, [B, C, H, W]."""
-        if input.device.type == "cpu" and not torch.compiler.is_compiling():
-            settings = self.weight, self.bias, self.eps, swish
-            output: Tensor = _Normalise.apply(input, *settings)
-            return output
+        """Normalise each group of channels of each image, then scale and shift, [B, C, H, W].
+
+        On CPUs in the precision of the weights.
+        """
+        if input.device.type == "cpu":
+            if not torch.compiler.is_compiling():
+                settings = self.weight, self.bias, self.eps, swish
+                output: Tensor = _Normalise.apply(input, *settings)
+                return output
+            if _is_large(input):
+                statistics = _exact_statistics(input, self.eps)
+                normal = _scale_and_shift(input, self.weight, self.bias, *statistics)
+                return F.silu(normal) if swish else normal
         normal = super().forward(input)
-        return F.silu(normal) if swish else normal
+        return F.silu(normal, inplace=not torch.is_grad_enabled()) if swish else normal
 
 
 class Convolution(nn.Conv2d):
@@ -209,11 +234,12 @@ _BLOCKS = {"shift": ResidualBlock, "scale_shift": ScaleShiftBlock}
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """softmax(q k' / sqrt(C)) v, each [B, heads, pixels, C]; the softmax is in float32.
 
-    On CPUs PyTorch's own multiplies bf16 numbers as float32.
+    PyTorch's own multiplies bf16 numbers as float32 on CPUs without matrix units.
     """
-    if q.dtype != torch.bfloat16 or q.device.type != "cpu" or q.shape[2] > _FEW_PIXELS:
+    few = q.shape[1] * q.shape[2] ** 2 <= _FEW_PAIRS
+    if q.dtype != torch.bfloat16 or q.device.type != "cpu" or not few:
         return F.scaled_dot_product_attention(q, k, v)
-    scores = (q @ k.transpose(-1, -2)).float() * q.shape[-1] ** -0.5
+    scores = (q @ k.transpose(-1, -2)).float().mul_(q.shape[-1] ** -0.5)
     h: Tensor = scores.softmax(-1).to(q.dtype) @ v
     return h
 
@@ -327,7 +353,7 @@ def _enlarge(x: Tensor, layer: nn.Conv2d) -> Tensor:
     """Enlarge an image twice, then convolve; on CPUs both at once where that pays."""
     dtype = _computes_in(x)
     if dtype and winograd.suits_enlarging(layer.in_channels, dtype):
-        return winograd.enlarge(x, layer.weight, cast(Tensor, layer.bias))
+        return winograd.enlarge(x, layer.weight, cast(Tensor, layer.bias), dtype)
     enlarged: Tensor = layer(F.interpolate(x, scale_factor=2.0, mode="nearest"))
     return enlarged
 
@@ -336,6 +362,8 @@ def _computes_in(x: Tensor) -> torch.dtype | None:
     """What a layer computes in that is given x on a CPU; None elsewhere or where compiled."""
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return None
+    if x.dtype == torch.float64:
+        return x.dtype  # which autocast leaves alone
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
 
 

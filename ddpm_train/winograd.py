@@ -22,7 +22,7 @@ about alike, and the error falls by a third, to less than twice that of the dire
 
 Activations are [B, H, W, C] here. The six products lie side by side as groups of channels,
 [B, H/4, W, 6, C], so that one grouped convolution makes them all. Where they are in bf16, the sums
-before and after them are in float32 and rounded once.
+before and after them are in float32 and rounded once: here and below.
 
 Where an image is enlarged by nearest neighbours first, more is saved. Along one dimension, with
 w_0, w_1, w_2 the kernel and S its sum, a pixel d_k becomes two of the output,
@@ -40,6 +40,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 PRODUCTS = 6
@@ -56,17 +57,18 @@ def suits(channels_in: int, channels: int, rows: int, dtype: torch.dtype) -> boo
     """Whether a 3x3 convolution, padded with 1, is faster this way on this processor."""
     least = _LEAST_CHANNELS.get(dtype)
     wide = least is not None and min(channels_in, channels) >= least
-    known = IS_X86 and _has_no_faster_unit(dtype)
+    known = IS_X86 and sums_pay(dtype)
     return known and wide and rows >= _LEAST_ROWS and rows % 4 == 0
 
 
 def suits_enlarging(channels: int, dtype: torch.dtype) -> bool:
     """Whether ``enlarge`` is faster than its two parts, one by one, on a CPU."""
-    return dtype in _LEAST_CHANNELS and channels >= _LEAST_ENLARGED and _has_no_faster_unit(dtype)
+    wide = channels >= _LEAST_ENLARGED
+    return IS_X86 and dtype in _LEAST_CHANNELS and wide and sums_pay(dtype)
 
 
-def _has_no_faster_unit(dtype: torch.dtype) -> bool:
-    """Matrix units (AMX) multiply bf16 sooner than the sums around the products are made."""
+def sums_pay(dtype: torch.dtype) -> bool:
+    """Whether sums are made sooner than the products that they save: with matrix units not."""
     return dtype != torch.bfloat16 or not torch.cpu._is_amx_tile_supported()
 
 
@@ -84,12 +86,12 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
-        v, u = spread(pad(x.permute(0, 2, 3, 1)), dtype), kernels(weight).to(dtype)
-        # In bf16 the transforms are kept: they are no larger than what they are made of.
+        v, u = spread(pad(x.permute(0, 2, 3, 1)), dtype), kernels(_wide(weight)).to(dtype)
+        # In bf16 the transforms are kept: v is no larger than x in float32, u is quickly of use.
         ctx.transformed = dtype == torch.bfloat16
         ctx.save_for_backward(*((v, u) if ctx.transformed else (x, weight)))
         ctx.dtypes = x.dtype, weight.dtype
-        products = multiply(v, u, biases(bias).to(dtype))
+        products = multiply(v, u, biases(_wide(bias)).to(dtype))
         B, _, H, W = x.shape
         # Made as what it is: autograd lets no view be changed in place afterwards.
         y = torch.empty((B, len(bias), H, W), dtype=dtype, memory_format=torch.channels_last)
@@ -97,11 +99,12 @@ class _Convolution(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         v, u = ctx.saved_tensors
         if not ctx.transformed:
             v, u = spread(pad(v.permute(0, 2, 3, 1)), v.dtype), kernels(u)
-        grad, (dtype, of_sums) = grad.permute(0, 2, 3, 1), ctx.dtypes
+        grad, (of_x, of_weight) = grad.permute(0, 2, 3, 1), ctx.dtypes
         asked = [ctx.needs_input_grad[0], ctx.needs_input_grad[1], False]
         along_v, along_u, _ = torch.ops.aten.convolution_backward(
             *(_as_groups(spread_grad(grad, v.dtype)), _as_groups(v), u),
@@ -110,18 +113,18 @@ class _Convolution(torch.autograd.Function):
         along_x = along_weight = along_bias = None
         if asked[0]:
             products = along_v.permute(0, 2, 3, 1).unflatten(3, (PRODUCTS, -1))
-            along_x = gather_grad(products).permute(0, 3, 1, 2).to(dtype)
+            along_x = gather_grad(products).permute(0, 3, 1, 2).to(of_x)
         if asked[1]:
-            along_weight = kernels_grad(along_u.to(of_sums))
+            along_weight = kernels_grad(_wide(along_u)).to(of_weight)
         if ctx.needs_input_grad[2]:
-            along_bias = grad.sum((0, 1, 2), dtype=of_sums)
+            along_bias = grad.sum((0, 1, 2), dtype=of_weight)
         return along_x, along_weight, along_bias, None
 
 
 def pad(x: Tensor) -> Tensor:
     """A row of zeros above and below, [B, H, W, C] -> [B, H+2, W, C], for sums."""
     B, H, W, C = x.shape
-    padded = x.new_empty(B, H + 2, W, C, dtype=_of_sums(x))
+    padded = x.new_empty(B, H + 2, W, C, dtype=torch.promote_types(x.dtype, torch.float32))
     padded[:, :: H + 1].zero_()
     padded[:, 1:-1] = x
     return padded
@@ -183,7 +186,7 @@ def spread(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def gather_grad(v: Tensor) -> Tensor:
-    """The adjoint of ``spread(pad(x))``, [B, H/4, W, 6, C] -> [B, H, W, C]; ``v`` is used up."""
+    """The adjoint of ``spread(pad(x))``, [B, H/4, W, 6, C] -> [B, H, W, C]."""
     B, fours, W, _, C = v.shape
     v_0, v_1, v_2, v_3, v_4, v_5 = _for_sums(v)
     out = v_0.new_empty(B, 4 * fours + 2, W, C)
@@ -209,7 +212,7 @@ def multiply(v: Tensor, kernels: Tensor, biases: Tensor) -> Tensor:
 
 
 def gather(m: Tensor, out: Tensor) -> None:
-    """A' m, [B, H/4, W, 6, K] -> ``out``, [B, H, W, K]; ``m`` is used up."""
+    """A' m, [B, H/4, W, 6, K] -> ``out``, [B, H, W, K]; ``m`` may be used up."""
     y_0, y_1, y_2, y_3 = out.unflatten(1, (-1, 4)).unbind(2)
     m_0, m_1, m_2, m_3, m_4, m_5 = _for_sums(m)
     one, two = m_1 - m_2, m_3 - m_4
@@ -239,15 +242,21 @@ def spread_grad(y: Tensor, dtype: torch.dtype) -> Tensor:
     return out
 
 
-def enlarge(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """``conv2d(x enlarged twice, weight, bias, padding=1)``, [B, C, H, W] -> [B, K, 2H, 2W]."""
-    kernels = kernels_of_differences(weight)
-    products = [
-        F.conv2d(part.permute(0, 3, 1, 2), kernel).permute(0, 2, 3, 1)
-        for part, kernel in zip(differences(x.permute(0, 2, 3, 1)), kernels, strict=True)
-    ]
-    products[0] = products[0] + bias
-    kinds = [torch.add(*both) for both in assemble(products)]
+def enlarge(x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """``conv2d(x enlarged twice, weight, bias, padding=1)``, [B, C, H, W] -> [B, K, 2H, 2W].
+
+    The products and the output have ``dtype``, by default that of ``x``.
+    """
+    dtype = dtype or x.dtype
+    with torch.autocast("cpu", enabled=False):
+        parts = differences(_wide(x).permute(0, 2, 3, 1))
+        products = [
+            _wide(F.conv2d(part.permute(0, 3, 1, 2).to(dtype), kernel.to(dtype)))
+            for part, kernel in zip(parts, kernels_of_differences(_wide(weight)), strict=True)
+        ]
+        products = [product.permute(0, 2, 3, 1) for product in products]
+        products[0] = products[0] + bias
+        kinds = [torch.add(*both).to(dtype) for both in assemble(products)]
     rows = torch.stack([torch.stack(kinds[:2], 3), torch.stack(kinds[2:], 3)], 2)
     return rows.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
 
@@ -286,11 +295,12 @@ def assemble(products: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
 
 
 def _for_sums(parts: Tensor, dim: int = 3) -> list[Tensor]:
-    return [part.to(_of_sums(parts)) for part in parts.unbind(dim)]
+    return [_wide(part) for part in parts.unbind(dim)]
 
 
-def _of_sums(x: Tensor) -> torch.dtype:
-    return torch.float32 if x.dtype == torch.bfloat16 else x.dtype
+def _wide(x: Tensor) -> Tensor:
+    """In the precision of sums."""
+    return x.float() if x.dtype == torch.bfloat16 else x
 
 
 def _as_groups(products: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ def open_job(
 
     here = world.join(place.device)
     if measure in IN_FLOAT64:
-        world.require_float64(here.device, measure)
+        world.require_float64(here.device, measure.replace("_", "-"))
     how: Any = {"device": here.device, "ema": not place.raw, "compute": config.compute}
     subject = open_checkpoint(place.checkpoint, **how)
     for warning in [] if place.quiet else subject.identity["facts"].get("warnings", []):

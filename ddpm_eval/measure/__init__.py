@@ -37,7 +37,9 @@ MEASURES: dict[str, Measure] = {
 }
 
 IN_FLOAT64 = frozenset(
-    {"nll", "nll-estimate", "comparison", "rate_distortion", "baselines"}
-    | {"progressive", "reconstructions"}
+    (
+        *("nll", "nll-estimate", "comparison", "rate_distortion", "baselines"),
+        *("progressive", "reconstructions"),
+    )
 )
 """Those that compute in float64 on the device: the sweep, and the errors of x_0_hat."""

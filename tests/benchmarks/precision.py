@@ -1,10 +1,11 @@
-"""What bf16 changes: bits/dim, FD and the samples themselves, beside float32 on the same noise.
+"""What bf16 changes: bits/dim, RMSE, FD and the samples, beside float32 on the same noise.
 
     python -m tests.benchmarks.precision CHECKPOINT --images 16 [--dataset npz --data IMAGES.npz]
     python -m tests.benchmarks.precision runs/digits --samples 512 --extractor digits-cnn
 
-Both precisions run ``ddpm-eval nll`` on so many test images, and ``ddpm-eval fid`` on so many
-samples. What is found joins the record, from which ``tests.benchmarks.table`` prints it.
+Both precisions run ``ddpm-eval nll`` and ``rate-distortion`` on so many test images, and
+``ddpm-eval fid`` on so many samples. What is found joins the record, from which
+``tests.benchmarks.table`` prints it.
 """
 
 import argparse
@@ -22,22 +23,27 @@ from ddpm_eval import results
 PRECISIONS = ("float32", "bf16")
 
 
-def evaluate(precision: str, reports: Path, *command: str) -> dict[str, results.Quantity]:
-    """Run a command of ``ddpm-eval`` in a precision; give what it recorded."""
+def evaluate(precision: str, reports: Path, *command: str) -> results.Report:
+    """Run a command of ``ddpm-eval`` in a precision; give the record so far."""
     where = ("--reports", str(reports), "--name", precision, "--precision", precision, "--quiet")
     subprocess.run([sys.executable, "-m", "ddpm_eval", *command, *where], check=True)
-    return {
-        name: quantity
-        for each in results.load(reports / precision).measurements.values()
-        for name, quantity in each.quantities.items()
-    }
+    return results.load(reports / precision)
 
 
 def bound(options: argparse.Namespace, data: list[str], work: Path) -> dict[str, Any]:
-    """Bits/dim in both precisions."""
-    command = ("nll", str(options.checkpoint), "-n", str(options.images), *data)
-    found = [evaluate(each, work, *command)["total"].value for each in PRECISIONS]
-    return {"images": options.images, "bits/dim": dict(zip(PRECISIONS, found, strict=True))}
+    """Bits/dim in both precisions, and the error of x_0_hat after some of the reverse steps."""
+    about: dict[str, Any] = {"images": options.images, "bits/dim": {}, "RMSE": {}}
+    for precision in PRECISIONS:
+        for measure in ("nll", "rate-distortion"):  # the second takes the sweep of the first
+            command = (measure, str(options.checkpoint), "-n", str(options.images), *data)
+            found = evaluate(precision, work, *command).measurements
+        curve = found["rate_distortion"].curves["distortion"]
+        about["bits/dim"][precision] = found["nll"].quantities["total"].value
+        about["RMSE"][precision] = {
+            str(int(curve.x[i])): float(curve.y[i])
+            for i in (len(curve.x) * share // 10 for share in (0, 5, 9))
+        }
+    return about
 
 
 def distance(options: argparse.Namespace, data: list[str], work: Path) -> dict[str, Any]:
@@ -45,7 +51,8 @@ def distance(options: argparse.Namespace, data: list[str], work: Path) -> dict[s
     command = ("fid", str(options.checkpoint), "-n", str(options.samples), *data)
     about: dict[str, Any] = {"samples": options.samples}
     for precision in PRECISIONS:
-        found = evaluate(precision, work, *command, "--extractor", options.extractor)
+        report = evaluate(precision, work, *command, "--extractor", options.extractor)
+        found = report.measurements["quality"].quantities
         measure = next(name for name in found if name.startswith(("FD", "FID")))
         about |= {"measure": measure, precision: [found[measure].value, found[measure].stderr]}
     exact, short = (pixels(work / precision / "store") for precision in PRECISIONS)
@@ -82,7 +89,9 @@ def main() -> None:
         if options.samples:
             found |= distance(options, data, Path(folder))
     kept = json.loads(options.out.read_text()) if options.out.exists() else {}
-    kept["bf16"] = kept.get("bf16", {}) | {options.label or options.checkpoint.name: found}
+    labelled = kept.setdefault("bf16", {})
+    label = options.label or options.checkpoint.name
+    labelled[label] = labelled.get(label, {}) | found
     options.out.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=1))
 

@@ -1,11 +1,9 @@
-"""What the sweep adds to its network's time, and what bf16 does to the bound of a real model.
+"""What the sweep adds to its network's time.
 
-    python -m tests.benchmarks.sweep [--checkpoint CHECKPOINT --data IMAGES.npz]
+    python -m tests.benchmarks.sweep
 
-The first is measured on the CIFAR-10 network: scoring pairs of images and times, noise and images
-made beside it, over the bare network on the same pairs; it counts the processor's time of all
-threads. The second scores the same pairs in float32 and in bf16: every time up to 40, later ones in
-steps, the terms in between by interpolation.
+On the CIFAR-10 network: scoring pairs of images and times, noise and images made beside it, over
+the bare network on the same pairs; it counts the processor's time of all threads.
 """
 
 import argparse
@@ -19,16 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ddpm_eval.config import ComputeConfig
-from ddpm_eval.measure.sweep import Array, Chosen, Scores, Sweep, tables
-from ddpm_eval.subject import Subject, open_checkpoint
-from ddpm_train import data, inference, memory, schedule
+from ddpm_eval.measure.sweep import Chosen, Sweep, tables
+from ddpm_eval.subject import Subject
+from ddpm_train import inference, memory, schedule
 from ddpm_train.config import ModelConfig
 from ddpm_train.noise import Stream
 from ddpm_train.reverse import Denoiser
 from ddpm_train.unet import UNet
-
-IMAGES = 6
 
 
 def untrained() -> Subject:
@@ -50,7 +45,13 @@ def overhead(rounds: int, batch: int) -> dict[str, Any]:
     subject = untrained()
     images, times = np.arange(3 * batch), np.arange(3 * batch) * 17 % 1000 + 1
     x = torch.zeros(3 * batch, 3, 32, 32)
-    how = sweeper(subject, lambda chosen: x[torch.as_tensor(chosen)].double(), batch)
+    how = Sweep(
+        subject=subject,
+        read=lambda chosen: x[torch.as_tensor(chosen)].double(),
+        stream=Stream(0, "nll"),
+        under=tables(subject),
+        batch=batch,
+    )
 
     def bare() -> None:
         for some, t in zip(x.split(batch), torch.as_tensor(times).split(batch), strict=True):
@@ -72,59 +73,15 @@ def overhead(rounds: int, batch: int) -> dict[str, Any]:
     return {"over the bare network": ratio, "terms/s": rate, "batch": batch} | seconds
 
 
-def sweeper(subject: Subject, read: Any, batch: int) -> Sweep:
-    return Sweep(
-        subject=subject, read=read, stream=Stream(0, "nll"), under=tables(subject), batch=batch
-    )
-
-
-def precision(checkpoint: Path, images: Array) -> dict[str, Any]:
-    """Bits/dim and RMSE in float32 and bf16, on the same images, times and noise."""
-    x = data.to_model(images).double()
-    times = np.unique([*range(1, 41), *np.geomspace(41, 1000, 40).round().astype(int)])
-    pairs = Chosen(np.tile(np.arange(len(x)), len(times)), times.repeat(len(x)))
-    found = {}
-    for name in ("float32", "bf16"):
-        compute = ComputeConfig(precision=name)
-        subject = open_checkpoint(checkpoint, device=torch.device("cpu"), compute=compute)
-        scores = run(sweeper(subject, lambda chosen: x[torch.as_tensor(chosen)], 60), pairs)
-        bits, mse = (
-            each.astype(float).reshape(len(times), -1).mean(1) for each in (scores.bits, scores.mse)
-        )
-        every = np.interp(np.arange(1, 1001), times, bits)
-        rmse = 127.5 * np.sqrt(mse)
-        found[name] = {
-            "bits/dim": float(every.sum()),
-            "RMSE at t = 1, 100, 1000": [float(np.interp(t, times, rmse)) for t in (1, 100, 1000)],
-        }
-    return found | {"images": len(x), "checkpoint": checkpoint.name}
-
-
-def run(how: Sweep, pairs: Chosen) -> Scores:
-    """The scores of all pairs."""
-    steps = how.over(pairs, range(len(pairs)))
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            scores: Scores = end.value
-            return scores
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--checkpoint", type=Path)
-    parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("record.json"))
     options = parser.parse_args()
     memory.keep_freed()
     torch.set_num_threads(1)
     found = {"sweep": overhead(options.rounds, options.batch)}
-    if options.checkpoint and options.data:
-        images = np.load(options.data)["test"][:IMAGES]
-        found["bf16"] = precision(options.checkpoint, images)
     print(json.dumps(found, indent=1))
     kept = json.loads(options.out.read_text()) if options.out.exists() else {}
     options.out.write_text(json.dumps(kept | found, indent=1) + "\n", encoding="utf-8")

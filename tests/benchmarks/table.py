@@ -58,11 +58,16 @@ def bf16(about: dict[str, Any]) -> str:
             values = found["bits/dim"]["float32"], found["bits/dim"]["bf16"]
             cells = " | ".join(f"{value:.5f}" for value in values)
             lines.append(f"| bits/dim of {found['images']} images, {name} | {cells} |")
+            for step, exact in found["RMSE"]["float32"].items():
+                cells = f"{exact:.4f} | {found['RMSE']['bf16'][step]:.4f}"
+                lines.append(
+                    f"| RMSE after {int(step):,} reverse steps, of 255, {name} | {cells} |"
+                )
         if "samples" in found:
             values = found["float32"], found["bf16"]
             cells = " | ".join(f"{value:.3f} ± {error:.3f}" for value, error in values)
             lines.append(f"| {found['measure']}, {found['samples']} samples, {name} | {cells} |")
-            lines.append(f"| RMSE of these samples, of 255 | 0 | {found['rmse']:.2f} |")
+            lines.append(f"| RMSE of these samples, of 255, {name} | 0 | {found['rmse']:.2f} |")
     return "\n".join(lines)
 
 

@@ -1,6 +1,6 @@
 """What a training step costs beside the network: reading, flips, times, noise and dropout masks.
 
-    python -m tests.benchmarks.training [--data IMAGES.npz]            (two minutes)
+    python -m tests.benchmarks.training [--data IMAGES.npz]            (five minutes)
 
 Steps of ``ddpm_train.loop`` that draw their batches, and steps of the same run that are handed one
 batch again and again, take turns, some at a time; the ratio is the median over rounds, of wall time

@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -154,23 +154,43 @@ def test_down_pads_below_and_to_the_right_only() -> None:
     torch.testing.assert_close(halved[0, 5], line[:, None] * line)
 
 
-def test_norms_are_exact_on_large_images() -> None:
+@pytest.mark.parametrize(
+    ("size", "tolerance"), [((8, 8), 5e-6), ((48, 64), 3e-6)], ids=["small", "large"]
+)
+@pytest.mark.parametrize("swish", [False, True])
+def test_norms_and_their_gradients_are_exact(
+    size: tuple[int, int], tolerance: float, swish: bool
+) -> None:
     """Also where the mean is far from zero. In float64 PyTorch's own norm is the truth."""
     norm = GroupNorm(32, 64, 1e-6)
     generator = torch.Generator().manual_seed(5)
-    x, upstream = torch.randn(2, 2, 64, 48, 64, generator=generator)
+    x, upstream = torch.randn(2, 2, 64, *size, generator=generator)
     with torch.no_grad():
         for parameter in norm.parameters():
             parameter.copy_(torch.randn(64, generator=generator))
     x = (x + 5).contiguous(memory_format=torch.channels_last).requires_grad_()
-    y = norm(x)
+    y = norm(x, swish=swish)
     found = torch.autograd.grad(y, [x, norm.weight, norm.bias], upstream)
     exact = [a.detach().double().requires_grad_() for a in (x, norm.weight, norm.bias)]
     truth = F.group_norm(exact[0], 32, exact[1], exact[2], 1e-6)
+    truth = F.silu(truth) if swish else truth
     wanted = torch.autograd.grad(truth, exact, upstream.double())
-    assert relative(y, truth) < 2e-6 and relative(found[0], wanted[0]) < 2e-6
+    assert relative(y, truth) < tolerance and relative(found[0], wanted[0]) < tolerance
     for a, b in zip(found[1:], wanted[1:], strict=True):
         assert relative(a, b) < 2e-5
+
+
+def test_norms_of_bf16_images_are_those_of_float32() -> None:
+    norm = GroupNorm(32, 64, 1e-6)
+    x = torch.randn(2, 64, 8, 8, generator=torch.Generator().manual_seed(6)).bfloat16()
+    x.requires_grad_()
+    wide = x.detach().float().requires_grad_()
+    found, wanted = norm(x, swish=True), norm(wide, swish=True)
+    assert found.dtype == torch.float32 and torch.equal(found, wanted)
+    ours, theirs = (
+        torch.autograd.grad(y.square().sum(), of)[0] for y, of in ((found, x), (wanted, wide))
+    )
+    assert ours.dtype == torch.bfloat16 and torch.equal(ours, theirs.bfloat16())
 
 
 def test_time_embedding() -> None:
@@ -209,16 +229,23 @@ def test_layout_gradients_and_mode_do_not_matter() -> None:
         assert relative(lively(TINY, dtype=torch.float64)(x.double(), t), y.double()) < 1e-5
 
 
-def test_bf16_is_near() -> None:
-    """With 8 bits of mantissa in every layer, the output keeps its first two digits."""
-    net = lively(replace(TINY, dropout=0.3))
-    x, t = inputs(TINY, 3)
+@pytest.mark.parametrize("base_channels", [64, 128], ids=["small", "wide"])
+def test_bf16_is_near(base_channels: int) -> None:
+    """With 8 bits of mantissa in every layer, output and gradients keep their first two digits."""
+    config = replace(TINY, dropout=0.3, base_channels=base_channels)
+    net = lively(config)
+    x, t = inputs(config, 3)
     keep = random_keep(net, 3)
-    with torch.autocast("cpu", torch.bfloat16):
-        y = net(x, t, keep)
+    found = []
+    for enabled in (True, False):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            y = net(x, t, keep)
         y.float().square().sum().backward()
-    assert 1e-4 < relative(y.float(), net(x, t, keep)) < 0.03
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+        gradient = torch.cat([cast(Tensor, p.grad).flatten() for p in net.parameters()])
+        net.zero_grad()
+        found.append((y.detach().float(), gradient))
+    for ours, exact in zip(*found, strict=True):
+        assert 1e-4 < relative(ours, exact) < 0.03
 
 
 def test_compiles_into_one_graph() -> None:

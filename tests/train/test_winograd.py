@@ -1,5 +1,9 @@
 """Half the multiplications, the same convolution: forwards and in every gradient."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import cast
+
 import pytest
 import torch
 from torch import Tensor
@@ -68,14 +72,18 @@ def test_rounding_stays_small() -> None:
         assert relative(a, b) < 4e-6
 
 
-def test_gradients_that_nobody_asks_for_are_not_made() -> None:
-    x, weight, bias, upstream = parts(SHAPES[0], torch.float64)
-    bias.requires_grad_()
-    (found,) = torch.autograd.grad(winograd.convolve(x, weight, bias), bias, upstream)
-    torch.testing.assert_close(found, upstream.sum((0, 2, 3)))
+@pytest.mark.parametrize("asked", [0, 1, 2])
+def test_each_gradient_can_be_had_alone(asked: int) -> None:
+    *given, upstream = parts(SHAPES[0], torch.float64)
+    given[asked].requires_grad_()
+    ours, theirs = (
+        torch.autograd.grad(y, given[asked], upstream)[0]
+        for y in (winograd.convolve(*given), F.conv2d(*given, padding=1))
+    )
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("rows", [6, 7, 8, 12])
+@pytest.mark.parametrize("rows", [6, 7, 8, 10, 12])
 def test_layers_of_any_size_convolve(rows: int) -> None:
     """Also where rows do not come in fours, and where a batch was made for other layouts."""
     layer = Convolution(64, 64).requires_grad_(requires_grad=False)
@@ -85,37 +93,53 @@ def test_layers_of_any_size_convolve(rows: int) -> None:
     assert relative(layer(x.to(memory_format=torch.channels_last)), wanted) < 4e-6
 
 
-def test_products_in_bf16_are_rounded_little_more_than_the_direct_sum() -> None:
+Kind = Callable[..., Tensor]
+
+
+def enlarged(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return F.conv2d(F.interpolate(x, scale_factor=2.0, mode="nearest"), weight, bias, padding=1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "defined", "scale"),
+    [(winograd.convolve, partial(F.conv2d, padding=1), 1), (winograd.enlarge, enlarged, 2)],
+    ids=["convolve", "enlarge"],
+)
+def test_products_in_bf16_are_rounded_little_more_than_the_direct_sum(
+    kind: Kind, defined: Kind, scale: int
+) -> None:
     """Forwards and in every gradient less than twice and a half."""
-    *given, upstream = parts((2, 128, 128, 8, 16), torch.float32)
-    exact = [part.double().requires_grad_() for part in given]
-    wanted = F.conv2d(*exact, padding=1)
-    short = [part.bfloat16().requires_grad_() for part in given]
-    direct = F.conv2d(*short, padding=1)
-    for part in given:
-        part.requires_grad_()
-    x, weight, bias = given
-    found = winograd.convolve(x, weight, bias, torch.bfloat16)
+    x, weight, bias, upstream = parts((2, 128, 128, 8, 16), torch.float32)
+    upstream = upstream.repeat(1, 1, scale, scale)
+    given = [part.requires_grad_() for part in (x, weight, bias)]
+    exact = [part.detach().double().requires_grad_() for part in given]
+    short = [part.detach().bfloat16().requires_grad_() for part in given]
+    wanted, direct, found = defined(*exact), defined(*short), kind(*given, torch.bfloat16)
     assert found.dtype == torch.bfloat16
     assert relative(found, wanted) < 2.5 * relative(direct, wanted)
-    ours = torch.autograd.grad(found, given, upstream.bfloat16())
-    theirs = torch.autograd.grad(direct, short, upstream.bfloat16())
-    right = torch.autograd.grad(wanted, exact, upstream.double())
-    for a, b, c in zip(ours[:2], theirs, right, strict=False):
+    ours, theirs, right = (
+        torch.autograd.grad(y, of, upstream.to(y.dtype))
+        for y, of in ((found, given), (direct, short), (wanted, exact))
+    )
+    for a, b, c in zip(ours, theirs, right, strict=True):
         assert a.dtype == torch.float32
         assert relative(a, c) < 2.5 * relative(b, c)
 
 
-def test_under_autocast_the_layer_convolves_in_bf16() -> None:
+def test_under_autocast_the_layer_convolves_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(winograd, "IS_X86", True)
+    monkeypatch.setattr(winograd, "sums_pay", lambda dtype: True)
     layer = Convolution(128, 128)
     x = torch.randn(2, 128, 8, 8, generator=torch.Generator().manual_seed(2))
     with torch.autocast("cpu", torch.bfloat16):
         found = layer(x)
-    wanted = layer(x)
-    assert found.dtype == torch.bfloat16 and wanted.dtype == torch.float32
-    assert 1e-4 < relative(found, wanted) < 2e-2
+    bias = cast(Tensor, layer.bias)
+    assert torch.equal(found, winograd.convolve(x, layer.weight, bias, torch.bfloat16))
     found.float().square().sum().backward()
     assert layer.weight.grad is not None and layer.weight.grad.dtype == torch.float32
+    double = layer.double()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert double(x.double()).dtype == torch.float64
 
 
 def test_matrix_units_convolve_bf16_directly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,14 +154,22 @@ def test_matrix_units_convolve_bf16_directly(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    ("channels", "rows", "dtype"),
+    ("channels", "rows", "dtype", "suits"),
     [
-        (32, 8, torch.float32),
-        (64, 8, torch.bfloat16),
-        (64, 6, torch.float32),
-        (64, 4, torch.float32),
-        (256, 8, torch.float64),
+        (32, 8, torch.float32, False),
+        (64, 8, torch.float32, True),
+        (64, 8, torch.bfloat16, False),
+        (128, 8, torch.bfloat16, True),
+        (64, 4, torch.float32, False),
+        (64, 10, torch.float32, False),
+        (64, 12, torch.float32, True),
+        (256, 8, torch.float64, False),
     ],
 )
-def test_small_layers_are_convolved_directly(channels: int, rows: int, dtype: torch.dtype) -> None:
-    assert not winograd.suits(channels, channels, rows, dtype)
+def test_small_and_odd_layers_are_convolved_directly(
+    channels: int, rows: int, dtype: torch.dtype, suits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(winograd, "IS_X86", True)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert winograd.suits(channels, channels, rows, dtype) is suits
+    assert winograd.suits(channels, 512, rows, dtype) is suits
