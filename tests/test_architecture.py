@@ -18,6 +18,7 @@ FLOOR = {  # what ddpm_eval may take from ddpm_train
     "files",
     "formats",
     "inference",
+    "memory",
     "noise",
     "reverse",
     "runs",

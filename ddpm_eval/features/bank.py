@@ -24,6 +24,7 @@ from ddpm_eval.arrays import Array
 from ddpm_eval.features import Extractor
 from ddpm_eval.progress import Track, finish
 from ddpm_eval.shards import Shards, open_shards
+from ddpm_train import memory
 from ddpm_train.data import Images
 from ddpm_train.data.images import Pixels
 from ddpm_train.data.pictures import Pictures
@@ -144,6 +145,7 @@ def fill(images: Images, n: int, extractor: Extractor, world: World, track: Trac
     label = f"features of {images.name}"
     total = sum(-(-len(part) // extractor.batch) for part in todo)
     finish(_extract(images, extractor, shards, todo), track, label, total)
+    memory.give_back()  # what the network used: what follows needs other sizes
     world.barrier()
     return Bank(shards, settings)
 

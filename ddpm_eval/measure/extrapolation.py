@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from ddpm_eval.arrays import Array
-from ddpm_eval.measure.frechet import Gaussian, Moments
+from ddpm_eval.measure.frechet import Gaussian, moments
 from ddpm_eval.measure.kernel import Rows
 
 LEAST_IMAGES = 10_000  # below it 1/n is no straight line yet
@@ -46,10 +46,8 @@ def curve(rows: Rows, reference: Gaussian, at: Array) -> Array:
     found = []
     for size in at.tolist():
         chosen = np.sort(rng.choice(len(rows), size, replace=False))
-        moments = Moments.empty(len(reference.mean))
-        for start in range(0, size, _BLOCK):
-            moments = moments.update(rows.take(chosen[start : start + _BLOCK]))
-        found.append(reference.distance(Gaussian.of(moments)))
+        batches = (rows.take(chosen[i : i + _BLOCK]) for i in range(0, size, _BLOCK))
+        found.append(reference.distance(Gaussian.of(moments(batches, len(reference.mean)))))
     return np.array(found)
 
 

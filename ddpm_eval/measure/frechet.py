@@ -62,8 +62,9 @@ class Moments:
         if not self.n or not n:
             return other
         step = other.mean - self.mean
-        between = np.outer(step, step * (self.n * other.n / n))
-        return Moments(n, self.mean + step * (other.n / n), self.scatter + other.scatter + between)
+        scatter = self.scatter + other.scatter
+        scatter += np.outer(step, step * (self.n * other.n / n))
+        return Moments(n, self.mean + step * (other.n / n), scatter)
 
     @property
     def covariance(self) -> Array:

@@ -28,6 +28,7 @@ from ddpm_eval.measure.scan import Scanned, scan, statistics_of
 from ddpm_eval.measure.statistics import Statistics
 from ddpm_eval.progress import Track, quiet
 from ddpm_eval.results import Curve, Measurement, Quantity
+from ddpm_train import memory
 from ddpm_train.data import Images
 from ddpm_train.data.pictures import Pictures
 from ddpm_train.errors import FixableError
@@ -154,6 +155,7 @@ def compare(job: Comparison) -> Measurement:
     found.moments(filled, real)
     if others is not None:
         found.pairs(rows, others.flatten(job.work / "reference.f32"))
+    memory.give_back()
     found.growth(rows)
     return found.measurement(name)
 

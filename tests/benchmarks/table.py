@@ -61,7 +61,7 @@ def bf16(about: dict[str, Any]) -> str:
             for step, exact in found["RMSE"]["float32"].items():
                 cells = f"{exact:.4f} | {found['RMSE']['bf16'][step]:.4f}"
                 lines.append(
-                    f"| RMSE after {int(step):,} reverse steps, of 255, {name} | {cells} |"
+                    f"| RMSE of x_0_hat at reverse step {step}, of 255, {name} | {cells} |"
                 )
         if "samples" in found:
             values = found["float32"], found["bf16"]
