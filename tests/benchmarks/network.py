@@ -11,6 +11,8 @@ DDPMPipeline. Ours evaluates with ``ddpm_train.inference``, trains as ``ddpm_tra
 drawing its dropout masks within the time, and samples with ``ddpm_train.sampler``, its noise named
 image by image. The memory is the peak of a process that loads what it needs and does one of these
 alone. What else runs on the machine shows in the spread and in the load that is written down.
+denoising-diffusion-pytorch's network is another one, with linear attention at most resolutions: its
+seconds would not compare.
 """
 
 import argparse
