@@ -126,6 +126,17 @@ def test_products_in_bf16_are_rounded_little_more_than_the_direct_sum(
         assert relative(a, c) < 2.5 * relative(b, c)
 
 
+def test_gradients_have_the_precision_of_what_they_are_of() -> None:
+    """bf16 images do not round the gradients of float32 weights."""
+    x, weight, bias, upstream = parts((2, 128, 128, 8, 4), torch.float32)
+    given = [x.bfloat16().requires_grad_(), weight.requires_grad_(), bias.requires_grad_()]
+    y = winograd.convolve(given[0], given[1], given[2])
+    found = torch.autograd.grad(y, given, upstream.bfloat16())
+    assert [each.dtype for each in found] == [torch.bfloat16, torch.float32, torch.float32]
+    for each in found[1:]:
+        assert not torch.equal(each, each.bfloat16().float())
+
+
 def test_under_autocast_the_layer_convolves_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(winograd, "IS_X86", True)
     monkeypatch.setattr(winograd, "sums_pay", lambda dtype: True)
