@@ -91,7 +91,8 @@ def panels(
         rows = -(-len(found) // 3)
         figure = Figure(figsize=(max(COLUMN_INCHES, width), 1.9 * rows), layout="constrained")
         places = figure.subplots(rows, min(len(found), 3), squeeze=False).flat
-        for axes, curve in zip(places, found.values(), strict=False):
+        for curve in found.values():
+            axes = next(places)
             _scales(axes, curve.log)
             axes.xaxis.set_major_locator(MaxNLocator(4))
             axes.set_xlabel(curve.x_name, parse_math=False)

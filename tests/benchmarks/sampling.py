@@ -36,6 +36,17 @@ def seconds(work: Callable[[], object], device: torch.device) -> np.ndarray:
     return np.array([time.perf_counter(), time.process_time()]) - began
 
 
+def compare(rounds: list[list[np.ndarray]], names: tuple[str, str], passes: int = 1) -> None:
+    """Print the medians of two kinds of ``seconds`` for a pass, and the second over the first."""
+    first, second = np.array(rounds[1:]).transpose(1, 2, 0) / passes  # the first round warms up
+    for clock, a, b in zip(("wall", "CPU"), first, second, strict=True):
+        low, middle, high = np.quantile(b / a, (0.25, 0.5, 0.75))
+        print(
+            f"{clock:5} {names[0]} {np.median(a):.4f} s, {names[1]} {np.median(b):.4f} s, "
+            f"ratio {middle:.3f} ({low:.3f} .. {high:.3f})"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
@@ -76,16 +87,9 @@ def main() -> None:
     for _ in range(options.rounds + 1):
         rounds.append([seconds(bare, here.device), seconds(whole, here.device)])
         shutil.rmtree(folder / "store")
-    network, sampling = np.array(rounds[1:]).transpose(1, 2, 0)  # the first round warms up
     evaluations = -(-options.n // options.batch) * options.steps
     print(f"{options.n} images x {options.steps} steps, batch {options.batch}, {here.device}")
-    for i, name in enumerate(("wall", "CPU")):
-        low, middle, high = np.quantile(sampling[i] / network[i], (0.25, 0.5, 0.75))
-        print(
-            f"{name:5} network {np.median(network[i]) / evaluations * 1e3:.1f} ms an evaluation, "
-            f"sampling {np.median(sampling[i]) / evaluations * 1e3:.1f} ms, "
-            f"ratio {middle:.3f} ({low:.3f} .. {high:.3f})"
-        )
+    compare(rounds, ("an evaluation of the network", "of sampling"), evaluations)
     shutil.rmtree(folder)
 
 

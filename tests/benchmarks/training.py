@@ -20,7 +20,7 @@ import numpy as np
 from ddpm_train import data, memory, world
 from ddpm_train.config import PRESETS, DataConfig
 from ddpm_train.loop import Batch, Trainer
-from tests.benchmarks.sampling import seconds
+from tests.benchmarks.sampling import compare, seconds
 
 STEPS = 4
 
@@ -71,17 +71,11 @@ def main() -> None:
             for kind in (Fed, Trainer)
         ]
         rounds = [
-            [seconds(partial(steps, trainer), here.device) / STEPS for trainer in trainers]
+            [seconds(partial(steps, trainer), here.device) for trainer in trainers]
             for _ in range(options.rounds + 1)
         ]
-    fed, whole = np.array(rounds[1:]).transpose(1, 2, 0)  # the first round warms up
     print(f"{options.preset}, {options.precision}, batch {options.batch}, {here.device}")
-    for i, name in enumerate(("wall", "CPU")):
-        low, middle, high = np.quantile(whole[i] / fed[i], (0.25, 0.5, 0.75))
-        print(
-            f"{name:5} handed a batch {np.median(fed[i]):.3f} s a step, drawing it "
-            f"{np.median(whole[i]):.3f} s, ratio {middle:.3f} ({low:.3f} .. {high:.3f})"
-        )
+    compare(rounds, ("a step that is handed a batch", "that draws it"), STEPS)
 
 
 if __name__ == "__main__":

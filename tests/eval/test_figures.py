@@ -7,6 +7,7 @@ import re
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from ddpm_eval.present import figures, grids
@@ -105,6 +106,22 @@ def test_the_line_goes_through_the_points() -> None:
     places = (found - found[0]) / (found[-1] - found[0])  # 0 to 1 in both directions
     np.testing.assert_allclose(places[:, 1], (CURVE.y - 2) / (0.1 - 2), atol=1e-3)
     np.testing.assert_allclose(places[:, 0], CURVE.x / 39, atol=1e-3)
+
+
+@pytest.mark.parametrize("n", [1, 3, 4, 5])
+def test_every_panel_without_a_curve_is_blank(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+
+    def finish(key: str, figure: Figure, text: tuple[str, str]) -> figures.Picture:
+        drawn.append(figure)
+        return kept(key, figure, text)
+
+    kept = figures.finish
+    monkeypatch.setattr(figures, "finish", finish)
+    line = Curve(x=np.arange(3.0), y=np.arange(3.0), x_name="x", y_name="y", n=3)
+    figures.panels("key", {str(i): line for i in range(n)})
+    shown = [axes.axison for axes in drawn[0].axes]
+    assert shown == [True] * n + [False] * (len(shown) - n)
 
 
 def test_the_axes_are_logarithmic_where_the_curve_says_so() -> None:

@@ -230,15 +230,14 @@ PRINTABLE = "".join(chr(c) for c in range(32, 127))
 
 def named(*names: str) -> list[Report]:
     bound = records.nll(dataset="CIFAR-10", n=10_000)
+    other = records.digits_quality(name="quality-x")
     return [
         replace(
             lsun(),
             name=name,
-            measurements={"quality": records.quality(), "nll": bound, "quality-x": quality},
+            measurements={"quality": records.quality(), "nll": bound, "quality-x": other},
         )
-        for name, quality in zip(
-            names, (records.digits_quality(name="quality-x"),) * 9, strict=False
-        )
+        for name in names
     ]
 
 

@@ -189,7 +189,7 @@ def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
     results.save(tmp_path, TINY)
     key = np.load(tmp_path / "arrays.npz").files[0]
     bomb = np.array([Bomb(tmp_path / "boom")], object)
-    np.savez(tmp_path / "arrays.npz", allow_pickle=True, **{key: bomb})
+    np.savez(tmp_path / "arrays.npz", **{key: bomb})
     refused(tmp_path)
     assert not (tmp_path / "boom").exists()
 
