@@ -7,20 +7,18 @@ CPUs and GPUs alike. The network draws no random number: what dropout keeps is a
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from ddpm_train import winograd
 from ddpm_train.config import UNetConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.noise import Stream
+from ddpm_train.norm import GROUPS, GroupNorm
 
-_GROUPS = 32
-_NAIVE_PIXELS = 32 * 32  # of which PyTorch's naive sums are exact enough
 _FEW_PAIRS = 1 << 22  # of an image's pixels, which fit into memory
 _NEARLY_ZERO = 1e-5  # the gain of layers that start as "zero": the root of the scale 1e-10
 
@@ -65,100 +63,6 @@ def time_embedding(
     return _ORDERS[order](angles.sin(), angles.cos())
 
 
-class _Normalise(torch.autograd.Function):
-    """Group norm on a CPU and the swish behind it, if any; keeps nothing but its input."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        eps: float,
-        swish: bool,  # noqa: FBT001 - autograd passes no names
-    ) -> Tensor:
-        B, C, H, W = x.shape
-        wide = _as_weights(x, weight)
-        if _is_large(wide):
-            mean, rstd = _exact_statistics(wide, eps)
-            normal = _scale_and_shift(wide, weight, bias, mean, rstd)
-        else:
-            sizes = B, C, H * W, _GROUPS
-            normal, mean, rstd = torch.native_group_norm(wide, weight, bias, *sizes, eps)
-        ctx.save_for_backward(x, weight, bias, mean, rstd)
-        ctx.swish = swish
-        return F.silu(normal, inplace=True) if swish else normal
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, bias, mean, rstd = ctx.saved_tensors
-        B, C, H, W = x.shape
-        wide, grad = _as_weights(x, weight), _as_weights(grad, weight)
-        if ctx.swish:
-            normal = _scale_and_shift(wide, weight, bias, mean, rstd)
-            grad = torch.ops.aten.silu_backward(grad, normal)
-        sizes, asked = (B, C, H * W, _GROUPS), ctx.needs_input_grad[:3]
-        along_x, along_weight, along_bias = torch.ops.aten.native_group_norm_backward(
-            grad, wide, mean, rstd, weight, *sizes, asked
-        )
-        if along_x is not None:
-            along_x = along_x.to(x.dtype)
-        return along_x, along_weight, along_bias, None, None
-
-
-def _as_weights(x: Tensor, weight: Tensor) -> Tensor:
-    """Images as norms on CPUs want them: bf16's own backward there takes three times as long."""
-    return x.to(weight.dtype).contiguous(memory_format=torch.channels_last)
-
-
-def _is_large(x: Tensor) -> bool:
-    """Whether PyTorch's sums lose digits of these images on a CPU."""
-    return x.dtype == torch.float32 and x.shape[2] * x.shape[3] > _NAIVE_PIXELS
-
-
-def _exact_statistics(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """The mean and 1 / the deviation of each group, [B, groups], by sums that keep their digits."""
-    B, _, H, W = x.shape
-    mean, square = (
-        v.sum((2, 3)).double().view(B, _GROUPS, -1).mean(2) / (H * W) for v in (x, x.square())
-    )
-    return mean.to(x.dtype), (square - mean.square() + eps).rsqrt().to(x.dtype)
-
-
-def _scale_and_shift(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, rstd: Tensor) -> Tensor:
-    """Scale and shift each channel to what its group's mean and deviation make of it."""
-    B, C, _, _ = x.shape
-    scale = weight.view(_GROUPS, -1) * rstd[:, :, None]
-    shift = bias.view(_GROUPS, -1) - mean[:, :, None] * scale
-    return torch.addcmul(shift.view(B, C, 1, 1), x, scale.view(B, C, 1, 1))
-
-
-class GroupNorm(nn.GroupNorm):
-    """PyTorch's, but as exact on large images as on small ones.
-
-    On CPUs PyTorch sums ``channels_last`` images naively: at 256x256 its statistics lose two
-    digits of seven, three where the mean is five times the deviation.
-    """
-
-    def forward(self, input: Tensor, *, swish: bool = False) -> Tensor:
-        """Normalise each group of channels of each image, then scale and shift, [B, C, H, W].
-
-        On CPUs in the precision of the weights.
-        """
-        if input.device.type == "cpu":
-            if not torch.compiler.is_compiling():
-                settings = self.weight, self.bias, self.eps, swish
-                output: Tensor = _Normalise.apply(input, *settings)
-                return output
-            if _is_large(input):
-                statistics = _exact_statistics(input, self.eps)
-                normal = _scale_and_shift(input, self.weight, self.bias, *statistics)
-                return F.silu(normal) if swish else normal
-        normal = super().forward(input)
-        return F.silu(normal, inplace=not torch.is_grad_enabled()) if swish else normal
-
-
 class Convolution(nn.Conv2d):
     """A 3x3 convolution of the same size, on CPUs with half the multiplications where that pays."""
 
@@ -174,7 +78,7 @@ class Convolution(nn.Conv2d):
 
 
 def _norm(config: UNetConfig, channels: int) -> GroupNorm:
-    return GroupNorm(_GROUPS, channels, config.norm_eps)
+    return GroupNorm(GROUPS, channels, config.norm_eps)
 
 
 class ResidualBlock(nn.Module):
@@ -480,10 +384,10 @@ def _check(config: UNetConfig) -> None:
     ):
         if least < 1:
             raise FixableError(f"unet.{key} is empty or below 1", f"set unet.{key} to 1 or more")
-    if config.base_channels % _GROUPS:
+    if config.base_channels % GROUPS:
         raise FixableError(
-            f"unet.base_channels={config.base_channels} does not split into {_GROUPS} groups",
-            f"choose a multiple of {_GROUPS}",
+            f"unet.base_channels={config.base_channels} does not split into {GROUPS} groups",
+            f"choose a multiple of {GROUPS}",
         )
     if size % 2 ** (levels - 1):
         raise FixableError(

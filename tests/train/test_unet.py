@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from ddpm_train.config import UNetConfig, celebahq256, cifar10
 from ddpm_train.errors import FixableError
-from ddpm_train.unet import GroupNorm, ResidualBlock, UNet, time_embedding
+from ddpm_train.norm import GroupNorm
+from ddpm_train.unet import ResidualBlock, UNet, time_embedding
 from tests.benchmarks import peer
 
 TINY = UNetConfig(
