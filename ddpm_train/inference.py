@@ -24,13 +24,13 @@ from torch.nn import functional as F
 
 from ddpm_train import memory, winograd
 from ddpm_train.errors import FixableError
+from ddpm_train.packed import Convolution, fastest
 from ddpm_train.reverse import Network
 from ddpm_train.unet import Attention, Down, Level, ResidualBlock, ScaleShiftBlock, UNet, Up, attend
 
 Layer = TypeVar("Layer", bound=nn.Module)
 PRECISIONS = ("float32", "tf32", "bf16")
 _CACHE_ELEMENTS = 1 << 19  # of a block's input at a time; a fixed rule, since bits depend on it
-_POINTWISE = "_convolution_pointwise"  # convolutions of packed weights; not part of torch's API
 
 
 def prepare(
@@ -181,7 +181,7 @@ class _OnCPU:
         self.use_up, self.small = use_up, small
         self._parts = times.parts()
         rows = _rows(cast(Level, network.down[0]).blocks[0])
-        self.conv_in = _Convolution(network.conv_in, dtype, rows=rows)
+        self.conv_in = Convolution(network.conv_in, dtype, rows=rows)
         self.down: list[_Block | _Down] = []
         for down in cast(Iterable[Down], network.down):
             self.down += self._level(down)
@@ -197,7 +197,7 @@ class _OnCPU:
             self.up += self._level(cast(Level, up))
             if up.upsample is not None:
                 self.up.append(_Up(cast(Up, up), dtype))
-        self.conv_out = _Convolution(network.conv_out, dtype, rows=rows)
+        self.conv_out = Convolution(network.conv_out, dtype, rows=rows)
         del self._parts
         memory.give_back()
 
@@ -208,7 +208,7 @@ class _OnCPU:
     def _block(self, block: nn.Module, attention: nn.Module | None) -> "_Block":
         block = cast(ResidualBlock, block)
         told = next(self._parts)
-        convolution = _Convolution if self.small else _fastest
+        convolution = Convolution if self.small else fastest
         found = _Block(block, cast(Attention | None, attention), told, self.dtype, convolution)
         if self.use_up:
             block.to("meta")
@@ -245,17 +245,17 @@ class _Block:
         attention: Attention | None,
         told: slice,
         dtype: torch.dtype,
-        convolution: Callable[..., "_Convolution"],
+        convolution: Callable[..., "Convolution"],
     ) -> None:
         self.told = told  # its part of a row of the table
         self.norms = _copy(block.norm1), _copy(block.norm2)  # in float32
         self.scales = isinstance(block, ScaleShiftBlock)
-        self.shortcut: _Convolution | None = None
+        self.shortcut: Convolution | None = None
         self.attention: _Attention | None = None
         rows = _rows(block)
         self.convs = [convolution(conv, dtype, rows=rows) for conv in (block.conv1, block.conv2)]
         if block.shortcut is not None:
-            self.shortcut = _Convolution(block.shortcut, dtype, rows=rows)
+            self.shortcut = Convolution(block.shortcut, dtype, rows=rows)
         if attention is not None:
             self.attention = _Attention(attention, dtype, rows)
 
@@ -291,8 +291,8 @@ class _Attention:
         dense = (attention.q, attention.k, attention.v)
         weight, bias = (torch.cat([getattr(d, name) for d in dense]) for name in ("weight", "bias"))
         proj = attention.proj.weight[:, :, None, None], attention.proj.bias
-        self.qkv = _Convolution((weight[:, :, None, None], bias), dtype, rows=rows)
-        self.proj = _Convolution(proj, dtype, rows=rows)
+        self.qkv = Convolution((weight[:, :, None, None], bias), dtype, rows=rows)
+        self.proj = Convolution(proj, dtype, rows=rows)
 
     def add_to(self, x: Tensor) -> None:
         """Add the attention of x to x, [B, H, W, C]."""
@@ -302,91 +302,13 @@ class _Attention:
         self.proj.add_to(x, attend(*qkv).transpose(1, 2).reshape(B, H, W, C))
 
 
-class _Convolution:
-    """A convolution whose weights are laid out for it, of 3x3, 2x2 or 1x1."""
-
-    def __init__(
-        self,
-        layer: nn.Conv2d | tuple[Tensor, Tensor],
-        dtype: torch.dtype,
-        *,
-        rows: int,
-        stride: int = 1,
-        padding: int | None = None,
-    ) -> None:
-        """Lay the weights out for images ``rows`` tall."""
-        weight, bias = (
-            (layer.weight, cast(Tensor, layer.bias)) if isinstance(layer, nn.Conv2d) else layer
-        )
-        self.channels, _, size, _ = weight.shape
-        self.geometry = [size // 2 if padding is None else padding] * 2, [stride] * 2
-        self._lay_out(weight, bias, dtype, rows)
-
-    def _lay_out(self, weight: Tensor, bias: Tensor, dtype: torch.dtype, rows: int) -> None:
-        self.weight, self.bias = (
-            _pack(weight.to(dtype), rows, *self.geometry),
-            bias.to(dtype, copy=True),
-        )
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Convolve, [B, H, W, C] -> [B, H', W', K]."""
-        return _convolve(x, self.weight, self.bias, *self.geometry)
-
-    def of_swish(self, x: Tensor) -> Tensor:
-        """Convolve swish(x), ``x`` in float32, which is used up; gives float32 or its own type."""
-        return self(F.silu(x, inplace=True).to(self.bias.dtype))
-
-    def add_to(self, out: Tensor, x: Tensor) -> None:
-        """Add the convolution of x to ``out``, which it fits."""
-        if self.weight.is_mkldnn:
-            pictures = out.permute(0, 3, 1, 2), x.permute(0, 3, 1, 2)
-            torch.ops.mkldnn._convolution_pointwise_.binary(
-                *(*pictures, self.weight, self.bias, *self.geometry, [1, 1], 1, "add", 1.0),
-                *(None, [], None),
-            )
-        else:
-            out.add_(self(x))
-
-
-class _ByFours(_Convolution):
-    """A 3x3 convolution by F(4, 3)."""
-
-    def _lay_out(self, weight: Tensor, bias: Tensor, dtype: torch.dtype, rows: int) -> None:
-        kernels = winograd.kernels(weight.double()).to(dtype)
-        self.weight = _pack(kernels, rows, [0, 1], [1, 1], winograd.PRODUCTS)
-        self.bias = winograd.biases(bias).to(dtype)
-
-    def of_swish(self, x: Tensor) -> Tensor:
-        """Convolve swish(x); gives float32."""
-        spread = winograd.spread(_padded_swish(x), self.bias.dtype).flatten(3)
-        products = _convolve(spread, self.weight, self.bias, [0, 1], [1, 1], winograd.PRODUCTS)
-        found = x.new_empty(*x.shape[:3], self.channels)
-        winograd.gather(products.unflatten(3, (winograd.PRODUCTS, -1)), found)
-        return found
-
-
-def _fastest(layer: nn.Conv2d, dtype: torch.dtype, *, rows: int) -> _Convolution:
-    """A 3x3 convolution of the same size, in the way that is the fastest for it."""
-    fewer = winograd.suits(layer.in_channels, layer.out_channels, rows, dtype)
-    return (_ByFours if fewer else _Convolution)(layer, dtype, rows=rows)
-
-
-def _padded_swish(x: Tensor) -> Tensor:
-    """swish(x) with a row of zeros above and below, [B, H, W, C] -> [B, H+2, W, C]."""
-    B, H, W, C = x.shape
-    padded = x.new_empty(B, H + 2, W, C)
-    padded[:, :: H + 1].zero_()
-    torch.ops.aten.silu.out(x, out=padded[:, 1:-1])
-    return padded
-
-
 class _Down:
     """Half the size: a convolution with a stride."""
 
     def __init__(self, level: Down, dtype: torch.dtype) -> None:
         self.padding = level.padding
         layer = cast(nn.Conv2d, level.downsample)
-        self.conv = _Convolution(layer, dtype, rows=_rows(level.blocks[0]), stride=2, padding=0)
+        self.conv = Convolution(layer, dtype, rows=_rows(level.blocks[0]), stride=2, padding=0)
 
     def __call__(self, x: Tensor) -> Tensor:
         """[B, H, W, C] -> [B, H/2, W/2, C]."""
@@ -398,14 +320,14 @@ class _Up:
 
     def __init__(self, level: Up, dtype: torch.dtype) -> None:
         layer, rows = cast(nn.Conv2d, level.upsample), _rows(level.blocks[0])
-        self.convs: list[_Convolution] = []
-        self.direct: _Convolution | None = None
+        self.convs: list[Convolution] = []
+        self.direct: Convolution | None = None
         if not winograd.sums_pay(dtype):
-            self.direct = _Convolution(layer, dtype, rows=2 * rows)
+            self.direct = Convolution(layer, dtype, rows=2 * rows)
             return
         for kernel in winograd.kernels_of_differences(layer.weight.double()):
             bias = torch.zeros(len(kernel)) if self.convs else cast(Tensor, layer.bias)
-            self.convs.append(_Convolution((kernel.float(), bias), dtype, rows=rows))
+            self.convs.append(Convolution((kernel.float(), bias), dtype, rows=rows))
 
     def __call__(self, x: Tensor) -> Tensor:
         """[B, H, W, C] -> [B, 2H, 2W, C]."""
@@ -455,35 +377,3 @@ def _few(x: Tensor) -> int:
 def _normalise(norm: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """The norm of x in float32: more exact than in bf16, and on some sizes much faster."""
     return norm(x.float().permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-
-
-def _pack(
-    weight: Tensor, rows: int, padding: list[int], stride: list[int], groups: int = 1
-) -> Tensor:
-    """Lay weights out as the convolution wants them, where that can be asked.
-
-    For another size it may want another layout, and would make it anew each time.
-    """
-    weight = weight.clone(memory_format=torch.channels_last)
-    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, _POINTWISE)):
-        return weight
-    hint = [4, weight.shape[1] * groups, rows, rows]
-    found: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
-        weight, padding, stride, [1, 1], groups, hint
-    )
-    return found
-
-
-def _convolve(
-    x: Tensor, weight: Tensor, bias: Tensor, padding: list[int], stride: list[int], groups: int = 1
-) -> Tensor:
-    """Convolve, [B, H, W, C] -> [B, H', W', K], with weights that ``_pack`` laid out."""
-    x = x.permute(0, 3, 1, 2)
-    y: Tensor
-    if weight.is_mkldnn:
-        y = torch.ops.mkldnn._convolution_pointwise(
-            x, weight, bias, padding, stride, [1, 1], groups, "none", [], ""
-        )
-    else:
-        y = F.conv2d(x, weight, bias, stride, padding, 1, groups)
-    return y.permute(0, 2, 3, 1)

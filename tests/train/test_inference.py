@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddpm_train import inference, winograd
+from ddpm_train import inference, packed, winograd
 from ddpm_train.config import UNetConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.unet import UNet
@@ -63,7 +63,7 @@ def test_both_kinds_of_convolution_were_at_work(monkeypatch: pytest.MonkeyPatch)
     found = inference.prepare(lively(SMALL), 1000)(x, t)
     monkeypatch.setattr(winograd, "IS_X86", False)
     direct = inference.prepare(lively(SMALL), 1000)(x, t)
-    monkeypatch.setattr(inference, "_POINTWISE", "no such operator")
+    monkeypatch.setattr(packed, "_POINTWISE", "no such operator")
     plain = inference.prepare(lively(SMALL), 1000)(x, t)
     assert winograd.IS_X86 is False and not torch.equal(found, direct)
     for other in (direct, plain):
