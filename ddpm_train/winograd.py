@@ -87,7 +87,7 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
         v, u = spread(pad(x.permute(0, 2, 3, 1)), dtype), kernels(_wide(weight)).to(dtype)
-        # In bf16 the transforms are kept: v is no larger than x in float32, u is quickly of use.
+        # In bf16 both are kept: v is no larger than x in float32, and u is not made twice.
         ctx.transformed = dtype == torch.bfloat16
         ctx.save_for_backward(*((v, u) if ctx.transformed else (x, weight)))
         ctx.dtypes = x.dtype, weight.dtype

@@ -71,7 +71,12 @@ def test_both_kinds_of_convolution_were_at_work(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("config", [SMALL, SWITCHES["other systems'"]], ids=["small", "others"])
-def test_bf16_keeps_two_digits(config: UNetConfig) -> None:
+@pytest.mark.parametrize("amx", [False, True])
+def test_bf16_keeps_two_digits(
+    config: UNetConfig, amx: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     x, t = inputs(config, 2)
     found = inference.prepare(lively(config), 1000, precision="bf16")(x, t)
     assert found.dtype == torch.float32
