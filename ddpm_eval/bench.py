@@ -2,7 +2,7 @@
 
 Rates are images/s, and FLOP/s as a share of what a 3x3 convolution alone reaches here in the same
 run (the roofline). Every pass counts the operations of its definition: convolutions that take fewer
-multiplications (``ddpm_train.winograd``) can pass 100%.
+multiplications (``ddpm_train.fast.winograd``) can pass 100%.
 """
 
 import statistics
@@ -18,11 +18,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from ddpm_train import inference, sampler, schedule
+from ddpm_train import sampler, schedule
 from ddpm_train.config import RunConfig, UNetConfig
+from ddpm_train.denoiser import Denoiser
+from ddpm_train.fast import prepare as inference
+from ddpm_train.networks.unet import UNet
 from ddpm_train.noise import Stream, keep_mask
-from ddpm_train.reverse import Denoiser
-from ddpm_train.unet import UNet
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 REPEATS = 8  # of the convolution

@@ -4,10 +4,12 @@ from collections.abc import Iterator
 
 import torch
 
-from ddpm_train import checkpoint, config
+from ddpm_train import checkpoint, settings
 from ddpm_train.checkpoint import Checkpoint
-from ddpm_train.config import PRESETS, ModelConfig, UNetConfig, to_dict
+from ddpm_train.config import ModelConfig, UNetConfig
 from ddpm_train.noise import Stream, normal
+from ddpm_train.presets import PRESETS
+from ddpm_train.settings import to_dict
 
 PAPER = ("cifar10", "celebahq256", "lsun-bedroom-large")
 """The presets whose networks and reverse processes are the paper's three."""
@@ -53,7 +55,7 @@ def held(found: Checkpoint) -> str:
 
 def architecture(unet: UNetConfig) -> list[str]:
     """The settings of the network that are not the paper's for CIFAR-10."""
-    other = config.differences(to_dict(UNetConfig(dropout=unet.dropout)), to_dict(unet))
+    other = settings.differences(to_dict(UNetConfig(dropout=unet.dropout)), to_dict(unet))
     return [each.replace(" -> ", " becomes ") for each in other] or ["the paper's for CIFAR-10"]
 
 
@@ -64,7 +66,7 @@ def comparable(model: ModelConfig) -> str:
         preset = to_dict(PRESETS[name]().model)
         preset["unet"]["dropout"] = model.unet.dropout  # no part in evaluation
         preset["objective"]["loss"] = model.objective.loss
-        other = config.differences(preset, to_dict(model))
+        other = settings.differences(preset, to_dict(model))
         if not other:
             return f"network, schedule and variance of {name}: comparable on the same data"
         if not best or len(other) < len(best):

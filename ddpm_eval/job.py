@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ddpm_eval.config import EvalConfig, Split
+from ddpm_eval.model import Subject
 from ddpm_eval.progress import Track, quiet
-from ddpm_eval.results import Measurement
-from ddpm_eval.subject import Subject
+from ddpm_eval.record.record import Measurement
 from ddpm_train.data import Images
 from ddpm_train.errors import FixableError
 from ddpm_train.world import World

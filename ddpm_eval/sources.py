@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ddpm_eval import store
+from ddpm_eval.record import store
 from ddpm_train.data import arrays
 from ddpm_train.data.images import Form, Images
 from ddpm_train.data.paths import existing

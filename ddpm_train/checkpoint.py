@@ -20,10 +20,11 @@ import torch
 from torch import Tensor
 
 import ddpm_train
-from ddpm_train.config import ModelConfig, RunConfig, from_dict, to_dict
+from ddpm_train.config import ModelConfig, RunConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.files import require_space, write_atomically
-from ddpm_train.unet import UNet
+from ddpm_train.networks.unet import UNet
+from ddpm_train.settings import from_dict, to_dict
 
 FORMAT, VERSION = "ddpm-eval checkpoint", 1
 GROUPS = ("weights", "ema", "optimizer")

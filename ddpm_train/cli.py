@@ -11,9 +11,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ddpm_train import config as settings
-from ddpm_train.config import PRESETS, RunConfig
+from ddpm_train import settings
+from ddpm_train.config import RunConfig
 from ddpm_train.errors import FixableError
+from ddpm_train.presets import PRESETS
 from ddpm_train.terminal import (
     Group,
     Meter,

@@ -18,14 +18,15 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 import ddpm_train
-from ddpm_train import checkpoint, data, inference, sampler, schedule
+from ddpm_train import checkpoint, data, sampler, schedule
 from ddpm_train.checkpoint import Checkpoint
 from ddpm_train.config import RunConfig
+from ddpm_train.denoiser import Denoiser
 from ddpm_train.ema import WeightAverage
 from ddpm_train.errors import FixableError
+from ddpm_train.fast import prepare as inference
 from ddpm_train.noise import Stream, keep_mask
 from ddpm_train.objective import Objective
-from ddpm_train.reverse import Denoiser
 from ddpm_train.world import World
 
 DTYPES = {"float32": torch.float32, "bf16": torch.float32, "float64": torch.float64}

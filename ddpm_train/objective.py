@@ -6,9 +6,9 @@ from collections.abc import Callable
 from torch import Tensor
 
 from ddpm_train.config import ObjectiveConfig
+from ddpm_train.denoiser import Denoiser
 from ddpm_train.diffusion import bound_term, q_posterior, q_sample
 from ddpm_train.errors import FixableError
-from ddpm_train.reverse import Denoiser
 from ddpm_train.schedule import NoiseSchedule
 
 Loss = Callable[[Denoiser, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ddpm_train.denoiser import Denoised, Denoiser
 from ddpm_train.diffusion import Gaussian, q_posterior, x_0_from_mean
 from ddpm_train.errors import FixableError
 from ddpm_train.noise import Stream, normal
-from ddpm_train.reverse import Denoised, Denoiser
 from ddpm_train.schedule import NoiseSchedule, at, respace, spread
 
 

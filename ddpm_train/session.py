@@ -22,11 +22,12 @@ from PIL import Image
 
 from ddpm_train import checkpoint
 from ddpm_train.checkpoint import Checkpoint
-from ddpm_train.config import RunConfig, differences, to_dict
+from ddpm_train.config import RunConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.files import PARTIAL, explain, write_atomically, write_text
 from ddpm_train.loop import Trainer
 from ddpm_train.runs import checkpoints, read_log
+from ddpm_train.settings import differences, to_dict
 from ddpm_train.world import World
 
 FREE = (

@@ -10,8 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ddpm_train import memory
 from ddpm_train.errors import FixableError
+from ddpm_train.fast import memory
 
 Item = TypeVar("Item")
 

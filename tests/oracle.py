@@ -13,12 +13,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from ddpm_eval.subject import Subject
+from ddpm_eval.model import Subject
 from ddpm_train import schedule
 from ddpm_train.config import ModelConfig, ObjectiveConfig
+from ddpm_train.denoiser import Denoiser
 from ddpm_train.diffusion import Gaussian
 from ddpm_train.noise import Stream, normal
-from ddpm_train.reverse import Denoiser
 from ddpm_train.schedule import NoiseSchedule, at
 
 ENTROPY = 0.5 * math.log2(2 * math.pi * math.e)  # 2.0471 bits/dim

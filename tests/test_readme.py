@@ -12,7 +12,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from ddpm_eval.cli import app as evaluate
-from ddpm_train import config
+from ddpm_train import presets, settings
 from ddpm_train.cli import app as train
 
 ROOT = Path(__file__).parent.parent
@@ -43,7 +43,7 @@ def test_every_command_parses(line: str) -> None:
     command = group.commands[name]  # type: ignore[attr-defined]
     command.make_context(name, arguments)
     changes = [b for a, b in itertools.pairwise(arguments) if a == "--set"]
-    config.override(config.cifar10(), changes)
+    settings.override(presets.cifar10(), changes)
 
 
 def test_the_laptop_command_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +62,7 @@ def test_every_setting_in_prose_exists() -> None:
     changes = re.findall(r"\b((?:objective|compute|optim|unet|data)\.\w+=[\w.-]+)", README)
     assert len(changes) > 10
     for change in changes:
-        config.override(config.cifar10(), [change])
+        settings.override(presets.cifar10(), [change])
 
 
 def test_every_make_target_exists() -> None:

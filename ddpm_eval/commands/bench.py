@@ -17,12 +17,13 @@ def bench(
     device: Device = "auto",
 ) -> None:
     """Images/s of the network, a training step and sampling on this machine."""
-    from ddpm_train.config import PRESETS
+    from ddpm_train.presets import PRESETS
 
     if preset not in PRESETS:
         raise FixableError(f"--preset {preset}: unknown", f"choose {', '.join(PRESETS)}")
     from ddpm_eval import bench as timing
-    from ddpm_train import inference, world
+    from ddpm_train import world
+    from ddpm_train.fast import prepare as inference
 
     config, here = PRESETS[preset](), world.join(device, threads=threads).device
     fast = here.type != "cpu" or inference.bf16_is_fast()

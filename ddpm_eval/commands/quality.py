@@ -40,7 +40,7 @@ from ddpm_train.errors import FixableError
 from ddpm_train.terminal import download_meter, output, say, tracker
 
 if TYPE_CHECKING:
-    from ddpm_eval.measure.quality import Comparison
+    from ddpm_eval.measure.quality.quality import Comparison
     from ddpm_train.data import Images
 
 
@@ -186,8 +186,8 @@ def _of_images(
 ) -> None:
     """Compare images that are there already, and record it under their name."""
     from ddpm_eval import sources
-    from ddpm_eval.measure import quality, reference
-    from ddpm_eval.store import SampleStore
+    from ddpm_eval.measure.quality import quality, reference
+    from ddpm_eval.record.store import SampleStore
     from ddpm_train import world
 
     here = world.join(device)
@@ -238,7 +238,7 @@ def _split(images: "Images", at: ImagesAt, split: Any) -> Any:
 
 def _record(path: Path, reports: Path, name: str | None) -> Path:
     """The record's folder: that of the model whose store it is, or one named after the images."""
-    from ddpm_eval import store
+    from ddpm_eval.record import store
 
     path = path.resolve()
     if name is None and path.parent.name == "store" and (path / store.NAME).exists():
@@ -248,8 +248,8 @@ def _record(path: Path, reports: Path, name: str | None) -> Path:
 
 def _subject(path: Path, folder: Path, job: "Comparison") -> dict[str, Any]:
     """Who the record is about: the checkpoint that the samples come from, or the images."""
-    from ddpm_eval import results
     from ddpm_eval.features import bank
+    from ddpm_eval.record import record as results
 
     digest = job.made.get("checkpoint") or bank.content(job.samples)
     if (folder / results.RECORD).exists():

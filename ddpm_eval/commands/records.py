@@ -48,7 +48,8 @@ def report(
 
     Each record's page lies in its own folder; that of several in reports/A-and-B or A-vs-B.
     """
-    from ddpm_eval import present, results
+    from ddpm_eval import present
+    from ddpm_eval.record import record as results
 
     there = sorted(path.parent for path in reports.glob(f"*/{results.RECORD}"))
     found = [_record(name, reports, there) for name in names or []] or there
@@ -67,7 +68,7 @@ def report(
 
 def _record(name: str, reports: Path, there: list[Path]) -> Path:
     """The folder of the record that is meant: by its name, or else by its path."""
-    from ddpm_eval.results import RECORD
+    from ddpm_eval.record.record import RECORD
 
     for folder in (reports / name, Path(name)):
         if (folder / RECORD).is_file():
@@ -79,7 +80,7 @@ def _record(name: str, reports: Path, there: list[Path]) -> Path:
 
 def _folder_of(found: list[Path], reports: Path, *, compare: bool) -> Path:
     """Where a page of several records goes: never into a record's own folder."""
-    from ddpm_eval.results import RECORD
+    from ddpm_eval.record.record import RECORD
 
     names = [folder.resolve().name for folder in found]
     if compare and len(found) != 2:

@@ -17,7 +17,7 @@ from ddpm_train.terminal import is_first_process, output, say, tracker
 
 if TYPE_CHECKING:
     from ddpm_eval.job import Job
-    from ddpm_eval.results import Measurement
+    from ddpm_eval.record.record import Measurement
 
 
 class ImagesAt(NamedTuple):
@@ -29,7 +29,8 @@ class ImagesAt(NamedTuple):
     def load(self, run: Any, unet: Any, split: Any) -> Any:
         """The images that the checkpoint was trained on, or their test split."""
         from ddpm_train import data as sources
-        from ddpm_train.config import DataConfig, from_dict
+        from ddpm_train.config import DataConfig
+        from ddpm_train.settings import from_dict
 
         if self.dataset is not None:
             config = from_dict(DataConfig, {"source": self.dataset}, "data.")
@@ -80,7 +81,7 @@ def open_job(
 
     from ddpm_eval.job import Job
     from ddpm_eval.measure import IN_FLOAT64
-    from ddpm_eval.subject import open_checkpoint
+    from ddpm_eval.model import open_checkpoint
     from ddpm_train import world
 
     here = world.join(place.device)
@@ -135,7 +136,8 @@ def keep(
     world: Any,
 ) -> None:
     """Add a measurement to the record in a folder, and clear its unfinished work away."""
-    from ddpm_eval import provenance, results
+    from ddpm_eval.record import provenance
+    from ddpm_eval.record import record as results
 
     origin = provenance.gather(
         sys.argv, seconds=time.monotonic() - began, device=world.device, size=world.size
@@ -149,7 +151,7 @@ def keep(
 
 def _recorded(folder: Path, identity: Any, measure: str) -> "Measurement | None":
     """What the record says of this checkpoint."""
-    from ddpm_eval import results
+    from ddpm_eval.record import record as results
 
     if not (folder / results.RECORD).exists():
         return None

@@ -85,8 +85,8 @@ def sample(
 
 def _fill(config: EvalConfig, place: Place, part: range) -> None:
     """Make a part of a store, and say what is missing of the whole."""
-    from ddpm_eval.measure import samples
-    from ddpm_eval.store import spans
+    from ddpm_eval.measure.pictures import samples
+    from ddpm_eval.record.store import spans
     from ddpm_train import world
 
     job = open_job("samples", config, place)
@@ -145,7 +145,7 @@ app = typer.Typer(
 @app.command()
 def verify(folder: Store, quiet: Quiet = False) -> None:
     """Read every file of a store and say what it holds, and what is missing or damaged."""
-    from ddpm_eval import store
+    from ddpm_eval.record import store
 
     found, gone = store.verify(folder, track=tracker(quiet=quiet))
     for key, value in found.facts.items():
@@ -169,7 +169,7 @@ def merge(
     quiet: Quiet = False,
 ) -> None:
     """Join stores that were filled apart; damaged files are left out."""
-    from ddpm_eval import store
+    from ddpm_eval.record import store
 
     merged = store.merge(folders, out, track=tracker(quiet=quiet))
     missing = merged.shards.missing()
@@ -187,8 +187,8 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Write the samples as a folder of PNGs, or as the .npz that evaluators read (arr_0)."""
-    from ddpm_eval import export as files
-    from ddpm_eval import store
+    from ddpm_eval.record import export as files
+    from ddpm_eval.record import store
 
     found = store.open_store(folder, n or None)
     files.write(found, target, track=tracker(quiet=quiet))

@@ -42,7 +42,7 @@ from ddpm_train.terminal import output, say
 
 if TYPE_CHECKING:
     from ddpm_eval.job import Job
-    from ddpm_eval.results import Measurement
+    from ddpm_eval.record.record import Measurement
 
 NOTHING = "none"  # as an extractor
 BEST = "best.pt"
@@ -146,10 +146,11 @@ def _new(folder: Path, record: Path) -> Iterator[Path]:
 
 def _kept(folder: Path, record: Path) -> "Measurement | None":
     """The points in a record, if they are of the run in this folder: another's steps are others."""
-    from ddpm_eval import results
     from ddpm_eval.measure import watch as watched
-    from ddpm_eval.subject import public
-    from ddpm_train.config import RunConfig, from_dict
+    from ddpm_eval.model import public
+    from ddpm_eval.record import record as results
+    from ddpm_train.config import RunConfig
+    from ddpm_train.settings import from_dict
 
     if not (record / results.RECORD).exists():
         return None
@@ -166,7 +167,7 @@ def _agree(folder: Path, record: Path, settings: Mapping[str, Any]) -> None:
         FixableError: Names those that differ.
     """
     from ddpm_eval.measure import watch as watched
-    from ddpm_train.config import differences
+    from ddpm_train.settings import differences
 
     kept = _kept(folder, record)
     if kept is None:

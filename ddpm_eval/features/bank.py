@@ -20,15 +20,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ddpm_eval.arrays import Array
 from ddpm_eval.features import Extractor
 from ddpm_eval.progress import Track, finish
-from ddpm_eval.shards import Shards, open_shards
-from ddpm_train import memory
+from ddpm_eval.record.arrays import Array
+from ddpm_eval.record.shards import Shards, open_shards
 from ddpm_train.data import Images
 from ddpm_train.data.images import Pixels
 from ddpm_train.data.pictures import Pictures
 from ddpm_train.errors import FixableError
+from ddpm_train.fast import memory
 from ddpm_train.files import explain, require_space
 from ddpm_train.world import World
 

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-from ddpm_eval.arrays import Array
+from ddpm_eval.record.arrays import Array
 from ddpm_train.data.images import Pixels
 
 

@@ -3,21 +3,18 @@
 from collections.abc import Callable
 
 from ddpm_eval.job import Job
-from ddpm_eval.measure import (
-    baselines,
-    compare,
-    fast,
+from ddpm_eval.measure import training
+from ddpm_eval.measure.bound import baselines, compare, likelihood, rate_distortion
+from ddpm_eval.measure.bound import estimate as fast
+from ddpm_eval.measure.pictures import (
     interpolation,
-    likelihood,
     neighbours,
     progressive,
-    quality,
-    rate_distortion,
     reconstructions,
     samples,
-    training,
 )
-from ddpm_eval.results import Measurement
+from ddpm_eval.measure.quality import quality
+from ddpm_eval.record.record import Measurement
 
 Measure = Callable[[Job], Measurement]
 

@@ -3,10 +3,10 @@
 import numpy as np
 
 from ddpm_eval.job import Job
-from ddpm_eval.results import Curve, Measurement, Quantity
-from ddpm_train.config import to_dict
+from ddpm_eval.record.record import Curve, Measurement, Quantity
 from ddpm_train.errors import FixableError
 from ddpm_train.runs import read_log
+from ddpm_train.settings import to_dict
 
 
 def measure(job: Job) -> Measurement:

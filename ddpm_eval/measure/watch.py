@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ddpm_eval.results import Curve, Json, Measurement, Quantity
+from ddpm_eval.record.record import Curve, Json, Measurement, Quantity
 
 NAME = "watch"
 X_NAME = "training step"

@@ -5,10 +5,10 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from ddpm_eval import results
 from ddpm_eval.present import page, tables
 from ddpm_eval.present.document import compose
-from ddpm_eval.results import Report
+from ddpm_eval.record import record as results
+from ddpm_eval.record.record import Report
 from ddpm_train.files import write_atomically
 
 

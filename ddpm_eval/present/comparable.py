@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from ddpm_eval.results import Json, Measurement, Quantity, Report
+from ddpm_eval.record.record import Json, Measurement, Quantity, Report
 
 DATASET = "CIFAR-10"
 LEAST_IMAGES = {"test": 9_984, "train": 49_920}  # the paper drops the last incomplete batch

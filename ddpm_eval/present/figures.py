@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from ddpm_eval.arrays import Array
-from ddpm_eval.results import Curve
+from ddpm_eval.record.arrays import Array
+from ddpm_eval.record.record import Curve
 
 COLUMN_INCHES = 3.3
 """The width of a column in a two-column paper; text is readable at this width."""

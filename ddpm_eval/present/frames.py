@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from ddpm_eval.arrays import Array
 from ddpm_eval.present.figures import power
+from ddpm_eval.record.arrays import Array
 
 _WIDEST = 900  # CSS pixels
 _SPAN = (300.0, 180.0)  # of the plot beside a slider

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from ddpm_train import checkpoint, config
+from ddpm_train import checkpoint, config, settings
 from ddpm_train.checkpoint import Checkpoint, Tensors
 from ddpm_train.config import ModelConfig, UNetConfig
 from ddpm_train.errors import FixableError
@@ -144,7 +144,7 @@ def finish(foreign: Foreign, *, changes: Iterable[str] = ()) -> Checkpoint:
     Raises:
         FixableError: Names or shapes differ from the network's, or a weight is not finite.
     """
-    model = config.override(foreign.model, changes)
+    model = settings.override(foreign.model, changes)
     warnings = list(foreign.warnings)
     net = checkpoint.build_network(model)
     groups = {"weights": foreign.weights, "ema": foreign.ema or foreign.given}

@@ -9,16 +9,12 @@ from typing import Any
 import torch
 
 from ddpm_train.checkpoint import Tensors
-from ddpm_train.config import (
-    ModelConfig,
-    ObjectiveConfig,
-    ScheduleConfig,
-    from_dict,
-)
+from ddpm_train.config import ModelConfig, ObjectiveConfig, ScheduleConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.formats import containers, pesser
 from ddpm_train.formats.bundle import Bundle
 from ddpm_train.formats.canonical import Foreign, Rules, architecture, paper_variance, rename
+from ddpm_train.settings import from_dict
 
 NAME = "the original's TensorFlow checkpoint"
 AVERAGED = "/ExponentialMovingAverage"

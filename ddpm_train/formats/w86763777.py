@@ -17,7 +17,7 @@ from ddpm_train.config import ModelConfig, ScheduleConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.formats import containers
 from ddpm_train.formats.canonical import Foreign, Rules, architecture, paper_variance, rename, walk
-from ddpm_train.unet import time_embedding
+from ddpm_train.networks.unet import time_embedding
 
 NAME = "w86763777/pytorch-ddpm"
 TABLE = "time_embedding.timembedding.0.weight"

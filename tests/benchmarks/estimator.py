@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ddpm_eval import results
-from ddpm_eval.measure import estimator, texture
-from ddpm_eval.measure.estimator import Components, Goal, Wanted
+from ddpm_eval.measure.bound import estimator, texture
+from ddpm_eval.measure.bound.estimator import Components, Goal, Wanted
+from ddpm_eval.record import record as results
 
 REPLICATES = 300
 GOALS = (

@@ -7,7 +7,7 @@ Processes, diffusers' and ours in float32 and bf16, take turns, round after roun
 for evaluation, a training step (forward, mean squared error, backward, clipping, Adam), some steps
 of sampling, and the roofline, a 3x3 convolution alone. A ratio is the median over rounds of
 (diffusers' float32 seconds / seconds). diffusers works as it comes: UNet2DModel, torch.optim.Adam,
-DDPMPipeline. Ours evaluates with ``ddpm_train.inference``, trains as ``ddpm_train.loop`` does,
+DDPMPipeline. Ours evaluates with ``ddpm_train.fast.prepare``, trains as ``ddpm_train.loop`` does,
 drawing its dropout masks within the time, and samples with ``ddpm_train.sampler``, its noise named
 image by image. The memory is the peak of a process that loads what it needs and does one of these
 alone. What else runs on the machine shows in the spread and in the load that is written down.
@@ -32,8 +32,9 @@ import torch
 from torch import Tensor
 
 from ddpm_eval import bench
-from ddpm_train import memory
-from ddpm_train.config import PRESETS, RunConfig, UNetConfig
+from ddpm_train.config import RunConfig, UNetConfig
+from ddpm_train.fast import memory
+from ddpm_train.presets import PRESETS
 from tests.benchmarks import table
 
 CONTESTANTS = (("diffusers", "float32"), ("ours", "float32"), ("ours", "bf16"))

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ddpm_eval import results
+from ddpm_eval.record import record as results
 
 PRECISIONS = ("float32", "bf16")
 

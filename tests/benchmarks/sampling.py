@@ -21,8 +21,8 @@ import torch
 
 from ddpm_eval.config import EvalConfig, SamplingConfig
 from ddpm_eval.job import Job
-from ddpm_eval.measure import samples
-from ddpm_eval.subject import open_checkpoint
+from ddpm_eval.measure.pictures import samples
+from ddpm_eval.model import open_checkpoint
 from ddpm_train import sampler, world
 from ddpm_train.noise import Stream
 

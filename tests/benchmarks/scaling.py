@@ -19,9 +19,11 @@ import torch
 from torch import Tensor
 
 from ddpm_eval import bench
-from ddpm_train import inference, memory
-from ddpm_train.config import UNetConfig, cifar10
-from ddpm_train.unet import UNet
+from ddpm_train.config import UNetConfig
+from ddpm_train.fast import memory
+from ddpm_train.fast import prepare as inference
+from ddpm_train.networks.unet import UNet
+from ddpm_train.presets import cifar10
 from tests.benchmarks import peer
 
 BATCHES = (1, 4, 16, 64)

@@ -17,13 +17,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from ddpm_eval.measure.sweep import Chosen, Sweep, tables
-from ddpm_eval.subject import Subject
-from ddpm_train import inference, memory, schedule
+from ddpm_eval.measure.bound.sweep import Chosen, Sweep, tables
+from ddpm_eval.model import Subject
+from ddpm_train import schedule
 from ddpm_train.config import ModelConfig
+from ddpm_train.denoiser import Denoiser
+from ddpm_train.fast import memory
+from ddpm_train.fast import prepare as inference
+from ddpm_train.networks.unet import UNet
 from ddpm_train.noise import Stream
-from ddpm_train.reverse import Denoiser
-from ddpm_train.unet import UNet
 
 
 def untrained() -> Subject:

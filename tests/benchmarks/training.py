@@ -17,9 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ddpm_train import data, memory, world
-from ddpm_train.config import PRESETS, DataConfig
+from ddpm_train import data, world
+from ddpm_train.config import DataConfig
+from ddpm_train.fast import memory
 from ddpm_train.loop import Batch, Trainer
+from ddpm_train.presets import PRESETS
 from tests.benchmarks.sampling import compare, seconds
 
 STEPS = 4

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ddpm_eval.config import EvalConfig
 from ddpm_eval.job import Job
-from ddpm_eval.subject import Subject
+from ddpm_eval.model import Subject
 from ddpm_train import schedule
 from ddpm_train.config import ModelConfig, ObjectiveConfig, ScheduleConfig, UNetConfig
 from ddpm_train.data.images import Stack
-from ddpm_train.reverse import Denoiser
+from ddpm_train.denoiser import Denoiser
 from ddpm_train.schedule import at
 from ddpm_train.world import World
 

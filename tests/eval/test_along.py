@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from ddpm_eval.features import open_extractor
-from ddpm_eval.measure import along, neighbours, progressive, samples
-from ddpm_eval.measure.along import Column
-from ddpm_eval.measure.frechet import Moments, frechet_distance
-from ddpm_eval.shards import open_shards
+from ddpm_eval.measure.pictures import neighbours, progressive, samples
+from ddpm_eval.measure.pictures import quality_over_steps as along
+from ddpm_eval.measure.pictures.quality_over_steps import Column
+from ddpm_eval.metrics.frechet import Moments, frechet_distance
+from ddpm_eval.record.shards import open_shards
 from ddpm_train.errors import FixableError
 from tests import oracle
 from tests.eval import jobs

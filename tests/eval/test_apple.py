@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from ddpm_eval.cli import app
 from ddpm_eval.config import QualityConfig
-from ddpm_eval.measure import quality
+from ddpm_eval.measure.quality import quality
 from ddpm_train.errors import FixableError
 from ddpm_train.world import World
 from tests.eval import jobs

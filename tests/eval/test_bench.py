@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from ddpm_eval import bench
 from ddpm_eval.cli import app
-from ddpm_train.config import PRESETS, cifar10
-from ddpm_train.unet import UNet
+from ddpm_train.networks.unet import UNet
+from ddpm_train.presets import PRESETS, cifar10
 from tests.train.test_unet import TINY, inputs, lively
 
 CPU = torch.device("cpu")

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ddpm_eval import present, results
+from ddpm_eval import present
 from ddpm_eval.present.page import GENERATOR
+from ddpm_eval.record import record as results
 
 FOLDER = Path(__file__).parents[2] / "reports" / "digits"
 DRAWN = re.compile(r'data:image/[a-z+]+;base64,[^"]*|<meta name="generator" [^>]*>')

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from ddpm_eval import results
 from ddpm_eval.cli import app
 from ddpm_eval.present import differences, document
 from ddpm_eval.present.differences import Difference
-from ddpm_eval.results import Json, Measurement, Quantity, Report
+from ddpm_eval.record import record as results
+from ddpm_eval.record.record import Json, Measurement, Quantity, Report
 from tests.eval import records
 
 N, STEPS = 400, 20

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from ddpm_eval.measure import estimator
-from ddpm_eval.measure.estimator import Goal, Wanted
-from ddpm_eval.measure.likelihood import run_sweep
+from ddpm_eval.measure.bound import estimator
+from ddpm_eval.measure.bound.estimator import Goal, Wanted
+from ddpm_eval.measure.bound.likelihood import run_sweep
 from tests import oracle
 
 T = 200

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from ddpm_eval import results
-from ddpm_eval import store as stores
 from ddpm_eval.cli import app
-from ddpm_eval.results import Measurement
+from ddpm_eval.record import record as results
+from ddpm_eval.record import store as stores
+from ddpm_eval.record.record import Measurement
 from tests.eval.test_quality import FD, TEST, blurred
 
 runner = CliRunner(env={"COLUMNS": "200", "TERM": "dumb"})

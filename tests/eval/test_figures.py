@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ddpm_eval.present import figures, grids
-from ddpm_eval.results import Curve, Grid
+from ddpm_eval.record.record import Curve, Grid
 from tests.eval import records
 
 

@@ -6,7 +6,7 @@ import scipy.linalg
 import torch
 from torch_fidelity import metric_fid
 
-from ddpm_eval.measure.frechet import Gaussian, Moments, distance_stderr, frechet_distance, moments
+from ddpm_eval.metrics.frechet import Gaussian, Moments, distance_stderr, frechet_distance, moments
 from ddpm_train.errors import FixableError
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm_eval.measure.likelihood import BoundTerms, run_sweep
+from ddpm_eval.measure.bound.likelihood import BoundTerms, run_sweep
 from ddpm_train import sampler
+from ddpm_train.denoiser import Denoiser
 from ddpm_train.noise import Stream
-from ddpm_train.reverse import Denoiser
 from tests import oracle
 
 N = {4: 300, 30: 150, 100: 80, 300: 64, 1000: 48}

@@ -11,9 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from ddpm_eval.job import Job
-from ddpm_eval.measure import interpolation
-from ddpm_eval.measure.interpolation import Pair
-from ddpm_eval.results import Measurement
+from ddpm_eval.measure.pictures import interpolation
+from ddpm_eval.measure.pictures.interpolation import Pair
+from ddpm_eval.record.record import Measurement
 from ddpm_train import data, sampler
 from ddpm_train.data.images import Stack
 from ddpm_train.diffusion import q_sample

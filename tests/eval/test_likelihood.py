@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from ddpm_eval.job import count
-from ddpm_eval.measure import likelihood, sweep, work
-from ddpm_eval.subject import Subject
+from ddpm_eval.measure.bound import likelihood, sweep, work
+from ddpm_eval.model import Subject
 from ddpm_train import data, schedule
 from ddpm_train.config import ObjectiveConfig
+from ddpm_train.denoiser import VARIANCES, Denoiser, optimal
 from ddpm_train.errors import FixableError
 from ddpm_train.noise import Stream, normal
-from ddpm_train.reverse import VARIANCES, Denoiser, optimal
 from ddpm_train.world import World
 from tests import oracle
 from tests.eval import jobs

@@ -13,15 +13,16 @@ from torch import Tensor
 
 from ddpm_eval.config import SamplingConfig
 from ddpm_eval.job import Job
-from ddpm_eval.measure import nearest, neighbours
-from ddpm_eval.measure.nearest import Found
-from ddpm_eval.measure.neighbours import Verdict
+from ddpm_eval.measure.pictures import nearest, neighbours
+from ddpm_eval.measure.pictures.nearest import Found
+from ddpm_eval.measure.pictures.neighbours import Verdict
 from ddpm_train import data
-from ddpm_train.config import ObjectiveConfig, digits
+from ddpm_train.config import ObjectiveConfig
 from ddpm_train.data.images import Stack
+from ddpm_train.denoiser import Denoiser
 from ddpm_train.errors import FixableError
 from ddpm_train.noise import Stream
-from ddpm_train.reverse import Denoiser
+from ddpm_train.presets import digits
 from ddpm_train.schedule import at
 from tests.eval import jobs
 from tests.eval.interrupted import ask, resumes, shared
@@ -237,7 +238,7 @@ def test_one_copy_is_enough_unless_held_out_images_are_copies_too() -> None:
 
 
 def test_the_sample_of_an_index_is_the_one_that_sample_draws(tmp_path: Path) -> None:
-    from ddpm_eval.measure import samples
+    from ddpm_eval.measure.pictures import samples
 
     job = ask(jobs.job(tmp_path / "a", batch=4), n=6)
     drawn = samples.measure(replace(job, work=tmp_path / "b")).grids["samples"].images

@@ -17,9 +17,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from ddpm_eval import present, results
+from ddpm_eval import present
 from ddpm_eval.present import document
-from ddpm_eval.results import Curve, Grid, Measurement, Quantity, Report
+from ddpm_eval.record import record as results
+from ddpm_eval.record.record import Curve, Grid, Measurement, Quantity, Report
 from tests.eval import records
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}

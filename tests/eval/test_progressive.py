@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ddpm_eval.measure import progressive, samples
-from ddpm_eval.measure.rate_distortion import root_mean
-from ddpm_eval.results import Measurement
+from ddpm_eval.measure.bound.rate_distortion import root_mean
+from ddpm_eval.measure.pictures import progressive, samples
+from ddpm_eval.record.record import Measurement
 from ddpm_train import data, sampler
 from ddpm_train.errors import FixableError
 from ddpm_train.noise import Stream

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ddpm_eval import references
-from ddpm_eval.present import comparable, contents, differences, published, tables
+from ddpm_eval.present import comparable, contents, differences, published, references, tables
 from ddpm_eval.present.tables import Row, Table
-from ddpm_eval.results import Json, Measurement, Report
+from ddpm_eval.record.record import Json, Measurement, Report
 from tests.eval import records
 
 

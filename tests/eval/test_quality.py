@@ -15,12 +15,12 @@ from torch import Tensor
 from ddpm_eval.config import QualityConfig
 from ddpm_eval.features import Features, bank, open_extractor
 from ddpm_eval.job import Job
-from ddpm_eval.measure import quality, sanity
-from ddpm_eval.measure.frechet import Gaussian, distance_stderr, frechet_distance
-from ddpm_eval.measure.quality import Comparison, Reference
-from ddpm_eval.measure.scan import statistics_of
+from ddpm_eval.measure.quality import quality, sanity
+from ddpm_eval.measure.quality.quality import Comparison, Reference
+from ddpm_eval.measure.quality.scan import statistics_of
+from ddpm_eval.metrics.frechet import Gaussian, distance_stderr, frechet_distance
 from ddpm_eval.progress import quiet
-from ddpm_eval.results import Measurement
+from ddpm_eval.record.record import Measurement
 from ddpm_eval.sources import open_images
 from ddpm_train.data.arrays import digits
 from ddpm_train.data.images import Form, Images, Stack

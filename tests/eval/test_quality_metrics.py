@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch_fidelity import metric_isc, metric_kid, metric_prc
 
-from ddpm_eval.measure import extrapolation, manifold
-from ddpm_eval.measure.frechet import Gaussian
-from ddpm_eval.measure.inception_score import InceptionScore
-from ddpm_eval.measure.kernel import kernel_distance, squared_mmd
+from ddpm_eval.metrics import extrapolation, manifold
+from ddpm_eval.metrics.frechet import Gaussian
+from ddpm_eval.metrics.inception_score import InceptionScore
+from ddpm_eval.metrics.kernel import kernel_distance, squared_mmd
 from ddpm_train.errors import FixableError
 from tests.eval.test_frechet import features, of
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from ddpm_eval.job import Job
-from ddpm_eval.measure import likelihood, rate_distortion, reconstructions
-from ddpm_eval.results import Measurement
+from ddpm_eval.measure.bound import likelihood, rate_distortion
+from ddpm_eval.measure.pictures import reconstructions
+from ddpm_eval.record.record import Measurement
 from ddpm_train.errors import FixableError
 from tests import oracle
 from tests.eval import jobs

@@ -5,8 +5,8 @@ from decimal import Decimal
 
 import pytest
 
-from ddpm_eval import references
-from ddpm_eval.references import ReferenceTable, Row
+from ddpm_eval.present import references
+from ddpm_eval.present.references import ReferenceTable, Row
 
 TABLE_1 = """
 Conditional: EBM 8.30, 37.9; JEM 8.76, 38.4; BigGAN 9.22, 14.73; StyleGAN2 + ADA (v1) 10.06, 2.67.

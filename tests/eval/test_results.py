@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ddpm_eval import results
-from ddpm_eval.results import Curve, Grid, Measurement, Quantity, Report
+from ddpm_eval.record import record as results
+from ddpm_eval.record.record import Curve, Grid, Measurement, Quantity, Report
 from ddpm_train.errors import FixableError
 from tests.eval import records
 
@@ -73,7 +73,7 @@ def test_measurements_of_another_checkpoint_leave_and_it_is_said(tmp_path: Path)
 
 def test_commands_that_add_at_once_all_get_in(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from ddpm_eval.results import *\n"
+        "import sys; from pathlib import Path; from ddpm_eval.record.record import *\n"
         "m = Measurement(sys.argv[2], {'v': Quantity(1.5, '', n=1)})\n"
         "for _ in range(10): add(Path(sys.argv[1]), 'r', {'checkpoint': 'a'}, m)"
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ddpm_eval.shards import Shards, open_shards
+from ddpm_eval.record.shards import Shards, open_shards
 from ddpm_train.errors import FixableError
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ddpm_eval.measure import statistics
-from ddpm_eval.measure.frechet import Gaussian
-from ddpm_eval.measure.statistics import Statistics
+from ddpm_eval.measure.quality import statistics
+from ddpm_eval.measure.quality.statistics import Statistics
+from ddpm_eval.metrics.frechet import Gaussian
 from ddpm_train.errors import FixableError
 from tests.eval.test_frechet import features, of
 

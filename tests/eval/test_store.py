@@ -18,16 +18,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddpm_eval import arrays, store
 from ddpm_eval.config import SamplingConfig
 from ddpm_eval.job import Job
-from ddpm_eval.measure import samples
-from ddpm_eval.shards import Shards
-from ddpm_eval.store import SampleStore, open_store
+from ddpm_eval.measure.pictures import samples
+from ddpm_eval.record import arrays, store
+from ddpm_eval.record.shards import Shards
+from ddpm_eval.record.store import SampleStore, open_store
 from ddpm_train.config import ObjectiveConfig
 from ddpm_train.data.images import Stack
+from ddpm_train.denoiser import Denoiser
 from ddpm_train.errors import FixableError
-from ddpm_train.reverse import Denoiser
 from ddpm_train.world import World
 from tests.eval import forks, jobs
 

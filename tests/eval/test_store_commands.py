@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from ddpm_eval import export, results
 from ddpm_eval.cli import app
-from ddpm_eval.store import open_store
+from ddpm_eval.record import export
+from ddpm_eval.record import record as results
+from ddpm_eval.record.store import open_store
 from ddpm_train import checkpoint, data
 from ddpm_train.config import DataConfig
 from ddpm_train.data.images import Stack

@@ -5,10 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from ddpm_eval import references
-from ddpm_eval.present import contents, document, figures, published
+from ddpm_eval.present import contents, document, figures, published, references
 from ddpm_eval.present.tables import csv
-from ddpm_eval.results import Curve, Measurement, Quantity, Report
+from ddpm_eval.record.record import Curve, Measurement, Quantity, Report
 from tests.eval import records
 
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from ddpm_eval import results
 from ddpm_eval.cli import app
 from ddpm_eval.commands import watching
 from ddpm_eval.job import Job
 from ddpm_eval.measure import watch
 from ddpm_eval.measure.watch import Point
-from ddpm_eval.results import Measurement, Quantity, Report
-from ddpm_eval.shards import Shards
+from ddpm_eval.record import record as results
+from ddpm_eval.record.record import Measurement, Quantity, Report
+from ddpm_eval.record.shards import Shards
 from ddpm_train.cli import app as train
 
 

@@ -2,7 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from ddpm_train.config import PRESETS, LogConfig, RunConfig, override
+from ddpm_train.config import LogConfig, RunConfig
+from ddpm_train.presets import PRESETS
+from ddpm_train.settings import override
 
 
 def make_tiny() -> RunConfig:

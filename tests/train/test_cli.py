@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from ddpm_train import checkpoint, runs
 from ddpm_train.cli import app
-from ddpm_train.config import PRESETS
+from ddpm_train.presets import PRESETS
 from ddpm_train.terminal import Meter, duration
 
 RUN = CliRunner()

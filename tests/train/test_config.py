@@ -2,9 +2,11 @@ import json
 
 import pytest
 
-from ddpm_train import config
-from ddpm_train.config import PRESETS, RunConfig, from_dict, override, to_dict
+from ddpm_train import presets
+from ddpm_train.config import RunConfig
 from ddpm_train.errors import FixableError
+from ddpm_train.presets import PRESETS
+from ddpm_train.settings import from_dict, override, to_dict
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -16,7 +18,7 @@ def test_every_preset_survives_json(name: str) -> None:
 
 def test_the_papers_settings() -> None:
     """PROTOCOL.md section 2."""
-    cifar = config.cifar10()
+    cifar = presets.cifar10()
     assert (cifar.optim.lr, cifar.optim.batch_size, cifar.optim.steps) == (2e-4, 128, 800_000)
     assert (cifar.unet.dropout, cifar.data.flip, cifar.objective.variance) == (
         0.1,
@@ -48,7 +50,7 @@ def test_the_papers_settings() -> None:
 
 def test_overrides_are_read_by_the_type_of_their_leaf() -> None:
     run = override(
-        config.cifar10(),
+        presets.cifar10(),
         [
             "optim.steps=1_000",
             "optim.lr=1e-3",
@@ -81,12 +83,12 @@ def test_overrides_are_read_by_the_type_of_their_leaf() -> None:
 )
 def test_bad_overrides_name_the_key_and_the_fix(change: str, message: str) -> None:
     with pytest.raises(FixableError, match="fix: ") as caught:
-        override(config.cifar10(), [change])
+        override(presets.cifar10(), [change])
     assert message in str(caught.value)
 
 
 def test_a_damaged_settings_file_is_named() -> None:
-    plain = to_dict(config.cifar10())
+    plain = to_dict(presets.cifar10())
     with pytest.raises(FixableError, match=r"no setting optim\.extra"):
         from_dict(RunConfig, {**plain, "optim": {"extra": 1}})
     with pytest.raises(FixableError, match=r"setting data\.source is missing"):

@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddpm_train import diffusion, reverse, schedule
+from ddpm_train import denoiser as reverse
+from ddpm_train import diffusion, schedule
 from ddpm_train.config import ObjectiveConfig, ScheduleConfig
+from ddpm_train.denoiser import Denoiser
 from ddpm_train.diffusion import Gaussian
 from ddpm_train.errors import FixableError
 from ddpm_train.noise import Stream, normal
 from ddpm_train.objective import Objective, check
-from ddpm_train.reverse import Denoiser
 
 PAPER = schedule.build(ScheduleConfig())
 

@@ -212,7 +212,7 @@ def test_the_pipeline_draws_the_same_samples(
     """The whole chain from the same noise: x_T and every z are handed to diffusers."""
     from ddpm_train import noise, sampler, schedule
     from ddpm_train.config import ScheduleConfig
-    from ddpm_train.reverse import Denoiser
+    from ddpm_train.denoiser import Denoiser
 
     T, shape, stream = 25, (3, 16, 16), noise.Stream(3, "sample")
     model = ModelConfig(

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddpm_train import inference, packed, winograd
 from ddpm_train.config import UNetConfig
 from ddpm_train.errors import FixableError
-from ddpm_train.unet import UNet
+from ddpm_train.fast import packed, winograd
+from ddpm_train.fast import prepare as inference
+from ddpm_train.networks.unet import UNet
 from tests.train.test_unet import TINY, inputs, lively, relative
 
 SMALL = UNetConfig(

@@ -14,13 +14,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ddpm_train import checkpoint, data
 from ddpm_train.checkpoint import Checkpoint
-from ddpm_train.config import DataConfig, RunConfig, override, to_dict
+from ddpm_train.config import DataConfig, RunConfig
+from ddpm_train.denoiser import Denoiser
 from ddpm_train.ema import WeightAverage
 from ddpm_train.errors import FixableError
 from ddpm_train.loop import StepResult, Trainer
 from ddpm_train.noise import Stream, keep_mask
 from ddpm_train.objective import Objective
-from ddpm_train.reverse import Denoiser
+from ddpm_train.settings import override, to_dict
 from ddpm_train.world import World
 
 WORLD = World(torch.device("cpu"))

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddpm_train import reverse, sampler, schedule
+from ddpm_train import denoiser as reverse
+from ddpm_train import sampler, schedule
 from ddpm_train.config import ObjectiveConfig
+from ddpm_train.denoiser import Denoiser
 from ddpm_train.diffusion import kl, q_posterior
 from ddpm_train.errors import FixableError
 from ddpm_train.noise import Stream, normal
-from ddpm_train.reverse import Denoiser
 from ddpm_train.sampler import chain, prior, shorten
 from ddpm_train.schedule import NoiseSchedule, at
 from tests import oracle

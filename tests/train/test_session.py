@@ -17,10 +17,11 @@ import torch
 from PIL import Image
 
 from ddpm_train import checkpoint, data, loop, runs, session
-from ddpm_train.config import DataConfig, RunConfig, override
+from ddpm_train.config import DataConfig, RunConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.loop import Trainer
 from ddpm_train.session import Ended, Event, Sampled, Saved, Session
+from ddpm_train.settings import override
 from ddpm_train.world import World
 
 WORLD = World(torch.device("cpu"))

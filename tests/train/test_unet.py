@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ddpm_train.config import UNetConfig, celebahq256, cifar10
+from ddpm_train.config import UNetConfig
 from ddpm_train.errors import FixableError
-from ddpm_train.norm import GroupNorm
-from ddpm_train.unet import ResidualBlock, UNet, time_embedding
+from ddpm_train.fast.norm import GroupNorm
+from ddpm_train.networks.unet import ResidualBlock, UNet, time_embedding
+from ddpm_train.presets import celebahq256, cifar10
 from tests.benchmarks import peer
 
 TINY = UNetConfig(

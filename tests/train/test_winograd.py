@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ddpm_train import winograd
-from ddpm_train.unet import Convolution
+from ddpm_train.fast import winograd
+from ddpm_train.networks.unet import Convolution
 
 SHAPES = [(3, 40, 48, 12, 5), (1, 32, 64, 8, 1), (2, 64, 32, 4, 7)]  # B, C, K, H, W
 

@@ -3,12 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from ddpm_eval import references
-from ddpm_eval.present import contents, figures, published
+from ddpm_eval.present import contents, figures, published, references
 from ddpm_eval.present.figures import Picture
 from ddpm_eval.present.parts import Section
 from ddpm_eval.present.sections.shared import Place, a_model, curve_caption, plain
-from ddpm_eval.results import Measurement, Report
+from ddpm_eval.record.record import Measurement, Report
 
 NAMES = ("nll", "nll-train", "baselines")
 

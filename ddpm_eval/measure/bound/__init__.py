@@ -1,0 +1,1 @@
+"""The variational bound and what follows from its terms."""

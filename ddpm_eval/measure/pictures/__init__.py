@@ -1,0 +1,1 @@
+"""Samples, and pictures of what the chain does."""

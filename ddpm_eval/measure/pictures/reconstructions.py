@@ -1,0 +1,130 @@
+"""Lossy reconstructions of test images: what a receiver sees once x_t has arrived.
+
+x_0_hat from x_t ~ q(x_t | x_0) costs L_T + ... + L_t bits/dim. The times are chosen so that each
+row has twice the bits of the row before, which the eye can follow.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ddpm_eval.job import Job, count
+from ddpm_eval.measure.bound import likelihood, sweep, work
+from ddpm_eval.measure.bound.rate_distortion import root_mean
+from ddpm_eval.measure.bound.sweep import Every
+from ddpm_eval.measure.pictures import pieces
+from ddpm_eval.record.arrays import Array
+from ddpm_eval.record.record import Grid, Measurement
+from ddpm_train import data, sampler
+from ddpm_train.data import Images
+from ddpm_train.diffusion import q_sample
+from ddpm_train.noise import Stream, normal
+
+RATES = 10  # rows of reconstructions
+
+
+def measure(job: Job) -> Measurement:
+    """Reconstructions of the first test images at some rates, with their bits/dim and RMSE.
+
+    The rates are the images' own, term by term; a full bound in the record gives them at once.
+    """
+    images = job.images(job.config.split)
+    n = count(job.config.n or job.config.pictures.rows, images)
+    settings = work.describe(job, images)
+    rates = _rates(job, images, n, settings)
+    T = job.subject.denoise.schedule.T
+    chosen = octaves(rates.mean(0))
+    rate = rates[:, chosen].T  # [K, n]
+    pictures, mse = _decode(job, images, n, chosen)
+    each = root_mean(mse[None])[0]
+    originals = images.read(range(n))
+    labels = [f"{bits:#.2g}\n{error:.1f}" for bits, error in zip(rate.flat, each.flat, strict=True)]
+    return Measurement(
+        name=likelihood.name_of("reconstructions", job.config.split),
+        grids={
+            "reconstructions": Grid(
+                np.concatenate([pictures.reshape(-1, *originals.shape[1:]), originals]),
+                columns=n,
+                labels=[*labels, *["original"] * n],
+                caption=_caption(job, settings, n, len(chosen)),
+            )
+        },
+        settings=settings
+        | pieces.describe(job)
+        | {
+            "indices": f"0..{n - 1}",
+            "n": n,
+            "frames": {
+                "grid": "reconstructions",
+                "rows": len(chosen) + 1,
+                "columns": n,
+                "reverse_steps": [T + 1 - t for t in chosen],
+                "rate": rate.mean(1).tolist(),
+                "rmse": root_mean(mse.T)[0].tolist(),
+            },
+            "rate": "each image's own L_T + ... + L_t; in frames their mean",
+            "rmse": "on 0-255; in frames 127.5 times the root of the mean squared error",
+        },
+    )
+
+
+def octaves(rate: Array) -> list[int]:
+    """Times at which the rate is nearest to its highest, half of it, a quarter, ..., falling.
+
+    Args:
+        rate: Bits/dim once x_t is known, falling with t, [T+1]; row 0 is not used.
+
+    >>> octaves(np.array([9, 8, 6, 4, 3, 2, 1.1, 0]))
+    [6, 5, 3, 1]
+    """
+    wanted = rate[1] / 2.0 ** np.arange(RATES)
+    apart = np.abs(np.log(np.maximum(rate[1:], 1e-300)) - np.log(wanted[:, None]))
+    return sorted({1 + int(t) for t in apart.argmin(1)}, reverse=True)
+
+
+def _rates(job: Job, images: Images, n: int, settings: dict[str, Any]) -> Array:
+    """Bits/dim of each image once x_t is known, [n, T+1]."""
+    kept = job.recorded(likelihood.name_of("nll", job.config.split))
+    if kept is not None and len(kept.arrays.get("terms", ())) >= n:
+        asked = settings | {"drop_remainder": kept.settings.get("drop_remainder")}
+        if work.is_same(kept.settings, asked):
+            return np.asarray(kept.arrays["terms"])[:n, ::-1].cumsum(1, dtype=np.float64)[:, ::-1]
+    T, under = job.subject.denoise.schedule.T, sweep.tables(job.subject)
+    how = work.prepare(job, job.subject, images, under)
+    label = f"rates of {n:,} images x {T:,} steps"
+    scores = work.collect(job, how, Every(range(n), T), "rates", settings=settings, label=label)
+    return likelihood.assemble(scores, work.prior_bits(job.subject, images, n), under).rate()
+
+
+def _decode(job: Job, images: Images, n: int, chosen: list[int]) -> tuple[Array, Array]:
+    """x_0_hat at each time from the noise of the bound, uint8 [K, n, H, W, C], and its mse [K, n].
+
+    One evaluation for each picture: the first frame of a chain that begins at x_t.
+    """
+    subject, stream = job.subject, Stream(job.config.seed, "nll")
+    pictures, mse = [], []
+    for t in job.track(chosen, "reconstructions", len(chosen)):
+        for part in (range(i, min(n, i + job.config.batch)) for i in range(0, n, job.config.batch)):
+            x_0 = data.to_model(images.read(part)).double()
+            eps = normal(stream, part, subject.shape, steps=t).double()
+            x_t = q_sample(subject.denoise.schedule, x_0, torch.full((len(part),), t), eps)
+            x_t = x_t.to(subject.device, subject.dtype)
+            walk = sampler.chain(subject.denoise, x_t, part, stream, start=t, clip=job.config.clip)
+            x_0_hat = next(walk).x_0_hat.cpu()
+            pictures.append(data.to_uint8(x_0_hat))
+            mse.append((x_0_hat.double() - x_0).square().flatten(1).mean(1).numpy())
+    shape = len(chosen), n
+    return (
+        np.concatenate(pictures).reshape(*shape, *pictures[0].shape[1:]),
+        np.concatenate(mse).reshape(shape),
+    )
+
+
+def _caption(job: Job, settings: dict[str, Any], n: int, rows: int) -> str:
+    return (
+        f"Lossy reconstructions: x̂₀ of {settings['dataset']} {settings['split']} images "
+        f"0 to {n - 1}, not chosen, decoded from x_t at {rows} times, noise of seed "
+        f"{job.config.seed}. Under each: that image's own rate L_T + … + L_t in bits/dim, which "
+        "about doubles from row to row, and the RMSE on 0–255. The last row shows the originals."
+    )

@@ -1,0 +1,185 @@
+"""The Fréchet distance between Gaussians, from moments that were summed once over the images.
+
+    FD = |m_1 - m_2|^2 + tr(C_1 + C_2 - 2 (C_1 C_2)^(1/2))      (Heusel et al. 2017)
+
+Everything is float64. Moments are kept about their own mean, so that adding more images, or those
+of another process, loses no digits to cancellation (Chan, Golub, LeVeque 1979).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ddpm_eval.record.arrays import Array
+from ddpm_train.errors import FixableError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """How many features there were, their mean, and the scatter about it.
+
+    Attributes:
+        n: The number of images.
+        mean: [d].
+        scatter: The sum of (f - mean)(f - mean)^T, [d, d].
+    """
+
+    n: int
+    mean: Array
+    scatter: Array
+
+    @classmethod
+    def empty(cls, dim: int) -> "Moments":
+        """No image yet."""
+        return cls(0, np.zeros(dim), np.zeros((dim, dim)))
+
+    def update(self, features: Array) -> "Moments":
+        """The moments with more features [B, d].
+
+        Raises:
+            FixableError: A feature is NaN or infinite.
+
+        >>> found = Moments.empty(1).update(np.array([[1.0], [3.0]])).update(np.array([[5.0]]))
+        >>> found.n, found.mean, found.covariance
+        (3, array([3.]), array([[4.]]))
+        """
+        batch = np.asarray(features, np.float64)
+        if not len(batch):
+            return self
+        if not np.isfinite(batch).all():
+            raise FixableError(
+                "the features hold NaN or infinity", "check the images and the extractor's weights"
+            )
+        mean = batch.mean(0)
+        centred = batch - mean
+        return self.merge(Moments(len(batch), mean, centred.T @ centred))
+
+    def merge(self, other: "Moments") -> "Moments":
+        """The moments of both sets of images."""
+        n = self.n + other.n
+        if not self.n or not n:
+            return other
+        step = other.mean - self.mean
+        scatter = self.scatter + other.scatter
+        scatter += np.outer(step, step * (self.n * other.n / n))
+        return Moments(n, self.mean + step * (other.n / n), scatter)
+
+    @property
+    def covariance(self) -> Array:
+        """The unbiased covariance, [d, d].
+
+        Raises:
+            FixableError: There are fewer than two images.
+        """
+        if self.n < 2:
+            raise FixableError(
+                f"{self.n} image(s) have no covariance", "take two at least, better 50,000"
+            )
+        found: Array = self.scatter / (self.n - 1)
+        return found
+
+
+def moments(batches: Iterable[Array], dim: int) -> Moments:
+    """The moments of features that come in batches [B, dim]."""
+    found = Moments.empty(dim)
+    for batch in batches:
+        found = found.update(batch)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Gaussian:
+    """What features are compared with: a mean [d] and a covariance [d, d] of ``n`` images.
+
+    ``n`` is 0 where nobody says of how many, as in other systems' statistics.
+    """
+
+    mean: Array
+    covariance: Array
+    n: int = 0
+
+    @classmethod
+    def of(cls, found: Moments) -> "Gaussian":
+        """The Gaussian with these moments."""
+        return cls(found.mean, found.covariance, found.n)
+
+    @cached_property
+    def _eigen(self) -> tuple[Array, Array]:
+        """The eigenvalues that rounding did not make, and their vectors."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        kept = values > values.max(initial=0) * len(values) * np.finfo(np.float64).eps
+        return values[kept], vectors[:, kept]
+
+    def distance(self, other: "Gaussian") -> float:
+        """The Fréchet distance.
+
+        The trace of (C_1 C_2)^(1/2) is the sum of the square roots of the eigenvalues of the
+        symmetric R^T C_2 R with C_1 = R R^T, which are real, unlike those of C_1 C_2.
+
+        >>> unit = Gaussian(np.zeros(2), np.eye(2))
+        >>> round(unit.distance(Gaussian(np.array([3.0, 0.0]), 4 * np.eye(2))), 9)
+        11.0
+        """
+        values, vectors = self._eigen
+        root = vectors * np.sqrt(values)
+        inner = np.linalg.eigvalsh(root.T @ other.covariance @ root)
+        step = self.mean - other.mean
+        traces = np.trace(self.covariance) + np.trace(other.covariance)
+        return float(step @ step + traces - 2 * np.sqrt(inner.clip(0)).sum())
+
+    def bias(self, n: int) -> float:
+        """What a perfect generator scores on ``n`` images, to first order in 1/n.
+
+        Its mean is off by N(0, C/n) and its covariance by a Wishart error E with
+        E_ij^2 = l_i l_j (1 + [i = j]) / n in C's own axes, of which FD sees
+        1/2 sum_ij E_ij^2 / (l_i + l_j). The images of the reference are a sample too:
+
+            (1/n + 1/n_reference) (tr C + 1/4 tr C + 1/2 sum_ij l_i l_j / (l_i + l_j))
+
+        >>> round(Gaussian(np.zeros(1), np.eye(1), 1000).bias(1000), 6)
+        0.003
+        """
+        values = self._eigen[0]
+        pairs = (values[:, None] * values / (values[:, None] + values)).sum() / 2
+        each = 1 / n + (1 / self.n if self.n else 0)
+        return float(each * (1.25 * values.sum() + pairs))
+
+
+def distance_stderr(samples: Gaussian, reference: Gaussian, batches: Iterable[Array]) -> float:
+    """The standard error of the distance for the choice of samples; the reference is held fixed.
+
+    To first order one image more with features f moves the distance by (h(f) - E h) / n,
+
+        h(f) = 2 (m - m_r) . (f - m) + (f - m)^T (1 - T) (f - m)
+        T = R (R^T C R)^(-1/2) R^T,   C_r = R R^T
+
+    T being the linear map that carries N(m, C) to N(m_r, C_r); so the error is the standard
+    deviation of h over the root of n (the delta method). The bias in 1/n is not in it.
+
+    Args:
+        samples: Of the same features as ``batches``.
+        reference: What they are compared with.
+        batches: The features of every sample, [B, d] each.
+    """
+    values, vectors = reference._eigen
+    root = vectors * np.sqrt(values)
+    inner = Gaussian(np.zeros(len(values)), root.T @ samples.covariance @ root)
+    values, vectors = inner._eigen
+    half = root @ (vectors * values**-0.25)  # T = half half^T
+    found, step = Moments.empty(1), 2 * (samples.mean - reference.mean)
+    for batch in batches:
+        f = np.asarray(batch, np.float64) - samples.mean
+        h = f @ step + np.square(f).sum(1) - np.square(f @ half).sum(1)
+        found = found.update(h[:, None])
+    return float(np.sqrt(found.covariance[0, 0] / found.n))
+
+
+def frechet_distance(a: Moments, b: Moments) -> float:
+    """The Fréchet distance between the Gaussians of two sets of features.
+
+    Raises:
+        FixableError: One of them has fewer than two images.
+    """
+    return Gaussian.of(a).distance(Gaussian.of(b))

@@ -1,0 +1,1 @@
+"""Facts on the disk: records, sample stores, shards of unfinished work."""

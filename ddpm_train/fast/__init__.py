@@ -1,0 +1,1 @@
+"""The same functions, sooner: how CPUs and GPUs evaluate the networks."""

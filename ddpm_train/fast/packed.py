@@ -1,0 +1,119 @@
+"""Convolutions whose weights are laid out for evaluation once, of [B, H, W, C] on CPUs."""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ddpm_train.fast import winograd
+
+_POINTWISE = "_convolution_pointwise"  # convolutions of packed weights; not part of torch's API
+
+
+class Convolution:
+    """A convolution whose weights are laid out for it, of 3x3 or 1x1."""
+
+    def __init__(
+        self,
+        layer: nn.Conv2d | tuple[Tensor, Tensor],
+        dtype: torch.dtype,
+        *,
+        rows: int,
+        stride: int = 1,
+        padding: int | None = None,
+    ) -> None:
+        """Lay the weights out for images ``rows`` tall."""
+        weight, bias = (
+            (layer.weight, cast(Tensor, layer.bias)) if isinstance(layer, nn.Conv2d) else layer
+        )
+        self.channels, _, size, _ = weight.shape
+        self.geometry = [size // 2 if padding is None else padding] * 2, [stride] * 2
+        self._lay_out(weight, bias, dtype, rows)
+
+    def _lay_out(self, weight: Tensor, bias: Tensor, dtype: torch.dtype, rows: int) -> None:
+        self.weight = _pack(weight.to(dtype), rows, *self.geometry)
+        self.bias = bias.to(dtype, copy=True)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Convolve, [B, H, W, C] -> [B, H', W', K]."""
+        return _convolve(x, self.weight, self.bias, *self.geometry)
+
+    def of_swish(self, x: Tensor) -> Tensor:
+        """Convolve swish(x), ``x`` in float32, which is used up; gives float32 or its own type."""
+        return self(F.silu(x, inplace=True).to(self.bias.dtype))
+
+    def add_to(self, out: Tensor, x: Tensor) -> None:
+        """Add the convolution of x to ``out``, which it fits."""
+        if self.weight.is_mkldnn:
+            pictures = out.permute(0, 3, 1, 2), x.permute(0, 3, 1, 2)
+            torch.ops.mkldnn._convolution_pointwise_.binary(
+                *(*pictures, self.weight, self.bias, *self.geometry, [1, 1], 1, "add", 1.0),
+                *(None, [], None),
+            )
+        else:
+            out.add_(self(x))
+
+
+class _ByFours(Convolution):
+    """A 3x3 convolution by F(4, 3)."""
+
+    def _lay_out(self, weight: Tensor, bias: Tensor, dtype: torch.dtype, rows: int) -> None:
+        kernels = winograd.kernels(weight.double()).to(dtype)
+        self.weight = _pack(kernels, rows, [0, 1], [1, 1], winograd.PRODUCTS)
+        self.bias = winograd.biases(bias).to(dtype)
+
+    def of_swish(self, x: Tensor) -> Tensor:
+        """Convolve swish(x); gives float32."""
+        spread = winograd.spread(_padded_swish(x), self.bias.dtype).flatten(3)
+        products = _convolve(spread, self.weight, self.bias, [0, 1], [1, 1], winograd.PRODUCTS)
+        found = x.new_empty(*x.shape[:3], self.channels)
+        winograd.gather(products.unflatten(3, (winograd.PRODUCTS, -1)), found)
+        return found
+
+
+def fastest(layer: nn.Conv2d, dtype: torch.dtype, *, rows: int) -> Convolution:
+    """A 3x3 convolution of the same size, in the way that is the fastest for it."""
+    fewer = winograd.suits(layer.in_channels, layer.out_channels, rows, dtype)
+    return (_ByFours if fewer else Convolution)(layer, dtype, rows=rows)
+
+
+def _padded_swish(x: Tensor) -> Tensor:
+    """swish(x) with a row of zeros above and below, [B, H, W, C] -> [B, H+2, W, C]."""
+    B, H, W, C = x.shape
+    padded = x.new_empty(B, H + 2, W, C)
+    padded[:, :: H + 1].zero_()
+    torch.ops.aten.silu.out(x, out=padded[:, 1:-1])
+    return padded
+
+
+def _pack(
+    weight: Tensor, rows: int, padding: list[int], stride: list[int], groups: int = 1
+) -> Tensor:
+    """Lay weights out as the convolution wants them, where that can be asked.
+
+    For another size it may want another layout, and would make it anew each time.
+    """
+    weight = weight.clone(memory_format=torch.channels_last)
+    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, _POINTWISE)):
+        return weight
+    hint = [4, weight.shape[1] * groups, rows, rows]
+    found: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
+        weight, padding, stride, [1, 1], groups, hint
+    )
+    return found
+
+
+def _convolve(
+    x: Tensor, weight: Tensor, bias: Tensor, padding: list[int], stride: list[int], groups: int = 1
+) -> Tensor:
+    """Convolve, [B, H, W, C] -> [B, H', W', K], with weights that ``_pack`` laid out."""
+    x = x.permute(0, 3, 1, 2)
+    y: Tensor
+    if weight.is_mkldnn:
+        y = torch.ops.mkldnn._convolution_pointwise(
+            x, weight, bias, padding, stride, [1, 1], groups, "none", [], ""
+        )
+    else:
+        y = F.conv2d(x, weight, bias, stride, padding, 1, groups)
+    return y.permute(0, 2, 3, 1)

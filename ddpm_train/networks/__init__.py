@@ -1,0 +1,1 @@
+"""Networks that predict from x_t and t, one file each."""

@@ -1,0 +1,107 @@
+"""The presets: each returns the whole settings of a run, on one screen."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
+
+from ddpm_train.config import (
+    ComputeConfig,
+    DataConfig,
+    LogConfig,
+    ObjectiveConfig,
+    OptimConfig,
+    RunConfig,
+    ScheduleConfig,
+    UNetConfig,
+)
+
+
+def cifar10() -> RunConfig:
+    """CIFAR-10, unconditional, as in the paper: 35.7M parameters, 800k steps.
+
+    >>> cifar10().optim.lr
+    0.0002
+    """
+    return RunConfig(preset="cifar10", data=DataConfig(source="cifar10"))
+
+
+def _size256(preset: str, *, source: Literal["folder", "lmdb"], steps: int) -> RunConfig:
+    """The settings that the paper's 256x256 runs share: 113.7M parameters."""
+    return RunConfig(
+        preset=preset,
+        data=DataConfig(source=source, resize="lanczos"),
+        unet=UNetConfig(image_size=256, channel_mult=(1, 1, 2, 2, 4, 4), dropout=0.0),
+        objective=ObjectiveConfig(variance="fixedsmall"),
+        optim=OptimConfig(lr=2e-5, batch_size=64, steps=steps),
+    )
+
+
+def celebahq256() -> RunConfig:
+    """CelebA-HQ 256x256 from a folder or zip of images (--data): 0.5M steps."""
+    return _size256("celebahq256", source="folder", steps=500_000)
+
+
+def lsun_church() -> RunConfig:
+    """LSUN church outdoor 256x256 from lmdb or a folder: 1.2M steps."""
+    return _size256("lsun-church", source="lmdb", steps=1_200_000)
+
+
+def lsun_bedroom() -> RunConfig:
+    """LSUN bedroom 256x256 from lmdb or a folder: 2.4M steps, no flips (paper)."""
+    run = _size256("lsun-bedroom", source="lmdb", steps=2_400_000)
+    return replace(run, data=replace(run.data, flip=False))
+
+
+def lsun_bedroom_large() -> RunConfig:
+    """The paper's larger bedroom model: 1.15M steps. Its width of 192 (255.7M) is an inference."""
+    run = lsun_bedroom()
+    return replace(
+        run,
+        preset="lsun-bedroom-large",
+        unet=replace(run.unet, base_channels=192),
+        optim=replace(run.optim, steps=1_150_000),
+    )
+
+
+def lsun_cat() -> RunConfig:
+    """LSUN cat 256x256 from lmdb or a folder: 1.8M steps, no flips (original code)."""
+    run = _size256("lsun-cat", source="lmdb", steps=1_800_000)
+    return replace(run, data=replace(run.data, flip=False))
+
+
+def digits() -> RunConfig:
+    """scikit-learn's 8x8 digits on a laptop: the whole way in two minutes, no science."""
+    return RunConfig(
+        preset="digits",
+        data=DataConfig(source="digits", flip=False),
+        schedule=ScheduleConfig(T=200, beta_start=5e-4, beta_end=0.1),
+        unet=UNetConfig(
+            image_size=8,
+            channels=1,
+            base_channels=32,
+            channel_mult=(1, 2),
+            num_res_blocks=1,
+            attn_resolutions=(4,),
+            dropout=0.0,
+        ),
+        optim=OptimConfig(lr=2e-3, warmup_steps=100, batch_size=64, steps=1000, ema_decay=0.99),
+        compute=ComputeConfig(threads=1),  # too small to share
+        log=LogConfig(sample_every=500, checkpoint_every=250, keep=4),  # for watch
+    )
+
+
+def folder() -> RunConfig:
+    """Your own 32x32 RGB images: a folder or zip of PNG, JPEG or WebP, or an .npz (--data)."""
+    return replace(cifar10(), preset="folder", data=DataConfig(source="folder"))
+
+
+PRESETS: dict[str, Callable[[], RunConfig]] = {
+    "cifar10": cifar10,
+    "celebahq256": celebahq256,
+    "lsun-bedroom": lsun_bedroom,
+    "lsun-bedroom-large": lsun_bedroom_large,
+    "lsun-church": lsun_church,
+    "lsun-cat": lsun_cat,
+    "digits": digits,
+    "folder": folder,
+}
