@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ddpm_eval.config import EvalConfig, Split
-from ddpm_eval.model import Subject
+from ddpm_eval.model import Model
 from ddpm_eval.progress import Track, quiet
 from ddpm_eval.record.record import Measurement
 from ddpm_train.data import Images
@@ -26,14 +26,14 @@ def _nothing(_name: str) -> Measurement | None:
 class Job:
     """One measurement to make."""
 
-    subject: Subject
+    subject: Model
     config: EvalConfig
     images: Callable[[Split], Images]
     world: World
     work: Path  # a folder of this measure's own for unfinished work
     stores: Path | None = None  # the folder of sample stores; None: inside ``work``
     log: Path | None = None  # the log of the run that the subject comes from
-    against: Subject | None = None  # a second model to compare with
+    against: Model | None = None  # a second model to compare with
     recorded: Callable[[str], Measurement | None] = _nothing  # what the record already holds
     track: Track = quiet
     notify: Callable[[str], None] = _silent  # for what must be said before the work is done

@@ -13,9 +13,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from ddpm_eval.model import Subject
+from ddpm_eval.model import Model, ModelFacts
 from ddpm_train import schedule
-from ddpm_train.config import ModelConfig, ObjectiveConfig
+from ddpm_train.config import ObjectiveConfig
 from ddpm_train.denoiser import Denoiser
 from ddpm_train.diffusion import Gaussian
 from ddpm_train.noise import Stream, normal
@@ -51,12 +51,11 @@ class Exact(Denoiser):
         self.log_variances = tables.betas.log()
 
 
-def subject(denoise: Denoiser) -> Subject:
-    return Subject(
+def subject(denoise: Denoiser) -> Model:
+    return Model(
         denoise=denoise,
-        model=ModelConfig(),
-        run=None,
-        identity={},
+        shape=(3, 32, 32),
+        facts=ModelFacts(digest="oracle"),
         device=torch.device("cpu"),
         decoder=gaussian_nll,
         dtype=torch.float64,

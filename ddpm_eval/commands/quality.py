@@ -225,15 +225,13 @@ def _of_images(
 
 def _split(images: "Images", at: ImagesAt, split: Any) -> Any:
     """The data set that the images are compared with, in their size."""
-    from ddpm_train.config import UNetConfig
-
     if at.dataset is None:
         raise FixableError(
             f"--reference {split}: of which data set? the images do not say",
             "name it: --dataset cifar10, or --dataset npz --data FILE; or --reference FOLDER",
         )
     side, _, channels = images.read([0]).shape[1:]
-    return at.load(None, UNetConfig(image_size=side, channels=channels), split)
+    return at.load(None, (channels, side, side), split)
 
 
 def _record(path: Path, reports: Path, name: str | None) -> Path:

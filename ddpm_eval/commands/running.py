@@ -26,7 +26,7 @@ class ImagesAt(NamedTuple):
     data: Path | None = None
     dataset: str | None = None
 
-    def load(self, run: Any, unet: Any, split: Any) -> Any:
+    def load(self, run: Any, shape: tuple[int, int, int], split: Any) -> Any:
         """The images that the checkpoint was trained on, or their test split."""
         from ddpm_train import data as sources
         from ddpm_train.config import DataConfig
@@ -43,7 +43,8 @@ class ImagesAt(NamedTuple):
             )
         if self.data is not None:
             config = replace(config, path=str(self.data))
-        return sources.load(config, image_size=unet.image_size, channels=unet.channels, split=split)
+        channels, size, _ = shape
+        return sources.load(config, image_size=size, channels=channels, split=split)
 
 
 class Place:
@@ -89,20 +90,20 @@ def open_job(
         world.require_float64(here.device, measure.replace("_", "-"))
     how: Any = {"device": here.device, "ema": not place.raw, "compute": config.compute}
     subject = open_checkpoint(place.checkpoint, **how)
-    for warning in [] if place.quiet else subject.identity["facts"].get("warnings", []):
+    for warning in [] if place.quiet else subject.facts.file.get("warnings", []):
         note(warning)
-    if subject.run is not None and subject.run.compute.threads:
-        torch.set_num_threads(subject.run.compute.threads)  # as many as the network is worth
+    if subject.facts.run is not None and subject.facts.run.compute.threads:
+        torch.set_num_threads(subject.facts.run.compute.threads)  # as many as the network is worth
     return Job(
         subject=subject,
         config=config,
-        images=lambda split: place.images.load(subject.run, subject.model.unet, split),
+        images=lambda split: place.images.load(subject.facts.run, subject.shape, split),
         world=here,
         work=place.folder / "unfinished" / f"{measure}-{config.split}",
         stores=place.folder / "store",
         log=place.run / "log.jsonl" if place.run else None,
         against=None if against is None else open_checkpoint(find(against), **how),
-        recorded=lambda measure: _recorded(place.folder, subject.identity, measure),
+        recorded=lambda measure: _recorded(place.folder, subject.facts.digest, measure),
         track=tracker(quiet=place.quiet),
         notify=lambda text: None if place.quiet else note(text),
     )
@@ -111,6 +112,7 @@ def open_job(
 def run(measure: str, config: EvalConfig, place: Place, *, against: Path | None = None) -> None:
     """Make one measurement and add it to the record."""
     from ddpm_eval.measure import MEASURES
+    from ddpm_eval.model import identity
     from ddpm_train import world
 
     began = time.monotonic()
@@ -118,8 +120,7 @@ def run(measure: str, config: EvalConfig, place: Place, *, against: Path | None 
     here = job.world
     found = MEASURES[measure](job)
     if here.rank == 0:
-        # What is measured has no precision; the settings of a measurement tell its own.
-        subject = {k: v for k, v in job.subject.identity.items() if k != "precision"}
+        subject = identity(job.subject)
         keep(found, place.folder, subject, job.work, began=began, world=here)
         if not place.quiet:
             show(found, place.folder)
@@ -149,14 +150,14 @@ def keep(
         work.parent.rmdir()  # unless other work is unfinished
 
 
-def _recorded(folder: Path, identity: Any, measure: str) -> "Measurement | None":
+def _recorded(folder: Path, digest: str, measure: str) -> "Measurement | None":
     """What the record says of this checkpoint."""
     from ddpm_eval.record import record as results
 
     if not (folder / results.RECORD).exists():
         return None
     report = results.load(folder)
-    if report.subject.get("checkpoint") != identity["checkpoint"]:
+    if report.subject.get("checkpoint") != digest:
         return None
     return report.measurements.get(measure)
 

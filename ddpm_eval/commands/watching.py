@@ -198,15 +198,16 @@ def _is_complete(folder: Path) -> bool:
 def _measure(folder: Path, place: Place, config: EvalConfig, n: int) -> bool:
     """Measure one checkpoint of a run into the record; tell whether it is the last."""
     from ddpm_eval.measure import watch as watched
+    from ddpm_eval.model import identity
 
     began = time.monotonic()
     job = open_job(watched.NAME, config, place)
-    settings = {**_settings(config, n), "weights": job.subject.identity["weights"]}
+    settings = {**_settings(config, n), "weights": job.subject.facts.weights}
     kept = _kept(folder, place.folder)
     known = [] if kept is None else watched.points(kept)
     point = watched.Point(
         step=_step(place.checkpoint),
-        checkpoint=str(job.subject.identity["checkpoint"]),
+        checkpoint=str(job.subject.facts.digest),
         quantities=_quantities(job, n),
     )
     by = next((name for name in point.quantities if name.startswith("F")), "bits/dim")
@@ -217,7 +218,7 @@ def _measure(folder: Path, place: Place, config: EvalConfig, n: int) -> bool:
     keep(
         found,
         place.folder,
-        dict(job.subject.identity),
+        identity(job.subject),
         job.work,
         began=began,
         world=job.world,
@@ -229,7 +230,7 @@ def _measure(folder: Path, place: Place, config: EvalConfig, n: int) -> bool:
         ]
         mark = f"; the best {by} so far" if best else ""
         say(escape(f"step {point.step:,}: {', '.join(texts)}{mark}"), to=output)
-    run = job.subject.run
+    run = job.subject.facts.run
     return run is not None and point.step >= run.optim.steps
 
 
@@ -238,7 +239,7 @@ def _quantities(job: "Job", n: int) -> dict[str, Any]:
     from ddpm_eval.measure import MEASURES
 
     # Of its own: what a kill left of a checkpoint that is gone by now is in nobody's way.
-    work = job.work / str(job.subject.identity["checkpoint"])[:16]
+    work = job.work / str(job.subject.facts.digest)[:16]
     bound = MEASURES["nll-estimate"](replace(job, work=work / "nll"))
     found = {"bits/dim": bound.quantities["total"]}
     if job.config.quality.extractor == NOTHING:

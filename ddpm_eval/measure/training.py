@@ -15,13 +15,13 @@ def measure(job: Job) -> Measurement:
     Raises:
         FixableError: The checkpoint does not lie in a run folder with a log.
     """
-    upto = job.subject.identity["step"]
+    upto = job.subject.facts.step or 0
     lines = [] if job.log is None else [x for x in read_log(job.log) if x["step"] <= upto]
-    if not lines or job.subject.run is None:
+    if not lines or job.subject.facts.run is None:
         raise FixableError(
             "no training log beside the checkpoint", "measure a checkpoint inside its run's folder"
         )
-    run = job.subject.run
+    run = job.subject.facts.run
     steps = np.array([line["step"] for line in lines])
     images = upto * run.optim.batch_size
     return Measurement(

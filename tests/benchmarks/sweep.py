@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ddpm_eval.measure.bound.sweep import Chosen, Sweep, tables
-from ddpm_eval.model import Subject
+from ddpm_eval.model import Model, ModelFacts
 from ddpm_train import schedule
 from ddpm_train.config import ModelConfig
 from ddpm_train.denoiser import Denoiser
@@ -28,16 +28,16 @@ from ddpm_train.networks.unet import UNet
 from ddpm_train.noise import Stream
 
 
-def untrained() -> Subject:
+def untrained() -> Model:
     """The CIFAR-10 network with its initial weights."""
     model = ModelConfig()
     process = schedule.build(model.schedule)
     network = inference.prepare(UNet(model.unet, out_channels=3), process.T)
-    return Subject(
+    return Model(
         denoise=Denoiser(network, process, model.objective),
-        model=model,
-        run=None,
-        identity={"checkpoint": "", "weights": "untrained"},
+        shape=(model.unet.channels, model.unet.image_size, model.unet.image_size),
+        config=model,
+        facts=ModelFacts(digest="", weights="untrained"),
         device=torch.device("cpu"),
     )
 

@@ -38,7 +38,7 @@ def counting(job: Job, calls: list[int], *, stop: float = float("inf")) -> Job:
             raise Stopped
         return network(x, t)
 
-    denoise = type(whole)(counted, whole.schedule, job.subject.model.objective)
+    denoise = type(whole)(counted, whole.schedule, job.subject.denoise.objective)
     return replace(job, subject=replace(job.subject, denoise=denoise))
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ddpm_eval.config import EvalConfig
 from ddpm_eval.job import Job
-from ddpm_eval.model import Subject
+from ddpm_eval.model import Model, ModelFacts
 from ddpm_train import schedule
 from ddpm_train.config import ModelConfig, ObjectiveConfig, ScheduleConfig, UNetConfig
 from ddpm_train.data.images import Stack
@@ -51,22 +51,22 @@ def linear_network(
 
 def subject(
     objective: ObjectiveConfig | None = None, *, T: int = 40, skill: float = 0.9, digest: str = "a"
-) -> Subject:
+) -> Model:
     objective = objective or ObjectiveConfig()
     config = ScheduleConfig(T=T, beta_start=0.1 / T, beta_end=20 / T if T >= 40 else 0.5)
     process = schedule.build(config)
     network = linear_network(process, objective, skill=skill)
     unet = UNetConfig(image_size=8, channels=1)
-    return Subject(
+    return Model(
         denoise=Denoiser(network, process, objective),
-        model=ModelConfig(schedule=config, unet=unet, objective=objective),
-        run=None,
-        identity={"checkpoint": digest, "weights": "ema"},
+        shape=(1, 8, 8),
+        config=ModelConfig(schedule=config, unet=unet, objective=objective),
+        facts=ModelFacts(digest=digest, weights="ema"),
         device=CPU,
     )
 
 
-def job(work: Path, *, n: int = 30, made: Subject | None = None, **options: Any) -> Job:
+def job(work: Path, *, n: int = 30, made: Model | None = None, **options: Any) -> Job:
     """A job on 60 training and n test pictures; options belong to Job or to EvalConfig."""
     stacks = {
         "train": pictures(60, seed=1, name="pictures train"),

@@ -13,6 +13,7 @@ from torch import Tensor
 from ddpm_eval.job import Job
 from ddpm_eval.measure.pictures import interpolation
 from ddpm_eval.measure.pictures.interpolation import Pair
+from ddpm_eval.model import ModelFacts
 from ddpm_eval.record.record import Measurement
 from ddpm_train import data, sampler
 from ddpm_train.data.images import Stack
@@ -94,8 +95,8 @@ def test_one_figure_is_a_row_of_the_other(tmp_path: Path) -> None:
 
 def test_a_mix_keeps_the_variance_or_shrinks_it_as_it_says(tmp_path: Path) -> None:
     """In a world of N(0, I) at t = T: the spherical mix has variance 1, the linear one less."""
-    identity = {"checkpoint": "a", "weights": "ema"}
-    made = replace(oracle.subject(oracle.Exact(oracle.process(40))), identity=identity)
+    facts = ModelFacts(digest="a", weights="ema")
+    made = replace(oracle.subject(oracle.Exact(oracle.process(40))), facts=facts)
     grey = np.full((2, 64, 64, 3), 127, np.uint8)
     grey[1] += 1
     lambdas = (0.0, 0.2, 0.5, 0.7)

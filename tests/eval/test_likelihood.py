@@ -9,7 +9,7 @@ import torch
 
 from ddpm_eval.job import count
 from ddpm_eval.measure.bound import likelihood, sweep, work
-from ddpm_eval.model import Subject
+from ddpm_eval.model import Model
 from ddpm_train import data, schedule
 from ddpm_train.config import ObjectiveConfig
 from ddpm_train.denoiser import VARIANCES, Denoiser, optimal
@@ -27,9 +27,9 @@ OBJECTIVES = {
 }
 
 
-def reference(made: Subject, pixels: np.ndarray, index: int, t: int, *, clip: bool) -> float:
+def reference(made: Model, pixels: np.ndarray, index: int, t: int, *, clip: bool) -> float:
     """L_{t-1} of one image in bits/dim: PROTOCOL section 4 in NumPy, sharing no code."""
-    beta = np.linspace(*(made.model.schedule.beta_start, made.model.schedule.beta_end, 40))
+    beta = np.linspace(*(made.config.schedule.beta_start, made.config.schedule.beta_end, 40))
     bar = np.cumprod(1 - beta)
     i = t - 1
     before = bar[i - 1] if i else 1.0
@@ -39,7 +39,7 @@ def reference(made: Subject, pixels: np.ndarray, index: int, t: int, *, clip: bo
     x_t = (np.sqrt(bar[i]) * x_0 + np.sqrt(1 - bar[i]) * eps).astype(np.float32)
     out = made.denoise.network(torch.from_numpy(x_t[None]), torch.tensor([t])).numpy()[0]
     out, x_t = out.astype(np.float64), x_t.astype(np.float64)
-    objective = made.model.objective
+    objective = made.denoise.objective
     if objective.variance == "learned":
         out, log_var = out[:1], out[1:]
     elif objective.variance == "fixedlarge":
@@ -82,7 +82,7 @@ def test_every_term_agrees_with_another_implementation(
     pixels = job.images("test").read(range(5))
     other = [[reference(made, pixels[i], i, t, clip=clip) for t in range(1, 41)] for i in range(5)]
     np.testing.assert_allclose(terms.bits[:, :-1], other, rtol=1e-5, atol=1e-9)
-    beta = np.linspace(made.model.schedule.beta_start, made.model.schedule.beta_end, 40)
+    beta = np.linspace(made.config.schedule.beta_start, made.config.schedule.beta_end, 40)
     bar, x_0 = np.prod(1 - beta), pixels / 127.5 - 1
     prior = 0.5 * (bar * x_0**2 + (1 - bar) - 1 - np.log1p(-bar))
     np.testing.assert_allclose(terms.prior(), prior.mean((1, 2, 3)) / np.log(2), rtol=1e-5)
@@ -98,10 +98,7 @@ def test_one_sweep_gives_what_a_sweep_with_each_variance_gives(tmp_path: Path, o
         network = made.denoise.network
         if own == "learned":
             network = lambda x, t: made.denoise.network(x, t)[:, :1]  # noqa: E731
-        model = replace(made.model, objective=objective)
-        alone = replace(
-            made, denoise=Denoiser(network, made.denoise.schedule, objective), model=model
-        )
+        alone = replace(made, denoise=Denoiser(network, made.denoise.schedule, objective))
         direct = oracle.run(likelihood.run_sweep(alone, x_0, range(4), seed=0))
         derived = terms.under(name, made.denoise.schedule, under[name])
         np.testing.assert_allclose(derived.bits, direct.bits, rtol=1e-5, atol=1e-8)

@@ -8,6 +8,7 @@ import pytest
 
 from ddpm_eval.measure.bound.rate_distortion import root_mean
 from ddpm_eval.measure.pictures import progressive, samples
+from ddpm_eval.model import ModelFacts
 from ddpm_eval.record.record import Measurement
 from ddpm_train import data, sampler
 from ddpm_train.errors import FixableError
@@ -54,8 +55,8 @@ def test_each_frame_is_the_chains_at_its_time(tmp_path: Path) -> None:
 
 def test_the_error_has_its_closed_form_in_the_gaussian_world(tmp_path: Path) -> None:
     """E (x_0_hat(x_t) - x_0_hat(x_1))^2 = alpha-bar_1 - alpha-bar_t: what is left to be said."""
-    identity = {"checkpoint": "a", "weights": "ema"}
-    made = replace(oracle.subject(oracle.Exact(oracle.process(40))), identity=identity)
+    facts = ModelFacts(digest="a", weights="ema")
+    made = replace(oracle.subject(oracle.Exact(oracle.process(40))), facts=facts)
     job = jobs.job(tmp_path, made=made, clip=False)
     found = progressive.measure(ask(job, n=12))
     bar = made.denoise.schedule.alphas_bar.numpy()

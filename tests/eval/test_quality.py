@@ -431,8 +431,8 @@ def test_statistics_of_another_data_set_are_refused_before_sampling(tmp_path: Pa
     few = replace(job, config=replace(job.config, n=24))
 
     def of_model(data: str) -> Job:
-        identity = {**job.subject.identity, "facts": {"data": data}}
-        return replace(few, subject=replace(job.subject, identity=identity))
+        facts = replace(job.subject.facts, file={"data": data})
+        return replace(few, subject=replace(job.subject, facts=facts))
 
     with pytest.raises(FixableError, match="of digits train, the model was trained on faces"):
         quality.measure(of_model("faces train"))

@@ -10,6 +10,7 @@ import pytest
 from ddpm_eval.job import Job
 from ddpm_eval.measure.bound import likelihood, rate_distortion
 from ddpm_eval.measure.pictures import reconstructions
+from ddpm_eval.model import ModelFacts
 from ddpm_eval.record.record import Measurement
 from ddpm_train.errors import FixableError
 from tests import oracle
@@ -49,10 +50,10 @@ def test_rates_and_errors_are_those_of_the_bound(tmp_path: Path) -> None:
 
 def test_the_error_has_its_closed_form_in_the_gaussian_world(tmp_path: Path) -> None:
     """x_0_hat = alpha-bar x_0 + sqrt(alpha-bar (1 - alpha-bar)) eps, for whatever image."""
-    identity = {"checkpoint": "a", "weights": "ema"}
-    made = replace(oracle.subject(oracle.Exact(oracle.process(30))), identity=identity)
-    model = replace(made.model, unet=jobs.subject().model.unet)
-    job = ask(jobs.job(tmp_path, n=60, made=replace(made, model=model), clip=False), n=60)
+    facts = ModelFacts(digest="a", weights="ema")
+    made = replace(oracle.subject(oracle.Exact(oracle.process(30))), facts=facts)
+    model = replace(made, shape=jobs.subject().shape)
+    job = ask(jobs.job(tmp_path, n=60, made=model, clip=False), n=60)
     found = reconstructions.measure(job)
     bar = made.denoise.schedule.alphas_bar.numpy()[times(job, found)]
     square = ((job.images("test").read(range(60)) / 127.5 - 1) ** 2).mean()
@@ -83,8 +84,7 @@ def test_a_recorded_bound_is_used_if_it_is_of_these_images(tmp_path: Path, same:
 
 def test_a_bound_in_another_precision_says_nothing_of_this_one(tmp_path: Path) -> None:
     job = ask(jobs.job(tmp_path / "a"), n=4)
-    identity = {**job.subject.identity, "precision": "bf16"}
-    rough = replace(job, subject=replace(job.subject, identity=identity), work=tmp_path / "b")
+    rough = replace(job, subject=replace(job.subject, precision="bf16"), work=tmp_path / "b")
     again = replace(job, recorded={"nll": likelihood.measure(rough)}.get)
     for measure in (reconstructions.measure, rate_distortion.measure):
         calls: list[int] = []

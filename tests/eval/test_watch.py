@@ -183,7 +183,7 @@ def during(monkeypatch: pytest.MonkeyPatch, step: int, happens: Callable[[], obj
     measured = watching._quantities
 
     def quantities(job: Job, n: int) -> dict[str, Any]:
-        if job.subject.identity["step"] == step:
+        if job.subject.facts.step == step:
             happens()
         return measured(job, n)
 

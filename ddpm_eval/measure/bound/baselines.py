@@ -10,6 +10,7 @@ from ddpm_eval.progress import finish
 from ddpm_eval.record.record import Measurement, Quantity
 from ddpm_train import checkpoint, data
 from ddpm_train.denoiser import Denoiser
+from ddpm_train.errors import FixableError
 
 UNTRAINED_IMAGES = 16
 """Its bound varies little from image to image."""
@@ -65,10 +66,15 @@ def histogram_bits(train: np.ndarray, images: np.ndarray) -> np.ndarray:
 def untrained_bits(job: Job, n: int) -> np.ndarray:
     """The bound of the network as it was initialised, [n] bits/dim."""
     subject, config = job.subject, job.config
-    network = checkpoint.build_network(subject.model, seed=config.seed).eval()
+    if subject.config is None:
+        raise FixableError(
+            "baselines: the network is not one of ours, so nobody knows its initial weights",
+            "measure a checkpoint",
+        )
+    network = checkpoint.build_network(subject.config, seed=config.seed).eval()
     network = network.to(subject.device, subject.dtype).requires_grad_(requires_grad=False)
     process = subject.denoise.schedule
-    fresh = replace(subject, denoise=Denoiser(network, process, subject.model.objective))
+    fresh = replace(subject, denoise=Denoiser(network, process, subject.denoise.objective))
     x_0 = data.to_model(job.images(config.split).read(range(n))).double()
     work = likelihood.run_sweep(fresh, x_0, range(n), seed=config.seed, batch=config.batch)
     label = "untrained network"

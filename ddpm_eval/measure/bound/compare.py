@@ -11,7 +11,7 @@ from ddpm_eval.measure.bound import estimate as fast
 from ddpm_eval.measure.bound import likelihood, sweep, work
 from ddpm_eval.measure.bound.estimate import Sums
 from ddpm_eval.measure.bound.sweep import Array
-from ddpm_eval.model import Subject
+from ddpm_eval.model import Model
 from ddpm_eval.record.record import Measurement, Quantity
 from ddpm_train.errors import FixableError
 
@@ -45,7 +45,10 @@ def measure(job: Job) -> Measurement:
         quantities=quantities,
         settings=settings
         | {
-            "against": {key: other.identity[key] for key in ("checkpoint", "weights")},
+            "against": {
+                "checkpoint": other.facts.digest,
+                "weights": other.facts.weights,
+            },
             "verdict": verdict(difference),
         },
     )
@@ -66,7 +69,7 @@ def verdict(difference: Quantity) -> str:
     )
 
 
-def _full(job: Job, other: Subject) -> tuple[dict[str, Quantity], dict[str, Any]]:
+def _full(job: Job, other: Model) -> tuple[dict[str, Quantity], dict[str, Any]]:
     terms, _, settings = likelihood.full(job)
     second = replace(job, subject=other, work=job.work / "against")
     theirs = likelihood.full(second)[0].total()
@@ -78,7 +81,7 @@ def _full(job: Job, other: Subject) -> tuple[dict[str, Quantity], dict[str, Any]
     }, settings
 
 
-def _estimated(job: Job, other: Subject) -> tuple[dict[str, Quantity], dict[str, Any]]:
+def _estimated(job: Job, other: Model) -> tuple[dict[str, Quantity], dict[str, Any]]:
     images, n = work.scored(job)
     settings = work.describe(job, images)
     models = [
@@ -116,7 +119,7 @@ def _constants(priors: list[Array]) -> Mapping[str, float]:
     return {"model": mine, "against": theirs, "difference": mine - theirs}
 
 
-def _fit_together(one: Subject, other: Subject) -> None:
+def _fit_together(one: Model, other: Model) -> None:
     if one.shape != other.shape:
         raise FixableError(
             f"--against: the models see images of other shapes, {one.shape} and {other.shape}",

@@ -147,13 +147,13 @@ def known(images: Images, n: int) -> Array:
 
 def variances(how: Sweep) -> tuple[str, ...]:
     """The variances that are scored, the model's own first."""
-    own: str = how.subject.model.objective.variance
+    own: str = how.subject.denoise.objective.variance
     return (own, *(name for name in how.under if name != own))
 
 
 def kinds(how: Sweep, scores: Scores, times: Array) -> Array:
     """The term of each pair under each of ``variances``, [K, V] bits/dim."""
-    process, own = how.subject.denoise.schedule, how.subject.model.objective.variance
+    process, own = how.subject.denoise.schedule, how.subject.denoise.objective.variance
     columns = [scores.bits.astype(np.float64)]
     later = times > 1
     for i, (name, table) in enumerate(how.under.items()):

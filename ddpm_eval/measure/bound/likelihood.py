@@ -12,7 +12,7 @@ from ddpm_eval.job import Job
 from ddpm_eval.measure.bound import sweep, work
 from ddpm_eval.measure.bound.calibration import calibrate
 from ddpm_eval.measure.bound.sweep import NATS_PER_BIT, Array, Every, Scores, Sweep, Tables
-from ddpm_eval.model import Subject
+from ddpm_eval.model import Model
 from ddpm_eval.record.record import Curve, Measurement, Quantity
 from ddpm_train.denoiser import VARIANCES
 from ddpm_train.diffusion import prior_kl
@@ -114,7 +114,7 @@ def assemble(scores: Scores, prior: Array, under: Tables) -> BoundTerms:
 
 
 def run_sweep(
-    subject: Subject,
+    subject: Model,
     x_0: Tensor,
     indices: range,
     *,

@@ -39,7 +39,7 @@ def measure(job: Job) -> Measurement:
     kept = _recorded(job)
     terms, under, settings = likelihood.full(job) if kept is None else kept
     process = job.subject.denoise.schedule
-    n, own = len(terms.bits), str(job.subject.model.objective.variance)
+    n, own = len(terms.bits), str(job.subject.denoise.objective.variance)
     rates = {own: terms.rate()}
     for name, table in under.items():
         if name != own:
@@ -88,7 +88,7 @@ def _finish(
     job: Job, curves: dict[str, Curve], decoder: dict[str, Quantity], settings: dict[str, Any]
 ) -> Measurement:
     """The decomposition that the paper quotes, for every variance, beside the curves."""
-    own = job.subject.model.objective.variance
+    own = job.subject.denoise.objective.variance
     quantities = {"RMSE": _last(curves["distortion"], "grey levels")}
     for name in [own, *(name for name in decoder if name != own)]:
         suffix = "" if name == own else f" ({name})"

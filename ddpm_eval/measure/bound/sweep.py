@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ddpm_eval.model import Subject
+from ddpm_eval.model import Model
 from ddpm_train.denoiser import VARIANCES
 from ddpm_train.diffusion import (
     Gaussian,
@@ -97,9 +97,9 @@ class Scores:
     decoder: Array  # [K at t = 1, V]
 
 
-def tables(subject: Subject, calibrated: Tensor | None = None) -> dict[str, Tensor]:
+def tables(subject: Model, calibrated: Tensor | None = None) -> dict[str, Tensor]:
     """The isotropic variances that one evaluation scores, the model's own first if it has one."""
-    denoise, own = subject.denoise, subject.model.objective.variance
+    denoise, own = subject.denoise, subject.denoise.objective.variance
     found: dict[str, Tensor] = {}
     if denoise.log_variances is not None:
         found[own] = denoise.log_variances
@@ -136,7 +136,7 @@ class Sweep:
         batch: Pairs in one evaluation of the network; changes no result.
     """
 
-    subject: Subject
+    subject: Model
     read: Callable[[Array], Tensor]
     stream: Stream
     under: Tables

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ddpm_eval.job import Job, count
 from ddpm_eval.measure.bound.sweep import NATS_PER_BIT, Array, Every, Pairs, Scores, Sweep, Tables
-from ddpm_eval.model import Subject
+from ddpm_eval.model import Model
 from ddpm_eval.progress import finish
 from ddpm_eval.record.shards import open_shards
 from ddpm_train import data
@@ -37,14 +37,14 @@ def describe(job: Job, images: Images) -> dict[str, Any]:
         "split": config.split,
         "dataset": images.name.removesuffix(" train").removesuffix(" test"),
         "data_digest": images.digest,
-        "variance": subject.model.objective.variance,
+        "variance": subject.denoise.objective.variance,
         "clip": config.clip,
-        "weights": subject.identity["weights"],
+        "weights": subject.facts.weights,
         "T": subject.denoise.schedule.T,
         "seed": config.seed,
     }
-    if "precision" in subject.identity:  # other than float32
-        found["precision"] = subject.identity["precision"]
+    if subject.precision != "float32":
+        found["precision"] = subject.precision
     return found | ({"drop_remainder": config.drop_remainder} if config.drop_remainder else {})
 
 
@@ -54,7 +54,7 @@ def is_same(kept: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
 
 
 def prepare(
-    job: Job, subject: Subject, images: Images, under: Tables, *, stream: str = "nll"
+    job: Job, subject: Model, images: Images, under: Tables, *, stream: str = "nll"
 ) -> Sweep:
     """How the pairs of a job are scored.
 
@@ -95,7 +95,7 @@ def collect(
         settings: What the result depends on: unfinished work with others is refused.
         label: What progress is called.
     """
-    model = how.subject.identity["checkpoint"]
+    model = how.subject.facts.digest
     begun_with = settings | {"checkpoint": model, "pairs": _digest(pairs)}
     shards = open_shards(
         job.work / stage, begun_with, n=len(pairs), size=SHARD_EVALUATIONS, world=job.world
@@ -113,7 +113,7 @@ def collect(
     return Scores(**shards.read())
 
 
-def prior_bits(subject: Subject, images: Images, n: int) -> Array:
+def prior_bits(subject: Model, images: Images, n: int) -> Array:
     """L_T of each image in closed form, [n] bits/dim."""
     parts = [
         prior_kl(subject.denoise.schedule, data.to_model(images.read(part)).double())

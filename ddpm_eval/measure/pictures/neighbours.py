@@ -182,7 +182,7 @@ def _held_out(job: Job) -> Array:
 
 def _flips(job: Job) -> bool:
     """Whether the model was trained on mirror images too, or may have been."""
-    return job.subject.run is None or job.subject.run.data.flip
+    return job.subject.facts.run is None or job.subject.facts.run.data.flip
 
 
 def _quantities(space: Space, found: Found, n: int, verdict: Verdict | None) -> dict[str, Quantity]:

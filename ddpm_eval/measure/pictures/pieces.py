@@ -38,7 +38,7 @@ class Plan:
 
 def collect(job: Job, plan: Plan) -> Shards:
     """Make all items; every process finds all of them."""
-    begun_with = plan.settings | {"checkpoint": job.subject.identity["checkpoint"]}
+    begun_with = plan.settings | {"checkpoint": job.subject.facts.digest}
     folder = job.work / plan.stage
     shards = open_shards(folder, begun_with, n=plan.n, size=plan.size, world=job.world)
     todo = job.world.share(shards.missing(job.world))
@@ -58,7 +58,7 @@ def describe(job: Job) -> dict[str, Any]:
     subject = job.subject
     return {
         "seed": job.config.seed,
-        "weights": subject.identity["weights"],
+        "weights": subject.facts.weights,
         "T": subject.denoise.schedule.T,
         "steps": subject.denoise.schedule.T,
         "clip": job.config.clip,

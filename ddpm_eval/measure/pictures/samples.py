@@ -88,15 +88,15 @@ def facts(job: Job) -> dict[str, Any]:
     T, how = subject.denoise.schedule.T, config.sampling
     channels, *size = subject.shape
     found = {
-        "checkpoint": subject.identity["checkpoint"],
-        "weights": subject.identity["weights"],
+        "checkpoint": subject.facts.digest,
+        "weights": subject.facts.weights,
         "seed": config.seed,
         "sampler": how.sampler,
         "steps": how.steps or T,
         "eta": how.eta if how.sampler == "ddim" else None,
         "T": T,
         "clip": config.clip,
-        "precision": subject.identity.get("precision", "float32"),
+        "precision": subject.precision,
         "shape": [*size, channels],
         "batch": config.batch,
         "program": ddpm_train.__version__,

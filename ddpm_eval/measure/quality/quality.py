@@ -72,12 +72,12 @@ def measure(job: Job) -> Measurement:
     reference = open_reference(config, job.images, extractor)
     n = job.config.n or sanity.PROTOCOL_N
     require_fit(reference, [height, width], n)
-    require_data(reference, subject.identity.get("facts", {}).get("data"))
+    require_data(reference, subject.facts.file.get("data"))
     # What cannot be had is refused now, not after drawing samples.
     _require_device(_wanted(config.metrics, reference, extractor, n), job.world.device)
     drawn = samples.ensure(job, n)
-    decay = None if subject.run is None else subject.run.optim.ema_decay
-    made = {**drawn.facts, "step": subject.identity.get("step"), "ema_decay": decay}
+    decay = None if subject.facts.run is None else subject.facts.run.optim.ema_decay
+    made = {**drawn.facts, "step": subject.facts.step, "ema_decay": decay}
     return compare(
         Comparison(
             samples=drawn,

@@ -1,0 +1,44 @@
+"""How work is carried out: processes, unfinished work, progress, words. No number depends on it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from ddpm_eval.progress import Track, quiet
+from ddpm_train.world import World
+
+
+def silent(_text: str) -> None:
+    """Say nothing (the library's default)."""
+
+
+def alone() -> World:
+    """One process on the CPU."""
+    return World(torch.device("cpu"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """What every measure is handed beside the model, the images and its settings.
+
+    Attributes:
+        world: The processes that share the work.
+        cache: The folder of unfinished work, which a kill leaves and the next call goes on with;
+            None keeps everything in memory and writes nothing.
+        track: Shows progress.
+        notify: Says what must be said before the work is done.
+        folders: The folders of unfinished work that this runtime began, to be cleared away once
+            the measurement is recorded.
+    """
+
+    world: World = field(default_factory=alone)
+    cache: Path | None = None
+    track: Track = quiet
+    notify: Callable[[str], None] = silent
+    folders: list[Path] = field(default_factory=list)
+
+    def inside(self, name: str) -> "Runtime":
+        """The same with a folder of its own inside the cache."""
+        return self if self.cache is None else replace(self, cache=self.cache / name)
