@@ -111,14 +111,14 @@ def open_job(
 
 def run(measure: str, config: EvalConfig, place: Place, *, against: Path | None = None) -> None:
     """Make one measurement and add it to the record."""
-    from ddpm_eval.measure import MEASURES
+    from ddpm_eval.measure import measure_of
     from ddpm_eval.model import identity
     from ddpm_train import world
 
     began = time.monotonic()
     job = open_job(measure, config, place, against=against)
     here = job.world
-    found = MEASURES[measure](job)
+    found = measure_of(measure)(job)
     if here.rank == 0:
         subject = identity(job.subject)
         keep(found, place.folder, subject, job.work, began=began, world=here)

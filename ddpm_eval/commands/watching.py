@@ -236,15 +236,15 @@ def _measure(folder: Path, place: Place, config: EvalConfig, n: int) -> bool:
 
 def _quantities(job: "Job", n: int) -> dict[str, Any]:
     """Bits/dim by the estimator and, with an extractor, IS and FID of a few samples."""
-    from ddpm_eval.measure import MEASURES
+    from ddpm_eval.measure import measure_of
 
     # Of its own: what a kill left of a checkpoint that is gone by now is in nobody's way.
     work = job.work / str(job.subject.facts.digest)[:16]
-    bound = MEASURES["nll-estimate"](replace(job, work=work / "nll"))
+    bound = measure_of("nll-estimate")(replace(job, work=work / "nll"))
     found = {"bits/dim": bound.quantities["total"]}
     if job.config.quality.extractor == NOTHING:
         return found
-    quality = MEASURES["quality"](
+    quality = measure_of("quality")(
         replace(job, work=work / "quality", stores=None, config=replace(job.config, n=n))
     )
     return found | {name: q for name, q in quality.quantities.items() if " of " not in name}

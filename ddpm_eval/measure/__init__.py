@@ -1,37 +1,24 @@
 """What is measured: torch in, ``Measurement`` out. The registry, read from top to bottom."""
 
 from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
-from ddpm_eval.job import Job
-from ddpm_eval.measure import training
-from ddpm_eval.measure.bound import baselines, compare, likelihood, rate_distortion
-from ddpm_eval.measure.bound import estimate as fast
-from ddpm_eval.measure.pictures import (
-    interpolation,
-    neighbours,
-    progressive,
-    reconstructions,
-    samples,
-)
-from ddpm_eval.measure.quality import quality
-from ddpm_eval.record.record import Measurement
-
-Measure = Callable[[Job], Measurement]
-
-MEASURES: dict[str, Measure] = {
-    "nll": likelihood.measure,
-    "nll-estimate": fast.measure,
-    "comparison": compare.measure,
-    "rate_distortion": rate_distortion.measure,
-    "baselines": baselines.measure,
-    "samples": samples.measure,
-    "quality": quality.measure,
-    "progressive": progressive.measure,
-    "reconstructions": reconstructions.measure,
-    "interpolation": interpolation.measure,
-    "neighbours": neighbours.measure,
-    "training": training.measure,
+MODULES = {
+    "nll": "bound.likelihood",
+    "nll-estimate": "bound.estimate",
+    "comparison": "bound.compare",
+    "rate_distortion": "bound.rate_distortion",
+    "baselines": "bound.baselines",
+    "samples": "pictures.samples",
+    "quality": "quality.quality",
+    "progressive": "pictures.progressive",
+    "reconstructions": "pictures.reconstructions",
+    "interpolation": "pictures.interpolation",
+    "neighbours": "pictures.neighbours",
+    "training": "training",
 }
+"""Where each measure's ``measure(job)`` stands; imported when it is asked for."""
 
 IN_FLOAT64 = frozenset(
     (
@@ -40,3 +27,9 @@ IN_FLOAT64 = frozenset(
     )
 )
 """Those that compute in float64 on the device: the sweep, and the errors of x_0_hat."""
+
+
+def measure_of(name: str) -> Callable[[Any], Any]:
+    """The function of a measure, by its name."""
+    measure: Callable[[Any], Any] = import_module(f"{__name__}.{MODULES[name]}").measure
+    return measure

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 from ddpm_train.settings import to_dict
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
-Choice: TypeAlias = Literal["all", "drawn", "first", "unknown"]
+Choice: TypeAlias = Literal["all", "drawn", "first", "chosen", "unknown"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,9 +20,11 @@ class ImagesFacts:
     """Which images: known by their content.
 
     Attributes:
-        digest: SHA-256 of the content of the whole set.
+        digest: SHA-256 of the content of the whole set; of images that the caller has chosen, of
+            their indices too.
         n: How many of them are used.
-        choice: ``all`` of the set, ``drawn`` by the seed, or the ``first`` n.
+        choice: ``all`` of the set, ``drawn`` by the seed, the ``first`` n, or ``chosen`` by the
+            caller.
         dataset: What people call the set: ``cifar10``, ``digits``, a folder's name.
         split: ``train``, ``test``, or empty where it is neither.
         seed: The seed of a drawn choice.
