@@ -6,12 +6,8 @@ from pathlib import Path
 
 import torch
 
-from ddpm_eval.progress import Track, quiet
+from ddpm_eval.progress import Track, quiet, silent
 from ddpm_train.world import World
-
-
-def silent(_text: str) -> None:
-    """Say nothing (the library's default)."""
 
 
 def alone() -> World:

@@ -169,9 +169,9 @@ def merge(
     quiet: Quiet = False,
 ) -> None:
     """Join stores that were filled apart; damaged files are left out."""
-    from ddpm_eval.record import store
+    from ddpm_eval.record import filling, store
 
-    merged = store.merge(folders, out, track=tracker(quiet=quiet))
+    merged = filling.merge(folders, out, track=tracker(quiet=quiet))
     missing = merged.shards.missing()
     if missing:
         note(f"{out}: of {merged.n:,} samples {store.spans(missing, merged.n)} are missing still")

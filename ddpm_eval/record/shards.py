@@ -9,16 +9,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from ddpm_eval.record import arrays as files
 from ddpm_train.errors import FixableError
 from ddpm_train.files import write_text
 from ddpm_train.settings import differences
-from ddpm_train.world import World
+
+if TYPE_CHECKING:
+    from ddpm_train.world import World
 
 Arrays = dict[str, np.ndarray]
 
@@ -39,18 +40,20 @@ class Shards:
         """The index ranges of all shards."""
         return [range(i, min(i + self.size, self.n)) for i in range(0, self.n, self.size)]
 
-    def missing(self, world: World | None = None) -> list[range]:
+    def missing(self, world: "World | None" = None) -> list[range]:
         """The ranges that are not on the disk, or not whole.
 
         The processes of a world each look at a share and get the same list, so that they can share
         out the work before anyone begins it.
         """
         parts = self.parts()
-        gone = torch.zeros(len(parts))
+        gone = np.zeros(len(parts), np.float32)
         for k in range(len(parts)) if world is None else world.share(range(len(parts))):
             gone[k] = self.load(parts[k]) is None
         if world is not None:
-            gone = world.sum(gone)
+            import torch  # a store is read without it
+
+            gone = world.sum(torch.from_numpy(gone)).cpu().numpy()
         return [part for part, is_gone in zip(parts, gone.tolist(), strict=True) if is_gone]
 
     def write(self, part: range, arrays: Mapping[str, np.ndarray]) -> None:
@@ -102,7 +105,7 @@ class Shards:
 
 
 def open_shards(
-    folder: Path, settings: Mapping[str, Any], *, n: int, size: int, world: World | None = None
+    folder: Path, settings: Mapping[str, Any], *, n: int, size: int, world: "World | None" = None
 ) -> Shards:
     """Begin or go on with the shards of a folder, together with the processes of a world.
 

@@ -7,12 +7,10 @@ the floats differ). So the last shard of n images may hold a few more; ``-n`` de
 looked at, and the first 512 of 50,000 are those of ``-n 512``.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,11 +21,10 @@ from numpy.typing import NDArray
 from ddpm_eval.progress import Track, quiet
 from ddpm_eval.record.shards import Shards, key_of
 from ddpm_train.errors import FixableError
-from ddpm_train.files import explain, write_text
-from ddpm_train.settings import differences
 
 FORMAT, VERSION = "ddpm-eval sample store", 1
 NAME = "store.json"
+MOST = 10_000_000  # samples of a store: the digits in its files' names
 
 Pixels = NDArray[np.uint8]
 
@@ -36,12 +33,18 @@ Pixels = NDArray[np.uint8]
 class SampleStore:
     """Samples 0..n-1 on the disk, an ``Images``. They are read when they are asked for.
 
-    ``facts`` are all that the samples depend on, see ``ddpm_eval.measure.pictures.samples.facts``.
+    Attributes:
+        folder: Where they lie.
+        facts: All that they depend on, see ``ddpm_eval.measure.pictures.samples.facts``.
+        n: How many there are.
+        about: What is known of their model beside that: its ``name``, the settings of the ``data``
+            that it was trained on, and their ``data_digest``.
     """
 
     folder: Path
     facts: Mapping[str, Any]
     n: int
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def shards(self) -> Shards:
@@ -93,6 +96,22 @@ class SampleStore:
         return out
 
 
+def require_count(n: int) -> int:
+    """Refuse more samples than a store holds, before anything lists them.
+
+    Raises:
+        FixableError: n is below 1 or above ``MOST``.
+
+    >>> require_count(10**12)
+    Traceback (most recent call last):
+    ddpm_train.errors.FixableError: n=1000000000000: a store holds 1 to 10,000,000 samples
+      fix: choose fewer
+    """
+    if not 1 <= n <= MOST:
+        raise FixableError(f"n={n}: a store holds 1 to {MOST:,} samples", "choose fewer")
+    return n
+
+
 def label(facts: Mapping[str, Any]) -> str:
     """How samples were drawn, in words; what departs from the paper's protocol is never left out.
 
@@ -114,50 +133,14 @@ def label(facts: Mapping[str, Any]) -> str:
     return ", ".join(part for part in parts if part)
 
 
-# --------------------------------------------------------------------------- begin, open, check
-
-
-def begin(folder: Path, facts: Mapping[str, Any], n: int) -> SampleStore:
-    """Begin a store, or go on with one; it is to hold ``n`` images, or as many as it was to before.
-
-    A store.json that is damaged is written again: the shards themselves know what they are of.
-
-    Raises:
-        FixableError: The folder holds a store with other facts, or something else.
-    """
-    if not _has_begun(folder, facts, n):
-        with _lock(folder, _GUARD, 1, wait=True):
-            if not _has_begun(folder, facts, n):  # by another process, meanwhile
-                plain = {"format": FORMAT, "version": VERSION, "n": n, "facts": facts}
-                text = json.dumps({**plain, "digest": key_of(plain)}, indent=1)
-                write_text(folder / NAME, text + "\n")
-    return SampleStore(folder, facts, n)
-
-
-def _has_begun(folder: Path, facts: Mapping[str, Any], n: int) -> bool:
-    """Whether there is a store with these facts that is to hold at least n images."""
-    try:
-        kept = _read(folder) if (folder / NAME).exists() else None
-    except _DamagedError:
-        kept = None
-    if kept is not None:
-        _check_same(kept, facts)
-        return kept.n >= n
-    if folder.exists() and any(_strangers(folder)):
-        raise FixableError(
-            f"{folder}: not a store of samples, and not empty", "name another folder with --out"
-        )
-    return False
-
-
 def open_store(folder: Path, n: int | None = None) -> SampleStore:
     """Open samples 0..n-1; by default as many as the store was made for.
 
     Raises:
         FixableError: There is no store, it is damaged, or some of the samples are not made yet.
     """
-    found = _read(folder)
-    store = found if n is None else replace(found, n=n)
+    whole = read_description(folder)
+    store = whole if n is None else replace(whole, n=require_count(n))
     gone = [part for part in store.shards.parts() if not store.shards.path(part).exists()]
     if gone:
         raise FixableError(
@@ -173,36 +156,10 @@ def verify(folder: Path, *, track: Track = quiet) -> tuple[SampleStore, list[ran
     Raises:
         FixableError: There is no store, or its store.json is damaged.
     """
-    store = _read(folder)
+    store = read_description(folder)
     parts = store.shards.parts()
     checked = track(parts, "verify", len(parts))
     return store, [part for part in checked if store.shards.load(part) is None]
-
-
-def merge(sources: Sequence[Path], target: Path, *, track: Track = quiet) -> SampleStore:
-    """Put the shards of stores with the same facts into one, which may be one of them.
-
-    The first whole shard of a range is taken. Only whole ones are copied.
-
-    Raises:
-        FixableError: The stores differ in their facts, or one is damaged beyond its shards.
-    """
-    stores = [_read(folder) for folder in sources]
-    for other in stores[1:]:
-        _check_same(other, stores[0].facts)
-    n = max(store.n for store in stores)
-    merged = begin(target, stores[0].facts, n)
-    parts = merged.shards.parts()
-    with reserve(merged, range(n)):
-        for part in track(parts, "merge", len(parts)):
-            if merged.shards.load(part) is not None:
-                continue
-            for store in stores:
-                arrays = store.shards.load(part)
-                if arrays is not None:
-                    merged.shards.write(part, arrays)
-                    break
-    return merged
 
 
 def spans(parts: Sequence[range], n: int) -> str:
@@ -220,56 +177,16 @@ def spans(parts: Sequence[range], n: int) -> str:
     return ", ".join(texts[:3]) + (f" and {len(texts) - 3} more" if len(texts) > 3 else "")
 
 
-@contextlib.contextmanager
-def reserve(store: SampleStore, within: range) -> Iterator[None]:
-    """Keep other writers off the shards whose first image is in a range, while the block runs.
-
-    Byte i of the file ``.lock`` stands for image i. The system lets go of it if the process dies.
-
-    Raises:
-        FixableError: Another process is making some of them.
-    """
-    with _lock(store.folder, within.start, len(within), wait=False):
-        yield
-
-
-_GUARD = 1 << 40  # the byte that stands for store.json
-
-
-@contextlib.contextmanager
-def _lock(folder: Path, start: int, length: int, *, wait: bool) -> Iterator[None]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("ab")
-    except OSError as error:
-        raise explain(error, folder) from error
-    with file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), length, start)
-        except (BlockingIOError, PermissionError) as error:
-            raise FixableError(
-                f"{folder}: another process is making samples among {start}..{start + length - 1}",
-                "wait for it, or share the work out: --indices 0:25000 here, 25000:50000 there",
-            ) from error
-        except OSError as error:
-            raise explain(error, folder) from error
-        yield
-
-
-def _check_same(kept: SampleStore, facts: Mapping[str, Any]) -> None:
-    changes = differences(kept.facts, facts)
-    if changes:
-        raise FixableError(
-            f"{kept.folder}: holds samples of something else: {'; '.join(changes)}",
-            "rerun with those settings, name another folder with --out, or delete this one",
-        )
-
-
-class _DamagedError(FixableError):
+class DamagedError(FixableError):
     """store.json does not hold what was written."""
 
 
-def _read(folder: Path) -> SampleStore:
+def read_description(folder: Path) -> SampleStore:
+    """Read a store's store.json alone: all samples that it was made for, whether there or not.
+
+    Raises:
+        FixableError: There is no store, its store.json is damaged, or a newer program wrote it.
+    """
     path = folder / NAME
     try:
         plain = json.loads(path.read_bytes())
@@ -284,19 +201,22 @@ def _read(folder: Path) -> SampleStore:
         raise _damaged(path) from error
     if isinstance(version, int) and version > VERSION:
         raise FixableError(f"{path}: a newer ddpm-eval wrote it", "update ddpm-eval")
-    if digest != key_of(plain):
+    if digest != key_of(plain) or not _is_whole(plain):
         raise _damaged(path)
-    return SampleStore(folder, plain["facts"], plain["n"])
+    return SampleStore(folder, plain["facts"], plain["n"], plain.get("about", {}))
 
 
-def _damaged(path: Path) -> _DamagedError:
-    return _DamagedError(
+def _is_whole(plain: Mapping[str, Any]) -> bool:
+    """Whether a description has what reading the samples takes, in its types and ranges."""
+    facts, about = plain.get("facts"), plain.get("about", {})
+    if not (isinstance(facts, dict) and isinstance(about, dict)):
+        return False
+    shape = facts.get("shape")
+    sizes = [plain.get("n"), facts.get("batch"), *(shape if isinstance(shape, list) else [])]
+    return len(sizes) == 5 and all(isinstance(x, int) and 1 <= x <= MOST for x in sizes)
+
+
+def _damaged(path: Path) -> DamagedError:
+    return DamagedError(
         f"{path}: damaged", "rerun the command that made the store: whole shards are kept"
     )
-
-
-def _strangers(folder: Path) -> Iterator[Path]:
-    """What does not belong to a store."""
-    for path in folder.iterdir():
-        if not path.name.startswith(("images-", NAME, ".lock")):
-            yield path

@@ -1,5 +1,7 @@
 """The sample store: the same bytes whoever fills it, no damage unnoticed, nothing mixed."""
 
+import errno
+import fcntl
 import itertools
 import json
 import os
@@ -21,8 +23,8 @@ from torch import Tensor
 from ddpm_eval.config import SamplingConfig
 from ddpm_eval.job import Job
 from ddpm_eval.measure.pictures import samples
-from ddpm_eval.record import arrays, store
-from ddpm_eval.record.shards import Shards
+from ddpm_eval.record import arrays, filling, store
+from ddpm_eval.record.shards import Shards, key_of
 from ddpm_eval.record.store import SampleStore, open_store
 from ddpm_train.config import ObjectiveConfig
 from ddpm_train.data.images import Stack
@@ -130,15 +132,15 @@ def test_parts_that_machines_make_apart_merge_into_the_whole(
         made.append({path.name for path in folder.glob("*.npz")})
     assert sum(map(len, made)) == 5 == len(set.union(*made))
     folders = [tmp_path / str(k) for k in (2, 0, 3)]
-    merged = store.merge(folders, tmp_path / "merged")
+    merged = filling.merge(folders, tmp_path / "merged")
     assert [tuple(part) for part in merged.shards.missing()] == [(4, 5, 6, 7), (8, 9, 10, 11)]
     with pytest.raises(FixableError, match=r"not made yet: 4\.\.11"):
         open_store(merged.folder)
-    store.merge([merged.folder, tmp_path / "1"], merged.folder)
+    filling.merge([merged.folder, tmp_path / "1"], merged.folder)
     assert_same_files(merged.folder, whole)
     assert store.verify(merged.folder)[1] == []
     times = [path.stat().st_mtime_ns for path in sorted(merged.folder.iterdir())]
-    store.merge([tmp_path / "1", merged.folder], merged.folder)  # what is there is left alone
+    filling.merge([tmp_path / "1", merged.folder], merged.folder)  # what is there is left alone
     assert times == [path.stat().st_mtime_ns for path in sorted(merged.folder.iterdir())]
 
 
@@ -236,7 +238,7 @@ def test_a_damaged_shard_is_named_and_made_again(
     np.testing.assert_array_equal(opened.read([0, 17]), whole.read([0, 17]))
     with pytest.raises(FixableError, match=paths[1].name):
         opened.read([0, 5])
-    left_out = store.merge([copy], tmp_path / "merged")
+    left_out = filling.merge([copy], tmp_path / "merged")
     assert left_out.shards.missing() == gone
     said: list[str] = []
     make(copy, said=said)
@@ -342,7 +344,7 @@ def test_each_setting_has_a_folder_of_its_own(tmp_path: Path) -> None:
 def test_stores_of_different_things_do_not_merge(whole: SampleStore, tmp_path: Path) -> None:
     other = make(tmp_path / "other", seed=1)
     with pytest.raises(FixableError, match="seed: 1 -> 0"):
-        store.merge([whole.folder, other.folder], tmp_path / "merged")
+        filling.merge([whole.folder, other.folder], tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
 
 
@@ -355,17 +357,69 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
         open_store(tmp_path)
 
 
+def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("dear")
+    with pytest.raises(FixableError, match="f: cannot be written"):
+        make(tmp_path / "f")
+    assert forks.contents(tmp_path) == {"f": b"dear"}
+
+
+def test_more_samples_than_a_store_holds_are_refused_before_they_are_listed(copy: Path) -> None:
+    began = time.monotonic()
+    for act in (make, open_store):
+        with pytest.raises(FixableError, match="a store holds 1 to 10,000,000"):
+            act(copy, 10**12)
+    assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n": "18"},
+        {"n": 10**12},
+        {"n": -1},
+        {"facts": []},
+        {"about": 3},
+        {"batch": 0},
+        {"shape": 8},
+    ],
+)
+def test_a_description_of_the_wrong_kind_is_damaged(copy: Path, change: dict[str, Any]) -> None:
+    """Though its digest is right: a stranger can compute one."""
+    path = copy / store.NAME
+    plain = json.loads(path.read_text())
+    del plain["digest"]
+    (plain if change.keys() <= {"n", "facts", "about"} else plain["facts"]).update(change)
+    path.write_text(json.dumps({**plain, "digest": key_of(plain)}))
+    with pytest.raises(FixableError, match=r"store\.json: damaged"):
+        open_store(copy)
+
+
+def test_without_locks_the_work_is_done_and_that_is_said(
+    whole: SampleStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    said: list[str] = []
+    make(tmp_path / "store", said=said)
+    assert_same_files(tmp_path / "store", whole)
+    assert len(said) == 1 and "no locks; start one job at a time" in said[0]
+
+
 def test_a_second_writer_of_the_same_samples_is_refused(copy: Path) -> None:
     opened = open_store(copy)
 
     def second(part: range) -> Callable[[], None]:
         def act() -> None:
-            with store.reserve(opened, part):
+            with filling.reserve(opened, part):
                 pass
 
         return act
 
-    with store.reserve(opened, range(4, 10)):
+    with filling.reserve(opened, range(4, 10)):
         assert forks.wait(forks.child(second(range(10, N)))) == 0
         assert forks.wait(forks.child(second(range(4)))) == 0
         assert forks.wait(forks.child(second(range(9, N)))) == 1
@@ -374,7 +428,7 @@ def test_a_second_writer_of_the_same_samples_is_refused(copy: Path) -> None:
 
 def test_what_is_there_is_read_while_others_write(copy: Path, whole: SampleStore) -> None:
     def write() -> None:
-        with store.reserve(open_store(copy), range(N)):
+        with filling.reserve(open_store(copy), range(N)):
             (copy.parent / "begun").touch()
             time.sleep(60)
 

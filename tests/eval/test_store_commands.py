@@ -206,3 +206,67 @@ def test_an_export_that_fails_leaves_nothing(tmp_path: Path, name: str) -> None:
         export.write(Broken("broken", np.zeros((600, 4, 4, 1), np.uint8)), tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] in ([], ["out.partial"])
     assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "device", "dangling link", "link to a file"])
+@pytest.mark.parametrize("suffix", ["", ".npz", ".NPZ"])
+def test_nothing_that_has_the_name_is_replaced(tmp_path: Path, kind: str, suffix: str) -> None:
+    images = Stack("grey", np.full((3, 4, 4, 1), 7, np.uint8))
+    target, precious = tmp_path / f"out{suffix}", tmp_path / "precious"
+    precious.write_text("thesis")
+    {
+        "file": lambda: target.write_text("thesis"),
+        "device": lambda: target.symlink_to("/dev/null"),
+        "dangling link": lambda: target.symlink_to(tmp_path / "nowhere"),
+        "link to a file": lambda: target.symlink_to(precious),
+    }[kind]()
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(FixableError, match="exists"):
+        export.write(images, target)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert precious.read_text() == "thesis" and Path("/dev/null").is_char_device()
+
+
+def test_unfinished_work_of_others_is_left_alone(tmp_path: Path) -> None:
+    images = Stack("grey", np.full((3, 4, 4, 1), 7, np.uint8))
+    theirs = tmp_path / "out.partial"
+    theirs.mkdir()
+    (theirs / "thesis.tex").write_text("dear")
+    with pytest.raises(FixableError, match="not what an export left"):
+        export.write(images, tmp_path / "out")
+    assert forks.contents(theirs) == {"thesis.tex": b"dear"}
+
+
+def test_a_killed_export_is_begun_again(tmp_path: Path) -> None:
+    images = Stack("grey", np.full((3, 4, 4, 1), 7, np.uint8))
+    calls = [(Image.Image, "save"), (Path, "mkdir"), (Path, "rename"), (Path, "unlink")]
+    for k in range(1, 8):
+        target = tmp_path / f"{k}"
+        status = forks.dies_at_call(k, calls, lambda: export.write(images, target))  # noqa: B023
+        assert status == 9
+        if target.exists():  # the kill came after it took its name
+            assert len(list(target.glob("*.png"))) == 3
+            continue
+        export.write(images, target)
+        assert sorted(forks.contents(target)) == ["0.png", "1.png", "2.png"]
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_channels_that_no_picture_has_are_refused_before_work(
+    tmp_path: Path, channels: int
+) -> None:
+    images = Stack("many", np.zeros((3, 4, 4, channels), np.uint8))
+    with pytest.raises(FixableError, match=f"{channels} channels cannot be shown") as caught:
+        export.write(images, tmp_path / "out")
+    assert ".npz" in caught.value.fix and not list(tmp_path.iterdir())
+    export.write(images, tmp_path / "out.npz")
+    with np.load(tmp_path / "out.npz") as file:
+        assert file["arr_0"].shape == (3, 4, 4, channels)
+
+
+def test_a_file_in_place_of_the_folder_above_is_named(tmp_path: Path) -> None:
+    (tmp_path / "f").touch()
+    for name in ("x", "x.npz"):
+        with pytest.raises(FixableError, match="cannot be written"):
+            export.write(Stack("grey", np.zeros((1, 4, 4, 1), np.uint8)), tmp_path / "f" / name)

@@ -10,6 +10,7 @@ from typing import Any
 import ddpm_train
 from ddpm_eval.job import Job
 from ddpm_eval.progress import finish
+from ddpm_eval.record import filling
 from ddpm_eval.record import store as stores
 from ddpm_eval.record.record import Grid, Measurement
 from ddpm_eval.record.store import SampleStore
@@ -66,9 +67,9 @@ def fill(job: Job, n: int, within: range | None = None) -> list[range]:
         The ranges that are missing afterwards, for others to make.
     """
     denoise = _walk(job)
-    store = SampleStore(folder(job), facts(job), n)
+    store = SampleStore(folder(job), facts(job), stores.require_count(n))
     within = within or range(n)
-    job.world.once(lambda: stores.begin(store.folder, store.facts, n))
+    job.world.once(lambda: filling.begin(store))
     missing = store.shards.missing(job.world)
     ours = [part for part in missing if part.start in within]
     with contextlib.ExitStack() as held:
@@ -139,7 +140,7 @@ def _walk(job: Job) -> Denoiser:
 @contextlib.contextmanager
 def _hold(job: Job, store: SampleStore, missing: Sequence[range], within: range) -> Iterator[None]:
     """Keep other writers off, see that all fits on the disk, and say what is not expected."""
-    with stores.reserve(store, within):
+    with filling.reserve(store, within, job.notify):
         size = sum(len(part) for part in missing) * math.prod(store.shape)
         require_space(store.folder, size + 2000 * len(missing) + 1_000_000)
         for part in missing:

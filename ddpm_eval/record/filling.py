@@ -1,0 +1,150 @@
+"""Filling a sample store: who writes what, and how stores that were filled apart become one.
+
+Reading stores is in store.py. Any number of processes and machines may fill one at once.
+"""
+
+import contextlib
+import fcntl
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ddpm_eval.progress import Track, quiet, silent
+from ddpm_eval.record.shards import key_of
+from ddpm_eval.record.store import (
+    FORMAT,
+    NAME,
+    VERSION,
+    DamagedError,
+    SampleStore,
+    read_description,
+)
+from ddpm_train.errors import FixableError
+from ddpm_train.files import explain, write_text
+from ddpm_train.settings import differences
+
+
+def begin(store: SampleStore) -> None:
+    """Begin a store, or go on with one; it is to hold ``n`` images, or as many as it was to before.
+
+    A store.json that is damaged is written again: the shards themselves know what they are of.
+
+    Raises:
+        FixableError: The folder holds a store with other facts, or something else.
+    """
+    folder, facts, n = store.folder, store.facts, store.n
+    if not _has_begun(folder, facts, n):
+        with _lock(folder, _GUARD, 1, wait=True):
+            if not _has_begun(folder, facts, n):  # by another process, meanwhile
+                plain = {"format": FORMAT, "version": VERSION, "n": n, "facts": facts}
+                plain |= {"about": store.about} if store.about else {}
+                text = json.dumps({**plain, "digest": key_of(plain)}, indent=1)
+                write_text(folder / NAME, text + "\n")
+
+
+def _has_begun(folder: Path, facts: Mapping[str, Any], n: int) -> bool:
+    """Whether there is a store with these facts that is to hold at least n images."""
+    try:
+        kept = read_description(folder) if (folder / NAME).exists() else None
+    except DamagedError:
+        kept = None
+    if kept is not None:
+        _check_same(kept, facts)
+        return kept.n >= n
+    try:
+        is_strange = folder.exists() and any(_strangers(folder))
+    except OSError as error:
+        raise explain(error, folder) from error
+    if is_strange:
+        raise FixableError(
+            f"{folder}: not a store of samples, and not empty", "name another folder with --out"
+        )
+    return False
+
+
+def merge(sources: Sequence[Path], target: Path, *, track: Track = quiet) -> SampleStore:
+    """Put the shards of stores with the same facts into one, which may be one of them.
+
+    The first whole shard of a range is taken. Only whole ones are copied.
+
+    Raises:
+        FixableError: The stores differ in their facts, or one is damaged beyond its shards.
+    """
+    stores = [read_description(folder) for folder in sources]
+    for other in stores[1:]:
+        _check_same(other, stores[0].facts)
+    n = max(store.n for store in stores)
+    about = next((store.about for store in stores if store.about), {})
+    merged = SampleStore(target, stores[0].facts, n, about)
+    begin(merged)
+    parts = merged.shards.parts()
+    with reserve(merged, range(n)):
+        for part in track(parts, "merge", len(parts)):
+            if merged.shards.load(part) is not None:
+                continue
+            for store in stores:
+                arrays = store.shards.load(part)
+                if arrays is not None:
+                    merged.shards.write(part, arrays)
+                    break
+    return merged
+
+
+@contextlib.contextmanager
+def reserve(
+    store: SampleStore, within: range, notify: Callable[[str], None] = silent
+) -> Iterator[None]:
+    """Keep other writers off the shards whose first image is in a range, while the block runs.
+
+    Byte i of the file ``.lock`` stands for image i. The system lets go of it if the process dies.
+    Where the file system has no locks, that is said.
+
+    Raises:
+        FixableError: Another process is making some of them.
+    """
+    with _lock(store.folder, within.start, len(within), wait=False) as is_locked:
+        if not is_locked:
+            notify(f"{store.folder}: this file system has no locks; start one job at a time")
+        yield
+
+
+_GUARD = 1 << 40  # the byte that stands for store.json
+
+
+@contextlib.contextmanager
+def _lock(folder: Path, start: int, length: int, *, wait: bool) -> Iterator[bool]:
+    """Lock bytes of the file ``.lock``; false where the file system has no locks."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("ab")
+    except OSError as error:
+        raise explain(error, folder) from error
+    with file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), length, start)
+            is_locked = True
+        except (BlockingIOError, PermissionError) as error:
+            raise FixableError(
+                f"{folder}: another process is making samples among {start}..{start + length - 1}",
+                "wait for it, or share the work out: --indices 0:25000 here, 25000:50000 there",
+            ) from error
+        except OSError:  # ENOLCK, ENOSYS and others: NFS, Lustre, FUSE
+            is_locked = False
+        yield is_locked
+
+
+def _check_same(kept: SampleStore, facts: Mapping[str, Any]) -> None:
+    changes = differences(kept.facts, facts)
+    if changes:
+        raise FixableError(
+            f"{kept.folder}: holds samples of something else: {'; '.join(changes)}",
+            "rerun with those settings, name another folder with --out, or delete this one",
+        )
+
+
+def _strangers(folder: Path) -> Iterator[Path]:
+    """What does not belong to a store."""
+    for path in folder.iterdir():
+        if not path.name.startswith(("images-", NAME, ".lock")):
+            yield path
