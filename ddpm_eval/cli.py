@@ -1,6 +1,6 @@
 """The command line ``ddpm-eval``. torch is imported inside the commands: ``--help`` is instant."""
 
-from typing import Annotated
+from pathlib import Path
 
 import typer
 
@@ -14,10 +14,31 @@ from ddpm_eval.commands import (
     samples,
     watching,
 )
+from ddpm_eval.commands.options import (
+    Common,
+    Debug,
+    Everywhere,
+    Records,
+    Silence,
+    Threads,
+    Weights,
+    in_options,
+)
+from ddpm_train.errors import FixableError
+from ddpm_train.fast import memory
 from ddpm_train.terminal import Group, console, forgive_encodings, is_first_process
 
+
+class Commands(Group):
+    """The commands; errors name options, where the functions behind them name settings."""
+
+    def explain(self, error: FixableError) -> tuple[str, str]:
+        """Say what is wrong and the fix, in the words of the command line."""
+        return in_options(error.problem), in_options(error.fix)
+
+
 app = typer.Typer(
-    cls=Group,
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -27,9 +48,19 @@ app = typer.Typer(
 
 @app.callback()
 def root(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    context: typer.Context,
+    weights: Weights = "ema",
+    device: Everywhere = "auto",
+    threads: Threads = 0,
+    reports: Records = Path("reports"),
+    quiet: Silence = False,
+    debug: Debug = False,
 ) -> None:
-    """Hold the options of all commands."""
+    """Hold the options of every command, and set this process up for them."""
+    context.obj = Common(
+        weights=weights, device=device, threads=threads, reports=reports, quiet=quiet
+    )
+    memory.keep_freed()
 
 
 app.command("nll")(bound.nll)

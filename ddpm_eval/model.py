@@ -1,20 +1,23 @@
-"""A model that can be measured: a reverse process and the facts that name it."""
+"""A model that can be measured, and ``load``, which reads one from a checkpoint."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from ddpm_eval.config import ComputeConfig
-from ddpm_train import checkpoint, formats, schedule
+from ddpm_train import checkpoint, formats, runs, schedule, world
 from ddpm_train.config import ModelConfig, RunConfig
-from ddpm_train.denoiser import Denoiser
+from ddpm_train.denoiser import Denoiser, Network
 from ddpm_train.diffusion import Gaussian, decoder_nll
-from ddpm_train.fast import prepare as inference
+from ddpm_train.errors import FixableError
+from ddpm_train.fast import prepare
 from ddpm_train.settings import to_dict
+
+Weights = Literal["ema", "raw"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,7 @@ class ModelFacts:
         settings: The model's settings tree as JSON values.
         run: The settings that it was trained with, where they are known.
         file: What the reader of the file says: format, data set and its digest, warnings.
+        log: The log of the run that it comes from, where there is one.
     """
 
     digest: str
@@ -40,6 +44,7 @@ class ModelFacts:
     settings: Mapping[str, Any] = field(default_factory=dict)
     run: RunConfig | None = None
     file: Mapping[str, Any] = field(default_factory=dict)
+    log: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,50 +76,140 @@ class Model:
         """Which variance of p the model itself has."""
         return self.denoise.objective.variance
 
+    def __str__(self) -> str:
+        """Say in one line what it is."""
+        C, H, W = self.shape
+        step = "" if self.facts.step is None else f", step {self.facts.step:,}"
+        return (
+            f"{self.facts.name or 'model'}{step}: {self.facts.weights} weights, "
+            f"{self.facts.parameters:,} parameters, {H}x{W}x{C} images, "
+            f"T = {self.denoise.schedule.T:,}, {self.variance}, on {self.device}"
+        )
 
-def open_checkpoint(
-    path: Path,
+
+class _Prepared:
+    """A network that is prepared when it is first evaluated: naming a model takes none of it."""
+
+    def __init__(self, build: Callable[[], Network]) -> None:
+        self._build = build
+
+    @cached_property
+    def network(self) -> Network:
+        """The prepared network."""
+        network = self._build()
+        del self._build  # and the weights that it holds
+        return network
+
+    def __call__(self, x: Tensor, t: Tensor, *condition: Tensor) -> Tensor:
+        """Evaluate."""
+        return self.network(x, t, *condition)
+
+
+def locate(path: str | Path | None) -> Path:
+    """Find the checkpoint that is meant: ours, another system's, or a run's newest.
+
+    Args:
+        path: A file, a run's folder, or what another system wrote; None: the newest run in runs/.
+
+    Raises:
+        FixableError: There is none.
+    """
+    where = None if path is None else expanded(path)
+    if where is not None and not runs.checkpoints(where) and formats.lies_in_folder(where):
+        return where
+    return runs.find(where)
+
+
+def expanded(path: str | Path) -> Path:
+    """Take a path as text or Path, ``~`` for the user's home.
+
+    Raises:
+        FixableError: It is something else.
+    """
+    if not isinstance(path, str | Path):
+        raise FixableError(f"path={path!r}: not a path", "give a str or a Path")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise FixableError(f"path={path}: there is no home folder", "write it out") from error
+
+
+def load(
+    path: str | Path | None,
     *,
-    device: torch.device,
-    ema: bool = True,
-    compute: ComputeConfig | None = None,
-    changes: Iterable[str] = (),
+    weights: Weights = "ema",
+    settings: Iterable[str] = (),
+    device: str = "auto",
+    precision: str = "float32",
+    compile: bool = False,
 ) -> Model:
-    """Load a checkpoint, ours or foreign, with its averaged weights unless the raw are wanted.
+    """Load a model from a checkpoint: a run's folder, ours, or any foreign format.
+
+    Args:
+        path: A ``.pt`` file, a run's folder, or a file or folder of another system; None takes the
+            newest run in ``runs/``.
+        weights: ``ema``, the averaged ones, or ``raw``, as trained. A file that holds one set and
+            does not say which gives that one.
+        settings: Settings of the model that the file does not store: ``["unet.heads=4"]``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+        precision: ``float32``, ``tf32`` on GPUs, or ``bf16``.
+        compile: Let inductor write the kernels; on CPUs the prepared network is faster.
 
     Raises:
         FixableError: The file is missing, damaged or unknown, or holds no such weights, or the
             device cannot compute as asked.
     """
-    compute = compute or ComputeConfig()
-    content = formats.load_any(path, changes=changes)
+    if weights not in ("ema", "raw"):
+        raise FixableError(f"weights={weights}: not a choice", "choose ema or raw")
+    place = world.choose_device(device)
+    prepare.check(place, precision, compiled=compile)
+    where = locate(path)
+    content = formats.load_any(where, changes=list(settings))
     process = schedule.build(content.model.schedule)
-    network = inference.prepare(
-        checkpoint.network(content, ema=ema).to(device),
-        process.T,
-        precision=compute.precision,
-        compiled=compute.compile,
-        use_up=True,
-    )
-    weights = content.ema if ema else content.weights
-    unet = content.model.unet
+    network = checkpoint.network(content, ema=weights == "ema").to(place)
+
+    def build() -> Network:
+        return prepare.prepare(
+            network, process.T, precision=precision, compiled=compile, use_up=True
+        )
+
+    tensors = content.ema if weights == "ema" else content.weights
+    unet, folder = content.model.unet, where.parent
+    log = folder.parent / "log.jsonl" if folder.name == "checkpoints" else None
     return Model(
-        denoise=Denoiser(network, process, content.model.objective),
+        denoise=Denoiser(_Prepared(build), process, content.model.objective),
         shape=(unet.channels, unet.image_size, unet.image_size),
         facts=ModelFacts(
-            digest=checkpoint.weights_digest(weights, content.model),
-            weights=str(content.facts.get("weights", "ema")) if ema else "raw",
-            name=path.name,
+            digest=checkpoint.weights_digest(tensors, content.model),
+            weights=_kind(content.facts, weights),
+            name=where.name,
             step=content.step or None,  # few foreign files say it
-            parameters=sum(value.numel() for value in weights.values()),
+            parameters=sum(value.numel() for value in tensors.values()),
             settings=to_dict(content.model),
             run=content.run,
-            file=dict(content.facts),
+            file=_facts(content),
+            log=log,
         ),
-        device=device,
-        precision=compute.precision,
+        device=place,
+        precision=precision,
         config=content.model,
     )
+
+
+def _kind(file: Mapping[str, Any], weights: Weights) -> str:
+    """Which weights these are: ``unknown`` where the file holds one set and does not say."""
+    stored = str(file.get("weights", "ema")) if weights == "ema" else "raw"
+    return "unknown" if stored == "as given" else stored
+
+
+def _facts(content: checkpoint.Checkpoint) -> dict[str, Any]:
+    """What the reader of the file says, and whether averaging changed nothing."""
+    file = dict(content.facts)
+    raw, ema = content.weights, content.ema
+    if raw and ema and all(torch.equal(raw[name], ema[name]) for name in ema):
+        same = "the averaged (EMA) weights equal the raw ones"
+        file["warnings"] = [*file.get("warnings", []), same]
+    return file
 
 
 def public(run: RunConfig) -> dict[str, Any]:

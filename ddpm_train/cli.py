@@ -154,7 +154,9 @@ def export(
 def _train(config: RunConfig, folder: Path, show: "_Display", *, accept_changes: bool) -> None:
     """Train in a folder until done or told to stop."""
     from ddpm_train import data, loop, runs, session, tracking, world
+    from ddpm_train.fast import memory
 
+    memory.keep_freed()
     with Stop().listening() as stop:
         here = world.join(config.compute.device, threads=config.compute.threads)
         with session.lock(folder, here):

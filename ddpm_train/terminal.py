@@ -2,11 +2,12 @@
 
 import contextlib
 import io
+import itertools
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -35,7 +36,48 @@ def is_first_process() -> bool:
 
 
 class Group(TyperGroup):
-    """A command group that turns a FixableError into two lines and exit status 2."""
+    """A command group whose own options may stand anywhere, and whose errors are two lines.
+
+    A FixableError ends the program with status 2.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line, the options of the group first."""
+        return super().parse_args(ctx, self.in_order(args))
+
+    def in_order(self, args: Sequence[str]) -> list[str]:
+        """Move the group's own options before the command, unless the command has such a one."""
+        takes_value = _options(self)
+        own = _options(self._command(args, takes_value))
+        first: list[str] = []
+        rest: list[str] = []
+        words = iter(args)
+        for word in words:
+            name, equals, _ = word.partition("=")
+            if word == "--":
+                rest += [word, *words]
+            elif name in takes_value and name not in own:
+                first.append(word)
+                first += itertools.islice(words, int(takes_value[name] and not equals))
+            else:
+                rest.append(word)
+        return first + rest
+
+    def _command(self, args: Sequence[str], takes_value: Mapping[str, bool]) -> Any:
+        """The command that is meant: the first word that is no option and no option's value."""
+        words, command = iter(args), None
+        for word in words:
+            if takes_value.get(word):
+                next(words, None)
+            elif not word.startswith("-"):
+                command = getattr(command or self, "commands", {}).get(word)
+                if not hasattr(command, "commands"):
+                    return command
+        return None
+
+    def explain(self, error: FixableError) -> tuple[str, str]:
+        """Say what is wrong and the fix, in the words of the command line."""
+        return error.problem, error.fix
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -44,11 +86,22 @@ class Group(TyperGroup):
         except FixableError as error:
             if ctx.params.get("debug"):
                 raise
-            say(f"[red]error:[/] {escape(error.problem)}\n  [green]fix:[/] {escape(error.fix)}")
+            problem, fix = map(escape, self.explain(error))
+            say(f"[red]error:[/] {problem}\n  [green]fix:[/] {fix}")
             raise typer.Exit(2) from error
         except BrokenPipeError:
             sys.stdout = None  # the reader has left; do not complain about it at exit
             raise typer.Exit(141) from None
+
+
+def _options(command: Any) -> dict[str, bool]:
+    """The options of a command, and whether each takes a value."""
+    return {
+        name: not param.is_flag
+        for param in getattr(command, "params", ())
+        if param.param_type_name == "option"
+        for name in (*param.opts, *param.secondary_opts)
+    }
 
 
 def forgive_encodings() -> None:

@@ -11,7 +11,6 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ddpm_train.errors import FixableError
-from ddpm_train.fast import memory
 
 Item = TypeVar("Item")
 
@@ -85,7 +84,9 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise FixableError(f"{name}: not a device", "use auto, cpu, cuda, cuda:1 or mps") from error
+        raise FixableError(
+            f"device={name}: not a device", "use auto, cpu, cuda, cuda:1 or mps"
+        ) from error
     present = {
         "cpu": True,
         "cuda": torch.cuda.is_available() and device.index < torch.cuda.device_count(),
@@ -93,12 +94,12 @@ def choose_device(name: str) -> torch.device:
     }
     if not present.get(device.type, False):
         raise FixableError(
-            f"there is no device {device} here", "use --device cpu, or a machine that has it"
+            f"device={name}: there is none here", "use device=cpu, or a machine that has it"
         )
     return device
 
 
-def require_float64(device: torch.device, what: str, *, fix: str = "use --device cpu") -> None:
+def require_float64(device: torch.device, what: str, *, fix: str = "use device=cpu") -> None:
     """Refuse a device that cannot compute in float64.
 
     Raises:
@@ -106,11 +107,11 @@ def require_float64(device: torch.device, what: str, *, fix: str = "use --device
 
     >>> require_float64(torch.device("mps"), "nll")
     Traceback (most recent call last):
-    ddpm_train.errors.FixableError: --device mps: Apple's GPUs have no float64 for nll
-      fix: use --device cpu
+    ddpm_train.errors.FixableError: device=mps: Apple's GPUs have no float64 for nll
+      fix: use device=cpu
     """
     if device.type == "mps":
-        raise FixableError(f"--device mps: Apple's GPUs have no float64 for {what}", fix)
+        raise FixableError(f"device=mps: Apple's GPUs have no float64 for {what}", fix)
 
 
 def join(device: str = "auto", *, threads: int = 0) -> World:
@@ -123,7 +124,6 @@ def join(device: str = "auto", *, threads: int = 0) -> World:
         threads: How many CPU threads this process may use; 0 leaves it to torch.
     """
     chosen = choose_device(device)
-    memory.keep_freed()
     if threads:
         torch.set_num_threads(threads)
     size = int(os.environ.get("WORLD_SIZE", "1"))

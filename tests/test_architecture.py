@@ -45,7 +45,7 @@ MAY = {  # module of ddpm_train: its neighbours that it may import
     "runs": {"checkpoint", "errors"},
     "formats": {"checkpoint", "config", "errors", "files", "formats", "networks", "settings"},
     "sampler": {"denoiser", "diffusion", "errors", "noise", "schedule"},
-    "world": {"errors", "fast"},
+    "world": {"errors"},
     "terminal": {"errors"},
     "ema": set(),
     "objective": {"config", "denoiser", "diffusion", "errors", "schedule"},

@@ -1,9 +1,79 @@
-"""Arguments and options that several commands share."""
+"""Options: those of every command, those that several share, and which setting each one is."""
 
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import click
 import typer
+
+# ------------------------------------------------------------------- options of every command
+
+Weights = Annotated[str, typer.Option("--weights", help="ema: averaged weights; raw: as trained.")]
+Everywhere = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
+Threads = Annotated[
+    int, typer.Option("--threads", min=0, help="Of the CPU; 0: as many as torch takes.")
+]
+Records = Annotated[Path, typer.Option("--reports", help="The folder of all records.")]
+Silence = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common:
+    """The options of every command; they may stand anywhere on the command line."""
+
+    weights: str = "ema"
+    device: str = "auto"
+    threads: int = 0
+    reports: Path = Path("reports")
+    quiet: bool = False
+
+
+def common() -> Common:
+    """The options of every command, as this command line has them."""
+    context = click.get_current_context(silent=True)
+    options = None if context is None else context.find_object(Common)
+    return options or Common()
+
+
+# ------------------------------------------------------------------- settings in options' words
+
+OPTIONS: Mapping[str, str] = {
+    **{name: f"--{name}" for name in ("weights", "device", "split", "dataset", "data", "against")},
+    **{"n": "-n", "first": "--first", "target_stderr": "--target-stderr", "budget": "--budget"},
+    **{"calibrate": "--calibrate", "drop_remainder": "--set bound.drop_remainder"},
+    **{"precision": "--set compute.precision", "compile": "--set compute.compile"},
+    **{"batch": "--set compute.batch", "seed": "--set seed"},
+    **{"sampler": "--sampler", "steps": "--steps", "eta": "--eta"},
+    **{"extractor": "--extractor", "reference": "--reference", "metrics": "--metrics"},
+    **{"path": "--data", "images": "--dataset"},
+}
+"""Which option gives a setting that an error names; what is in no option is a ``--set``."""
+
+
+def in_options(text: str) -> str:
+    """Write ``setting=value`` as the option that gives it.
+
+    >>> in_options("eta=2: not between 0 and 1"), in_options("use device=cpu")
+    ('--eta 2: not between 0 and 1', 'use --device cpu')
+    >>> in_options("leave target_stderr out"), in_options("set unet.heads=4")
+    ('leave --target-stderr out', 'set unet.heads=4')
+    """
+
+    def option(match: re.Match[str]) -> str:
+        words = OPTIONS.get(match["name"])
+        if words is None or not (match["equals"] or "_" in match["name"]):
+            return match[0]
+        joined = "=" if words.startswith("--set ") else " "
+        return words + (joined if match["equals"] else "")
+
+    return re.sub(r"(?<![\w.\-])(?P<name>[a-z_]+)(?P<equals>=)?(?![\w.]*\()", option, text)
+
+
+# ------------------------------------------------------------------- options that several share
 
 Checkpoint = Annotated[
     Path | None,
@@ -14,7 +84,13 @@ Checkpoint = Annotated[
 ]
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--set", help="What a foreign file does not tell: --set unet.heads=4."),
+    typer.Option("--set", help="Change a setting: --set bound.seed=1, --set unet.heads=4."),
+]
+First = Annotated[
+    bool, typer.Option("--first", help="The first n, as the original; else n that a seed draws.")
+]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Measure again, in place of what the record has.")
 ]
 Name = Annotated[str | None, typer.Option("--name", help="The record, reports/NAME; the run's.")]
 Reports = Annotated[Path, typer.Option("--reports", help="The folder of all records.")]

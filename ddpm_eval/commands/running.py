@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.markup import escape
 
+from ddpm_eval.commands.options import common
 from ddpm_eval.config import EvalConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.terminal import is_first_process, output, say, tracker
@@ -78,22 +79,23 @@ def open_job(
     measure: str, config: EvalConfig, place: Place, *, against: Path | None = None
 ) -> "Job":
     """Join the other processes, load the checkpoint and say what is to be done with it."""
-    import torch
-
     from ddpm_eval.job import Job
     from ddpm_eval.measure import IN_FLOAT64
-    from ddpm_eval.model import open_checkpoint
+    from ddpm_eval.model import load
     from ddpm_train import world
 
-    here = world.join(place.device)
+    here = world.join(place.device, threads=common().threads)
     if measure in IN_FLOAT64:
         world.require_float64(here.device, measure.replace("_", "-"))
-    how: Any = {"device": here.device, "ema": not place.raw, "compute": config.compute}
-    subject = open_checkpoint(place.checkpoint, **how)
+    settings: Any = {
+        "weights": "raw" if place.raw else "ema",
+        "device": place.device,
+        "precision": config.compute.precision,
+        "compile": config.compute.compile,
+    }
+    subject = load(place.checkpoint, **settings)
     for warning in [] if place.quiet else subject.facts.file.get("warnings", []):
         note(warning)
-    if subject.facts.run is not None and subject.facts.run.compute.threads:
-        torch.set_num_threads(subject.facts.run.compute.threads)  # as many as the network is worth
     return Job(
         subject=subject,
         config=config,
@@ -102,7 +104,7 @@ def open_job(
         work=place.folder / "unfinished" / f"{measure}-{config.split}",
         stores=place.folder / "store",
         log=place.run / "log.jsonl" if place.run else None,
-        against=None if against is None else open_checkpoint(find(against), **how),
+        against=None if against is None else load(find(against), **settings),
         recorded=lambda measure: _recorded(place.folder, subject.facts.digest, measure),
         track=tracker(quiet=place.quiet),
         notify=lambda text: None if place.quiet else note(text),
@@ -170,11 +172,9 @@ def note(text: str) -> None:
 
 def find(path: Path | None) -> Path:
     """The checkpoint that is meant: ours or one that another system wrote."""
-    from ddpm_train import formats, runs
+    from ddpm_eval.model import locate
 
-    if path is not None and not runs.checkpoints(path) and formats.lies_in_folder(path):
-        return path
-    return runs.find(path)
+    return locate(path)
 
 
 def show(found: "Measurement", folder: Path) -> None:

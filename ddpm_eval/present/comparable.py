@@ -200,6 +200,7 @@ def _plain_dataset(settings: Mapping[str, Json]) -> str:
 def _weights(settings: Mapping[str, Json]) -> list[str]:
     reasons = {
         "raw": ["the weights are raw, not averaged"],
+        "unknown": ["it is not known whether the weights are averaged"],
         "as given": ["the file does not say whether the weights are averaged"],
     }
     return reasons.get(str(settings.get("weights")), [])

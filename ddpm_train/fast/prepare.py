@@ -10,6 +10,7 @@ to 5e-6.
 Activations are [B, H, W, C] here.
 """
 
+import contextlib
 import copy
 import math
 import os
@@ -66,11 +67,7 @@ def prepare(
         FixableError: The device has no such precision, or there is no compiler.
     """
     device = network.conv_in.weight.device
-    _check(device, precision, compiled=compiled)
-    if device.type == "cuda":
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = (
-            precision == "tf32"
-        )
+    check(device, precision, compiled=compiled)
     with torch.inference_mode():
         times = None if compiled or device.type != "cpu" else _Times(network, T)
 
@@ -79,7 +76,7 @@ def prepare(
                 return _OnCPU(network, times, dtype, use_up=use_up, small=small)
             ours = network if use_up else copy.deepcopy(network)
             ours = ours.eval().requires_grad_(requires_grad=False)
-            return _Plain(ours, dtype, compiled=compiled)
+            return _Plain(ours, dtype, compiled=compiled, tf32=precision == "tf32")
 
         if precision != "bf16":
             return build(torch.float32)
@@ -87,19 +84,24 @@ def prepare(
         return _Mixed(build(torch.float32, small=True), fast, T // 100)
 
 
-def _check(device: torch.device, precision: str, *, compiled: bool) -> None:
+def check(device: torch.device, precision: str, *, compiled: bool) -> None:
+    """Refuse a precision that the device lacks, and compiling without a compiler.
+
+    Raises:
+        FixableError: Names the setting.
+    """
     if precision not in PRECISIONS:
-        raise FixableError(f"--precision {precision}: unknown", f"choose {', '.join(PRECISIONS)}")
+        raise FixableError(f"precision={precision}: unknown", f"choose {', '.join(PRECISIONS)}")
     if precision == "tf32" and device.type != "cuda":
-        raise FixableError(f"--precision tf32: not on {device.type}", "use float32 or bf16")
+        raise FixableError(f"precision=tf32: not on {device.type}", "use float32 or bf16")
     if precision == "bf16" and device.type == "cpu" and not bf16_is_fast():
         raise FixableError(
-            "--precision bf16: this processor emulates it, more slowly than float32",
-            "use --precision float32, or a processor with AVX-512 BF16 or AMX",
+            "precision=bf16: this processor emulates it, more slowly than float32",
+            "use float32, or a processor with AVX-512 BF16 or AMX",
         )
     if compiled and not _compiler():
         raise FixableError(
-            "--compile: there is no C++ compiler here", "install g++ or set CXX, or leave it out"
+            "compile=true: there is no C++ compiler here", "install g++ or set CXX, or leave it out"
         )
 
 
@@ -135,8 +137,10 @@ class _Mixed:
 class _Plain:
     """The network in its own layout on an accelerator, or compiled."""
 
-    def __init__(self, network: UNet, dtype: torch.dtype, *, compiled: bool) -> None:
-        self.dtype = dtype
+    def __init__(
+        self, network: UNet, dtype: torch.dtype, *, compiled: bool, tf32: bool = False
+    ) -> None:
+        self.dtype, self.tf32 = dtype, tf32
         network = network.to(dtype).to(memory_format=torch.channels_last)
         mode = "default" if network.conv_in.weight.device.type == "cpu" else "reduce-overhead"
         self.network: Network = torch.compile(network, mode=mode) if compiled else network
@@ -145,9 +149,25 @@ class _Plain:
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """Evaluate; the output has the precision of ``x``."""
         # A copy: graphs on a GPU write every output to the same place.
-        return self.network(x.to(self.dtype), t.to(x.device, non_blocking=x.is_cuda)).to(
-            x.dtype, copy=True
-        )
+        with _tf32(x.device, enabled=self.tf32):
+            return self.network(x.to(self.dtype), t.to(x.device, non_blocking=x.is_cuda)).to(
+                x.dtype, copy=True
+            )
+
+
+@contextlib.contextmanager
+def _tf32(device: torch.device, *, enabled: bool) -> Iterator[None]:
+    """Let GPUs multiply in TF32, or not, inside the block only."""
+    if device.type != "cuda":
+        yield
+        return
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
+    products.allow_tf32 = convolutions.allow_tf32 = enabled
+    try:
+        yield
+    finally:
+        products.allow_tf32, convolutions.allow_tf32 = before
 
 
 class _Times:

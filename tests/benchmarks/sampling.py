@@ -22,8 +22,9 @@ import torch
 from ddpm_eval.config import EvalConfig, SamplingConfig
 from ddpm_eval.job import Job
 from ddpm_eval.measure.pictures import samples
-from ddpm_eval.model import open_checkpoint
+from ddpm_eval.model import load
 from ddpm_train import sampler, world
+from ddpm_train.fast import memory
 from ddpm_train.noise import Stream
 
 
@@ -56,9 +57,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=0)
     options = parser.parse_args()
+    memory.keep_freed()
     here = world.join(threads=options.threads)
     folder = Path(tempfile.mkdtemp())
-    subject = open_checkpoint(options.checkpoint, device=here.device)
+    subject = load(options.checkpoint, device=str(here.device))
     config = EvalConfig(
         batch=options.batch, sampling=SamplingConfig(steps=options.steps, out=str(folder / "store"))
     )

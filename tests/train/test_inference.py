@@ -161,9 +161,9 @@ def test_the_accelerators_way_is_the_network() -> None:
 @pytest.mark.parametrize(
     ("how", "problem", "fix"),
     [
-        ({"precision": "fp8"}, "--precision fp8", "float32, tf32, bf16"),
+        ({"precision": "fp8"}, "precision=fp8", "float32, tf32, bf16"),
         ({"precision": "tf32"}, "tf32: not on cpu", "float32 or bf16"),
-        ({"precision": "bf16"}, "emulates", "--precision float32"),
+        ({"precision": "bf16"}, "emulates", "use float32"),
         ({"compiled": True}, "no C++ compiler", "g++"),
     ],
     ids=["unknown", "tf32", "bf16", "compile"],

@@ -1,0 +1,56 @@
+"""Every setting of an evaluation: one frozen tree, a group for each house of measures.
+
+A command shows a handful of them as options; any leaf can be changed by its dotted name,
+``--set bound.seed=1``. Each measurement keeps the group that it ran with.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from ddpm_eval.measure.bound.settings import BaselineSettings, BoundSettings
+from ddpm_train.config import ModelConfig
+from ddpm_train.settings import override
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComputeSettings:
+    """How the network is evaluated."""
+
+    precision: Literal["float32", "tf32", "bf16"] = "float32"  # the record says which
+    compile: bool = False  # let inductor write the kernels; on CPUs that is slower
+    batch: int = 64  # images in one evaluation of the network; changes results by rounding alone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalSettings:
+    """All settings of all measures."""
+
+    bound: BoundSettings = field(default_factory=BoundSettings)
+    baselines: BaselineSettings = field(default_factory=BaselineSettings)
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
+
+
+MODEL_GROUPS = tuple(group.name for group in fields(ModelConfig))
+"""Groups that describe a model: what a foreign file does not store is set there."""
+
+
+def changed(settings: EvalSettings, changes: Iterable[str]) -> tuple[EvalSettings, list[str]]:
+    """Apply ``group.name=value`` texts; those of the model are given back.
+
+    >>> settings, of_model = changed(EvalSettings(), ["bound.seed=1", "unet.heads=4"])
+    >>> settings.bound.seed, of_model
+    (1, ['unet.heads=4'])
+    """
+    texts = list(changes)
+    of_model = [text for text in texts if text.partition(".")[0] in MODEL_GROUPS]
+    return override(settings, [text for text in texts if text not in of_model]), of_model
+
+
+def values(group: Any) -> dict[str, Any]:
+    """The settings of a group by name, as the functions of ``ddpm_eval`` take them.
+
+    >>> values(BaselineSettings(n=5))
+    {'n': 5, 'first': False, 'seed': 0}
+    """
+    return {item.name: getattr(group, item.name) for item in fields(group)}
