@@ -7,7 +7,7 @@ from pathlib import Path
 from ddpm_eval.config import EvalConfig, Split
 from ddpm_eval.model import Model
 from ddpm_eval.progress import Track, quiet
-from ddpm_eval.record.record import Measurement
+from ddpm_eval.record.schema1 import Measurement
 from ddpm_train.data import Images
 from ddpm_train.errors import FixableError
 from ddpm_train.world import World

@@ -64,7 +64,12 @@ FORBIDDEN = {  # room: what may not be imported there
     },
     "ddpm_eval/features": {"typer", "matplotlib", "ddpm_eval.measure", "ddpm_eval.commands"},
     "ddpm_eval/progress.py": {"torch", "rich", "typer", "ddpm_train", "ddpm_eval"},
-    "ddpm_eval/record/record.py": {"torch", "rich", "typer", "matplotlib", "ddpm_eval.measure"},
+    **{
+        f"ddpm_eval/record/{name}.py": {
+            *("torch", "rich", "typer", "matplotlib", "ddpm_eval.measure", "ddpm_eval.commands"),
+        }
+        for name in ("record", "scores", "protocol", "ranking", "identity", "layout", "disk")
+    },
     "ddpm_eval/present/references.py": {"torch", "rich", "typer", "matplotlib"},
     "ddpm_eval/record/store.py": {
         "rich",
@@ -139,7 +144,7 @@ def test_evaluation_stands_on_the_floor_alone() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["ddpm_eval.present", "ddpm_eval.record.record", "ddpm_eval.cli", "ddpm_train.cli"],
+    ["ddpm_eval.present", "ddpm_eval.record.disk", "ddpm_eval.cli", "ddpm_train.cli"],
 )
 def test_reports_and_help_need_no_torch(module: str) -> None:
     code = f"import {module}, sys; sys.exit('torch' in sys.modules)"

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from ddpm_eval.cli import app as evaluate
-from ddpm_eval.record import record as results
-from ddpm_eval.record.record import Report
+from ddpm_eval.record import lowering as results
+from ddpm_eval.record.schema1 import Report
 from ddpm_train.cli import app as train
 
 RUN = CliRunner()

@@ -30,6 +30,7 @@ from ddpm_eval.commands.running import (
     Place,
     keep,
     note,
+    place_of,
     plain_name,
     run,
     show,
@@ -217,7 +218,9 @@ def _of_images(
     )
     found = quality.compare(job)
     if here.rank == 0:
-        keep(found, folder, _subject(path, folder, job), work, began=began, world=here)
+        subject = _subject(path, folder, job)
+        folder = folder.with_name(place_of(folder.parent, folder.name, subject, quiet=quiet))
+        keep(found, folder, subject, work, began=began, world=here)
         if not quiet:
             show(found, folder)
     world.leave()
@@ -247,11 +250,11 @@ def _record(path: Path, reports: Path, name: str | None) -> Path:
 def _subject(path: Path, folder: Path, job: "Comparison") -> dict[str, Any]:
     """Who the record is about: the checkpoint that the samples come from, or the images."""
     from ddpm_eval.features import bank
-    from ddpm_eval.record import record as results
+    from ddpm_eval.record import disk
 
     digest = job.made.get("checkpoint") or bank.content(job.samples)
-    if (folder / results.RECORD).exists():
-        known = results.load(folder).subject
-        if known.get("checkpoint") == digest:
-            return dict(known)
+    if disk.exists(folder):
+        subjects = disk.load(folder).subjects
+        if digest in subjects:
+            return {**subjects[digest], "checkpoint": digest}
     return {"checkpoint": digest, "file": path.name, "images": len(job.samples)}

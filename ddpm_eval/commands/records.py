@@ -49,7 +49,8 @@ def report(
     Each record's page lies in its own folder; that of several in reports/A-and-B or A-vs-B.
     """
     from ddpm_eval import present
-    from ddpm_eval.record import record as results
+    from ddpm_eval.record import disk as results
+    from ddpm_eval.record.lowering import lower
 
     there = sorted(path.parent for path in reports.glob(f"*/{results.RECORD}"))
     found = [_record(name, reports, there) for name in names or []] or there
@@ -59,16 +60,16 @@ def report(
         raise FixableError("--compare and --together: two kinds of page", "give one of them")
     if compare or together:
         folder = _folder_of(found, reports, compare=compare)
-        loaded = [replace(results.load(each), name=each.resolve().name) for each in found]
+        loaded = [replace(lower(results.load(each)), name=each.resolve().name) for each in found]
         _say(present.render(loaded, folder, compare=compare))
         return
     for folder in found:
-        _say(present.render([results.load(folder)], folder))
+        _say(present.render([lower(results.load(folder))], folder))
 
 
 def _record(name: str, reports: Path, there: list[Path]) -> Path:
     """The folder of the record that is meant: by its name, or else by its path."""
-    from ddpm_eval.record.record import RECORD
+    from ddpm_eval.record.disk import RECORD
 
     for folder in (reports / name, Path(name)):
         if (folder / RECORD).is_file():
@@ -80,7 +81,7 @@ def _record(name: str, reports: Path, there: list[Path]) -> Path:
 
 def _folder_of(found: list[Path], reports: Path, *, compare: bool) -> Path:
     """Where a page of several records goes: never into a record's own folder."""
-    from ddpm_eval.record.record import RECORD
+    from ddpm_eval.record.disk import RECORD
 
     names = [folder.resolve().name for folder in found]
     if compare and len(found) != 2:

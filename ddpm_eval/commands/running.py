@@ -18,6 +18,7 @@ from ddpm_train.terminal import is_first_process, output, say, tracker
 
 if TYPE_CHECKING:
     from ddpm_eval.job import Job
+    from ddpm_eval.record import schema1
     from ddpm_eval.record.record import Measurement
 
 
@@ -74,6 +75,11 @@ class Place:
         if data is not None and not data.exists():
             raise FixableError(f"{data}: no such file or folder", "check --data")
 
+    def settle(self, subject: dict[str, Any]) -> None:
+        """Choose the record: another one than named if that is of another model."""
+        self.name = place_of(self.folder.parent, self.name, subject, quiet=self.quiet)
+        self.folder = self.folder.parent / self.name
+
 
 def open_job(
     measure: str, config: EvalConfig, place: Place, *, against: Path | None = None
@@ -81,7 +87,7 @@ def open_job(
     """Join the other processes, load the checkpoint and say what is to be done with it."""
     from ddpm_eval.job import Job
     from ddpm_eval.measure import IN_FLOAT64
-    from ddpm_eval.model import load
+    from ddpm_eval.model import identity, load
     from ddpm_train import world
 
     here = world.join(place.device, threads=common().threads)
@@ -94,6 +100,7 @@ def open_job(
         "compile": config.compute.compile,
     }
     subject = load(place.checkpoint, **settings)
+    place.settle(identity(subject))
     for warning in [] if place.quiet else subject.facts.file.get("warnings", []):
         note(warning)
     return Job(
@@ -129,8 +136,24 @@ def run(measure: str, config: EvalConfig, place: Place, *, against: Path | None 
     world.leave()
 
 
+def place_of(reports: Path, name: str, subject: dict[str, Any], *, quiet: bool) -> str:
+    """The name of the record of a model or of images: a free one where theirs is taken."""
+    from ddpm_eval.record import disk
+
+    free = disk.place(reports, name, subjects_of(subject))
+    if free != name and not quiet:
+        note(f"{reports / name} is a record of something else; this one is called {free}")
+    return free
+
+
+def subjects_of(subject: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What is known of a model or of images, by its digest."""
+    facts = {key: value for key, value in subject.items() if key != "checkpoint"}
+    return {str(subject["checkpoint"]): facts}
+
+
 def keep(
-    found: "Measurement",
+    found: "Measurement | schema1.Measurement",
     folder: Path,
     subject: dict[str, Any],
     work: Path,
@@ -139,29 +162,32 @@ def keep(
     world: Any,
 ) -> None:
     """Add a measurement to the record in a folder, and clear its unfinished work away."""
-    from ddpm_eval.record import provenance
-    from ddpm_eval.record import record as results
+    from ddpm_eval.record import conversion, disk, provenance, schema1
 
     origin = provenance.gather(
         sys.argv, seconds=time.monotonic() - began, device=world.device, size=world.size
     )
-    for warning in results.add(folder, folder.name, subject, replace(found, provenance=origin)):
+    ((digest, facts),) = subjects_of(subject).items()
+    if isinstance(found, schema1.Measurement):
+        found = conversion.measurement(found, digest, facts)
+    for warning in disk.add(folder, replace(found, provenance=origin), {digest: facts}):
         say(f"[yellow]warning:[/] {escape(warning)}")
     shutil.rmtree(work, ignore_errors=True)
     with contextlib.suppress(OSError):
         work.parent.rmdir()  # unless other work is unfinished
 
 
-def _recorded(folder: Path, digest: str, measure: str) -> "Measurement | None":
+def _recorded(folder: Path, digest: str, measure: str) -> "schema1.Measurement | None":
     """What the record says of this checkpoint."""
-    from ddpm_eval.record import record as results
+    from ddpm_eval.record import disk, lowering
+    from ddpm_eval.record.ranking import ranked
 
-    if not (folder / results.RECORD).exists():
+    if not disk.exists(folder):
         return None
-    report = results.load(folder)
-    if report.subject.get("checkpoint") != digest:
-        return None
-    return report.measurements.get(measure)
+    record = disk.load(folder)
+    ours = [each for each in record.measurements if each.protocol.model == digest]
+    old = (lowering.measurement(each) for each in ranked(record, ours))
+    return next((each for each in old if each.name == measure), None)
 
 
 def note(text: str) -> None:
@@ -177,8 +203,12 @@ def find(path: Path | None) -> Path:
     return locate(path)
 
 
-def show(found: "Measurement", folder: Path) -> None:
+def show(found: "Measurement | schema1.Measurement", folder: Path) -> None:
     """Print what was found, and its warnings by number."""
+    from ddpm_eval.record import lowering, schema1
+
+    if not isinstance(found, schema1.Measurement):
+        found = lowering.measurement(found)
     if "label" in found.settings:
         say(escape(str(found.settings["label"])), to=output)
     width = max(32, *map(len, found.quantities), 0)

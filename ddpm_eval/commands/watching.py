@@ -31,6 +31,7 @@ from ddpm_eval.commands.running import (
     keep,
     note,
     open_job,
+    place_of,
     plain_name,
     split_named,
     weights_at,
@@ -42,7 +43,7 @@ from ddpm_train.terminal import output, say
 
 if TYPE_CHECKING:
     from ddpm_eval.job import Job
-    from ddpm_eval.record.record import Measurement
+    from ddpm_eval.record.schema1 import Measurement
 
 NOTHING = "none"  # as an extractor
 BEST = "best.pt"
@@ -103,7 +104,8 @@ def watch(
         ),
     )
     folder = _run_folder(run)
-    record = reports / (plain_name(name) or folder.resolve().name)
+    name = _name(folder, plain_name(name) or folder.resolve().name, reports, quiet=quiet)
+    record = reports / name
     _agree(folder, record, _settings(config, n))
     if not (quiet or list(_new(folder, record))):
         note(f"{folder}: every checkpoint that is there is measured; see ddpm-eval report")
@@ -147,17 +149,34 @@ def _new(folder: Path, record: Path) -> Iterator[Path]:
 def _kept(folder: Path, record: Path) -> "Measurement | None":
     """The points in a record, if they are of the run in this folder: another's steps are others."""
     from ddpm_eval.measure import watch as watched
+    from ddpm_eval.record import disk, lowering
+    from ddpm_eval.record.identity import same_run
+
+    if not disk.exists(record):
+        return None
+    report, run = disk.load(record), {"run": _settings_of(folder)}
+    kept = report.strongest(watched.NAME)
+    if kept is None or not any(same_run(each, run) for each in report.subjects.values()):
+        return None
+    return lowering.measurement(kept)
+
+
+def _settings_of(folder: Path) -> dict[str, Any]:
+    """The settings of the run in a folder."""
     from ddpm_eval.model import public
-    from ddpm_eval.record import record as results
     from ddpm_train.config import RunConfig
     from ddpm_train.settings import from_dict
 
-    if not (record / results.RECORD).exists():
-        return None
-    report = results.load(record)
-    run = public(from_dict(RunConfig, json.loads((folder / "config.json").read_text("utf-8"))))
-    same = results.same_run(report.subject, {"run": run})
-    return report.measurements.get(watched.NAME) if same else None
+    text = (folder / "config.json").read_text("utf-8")
+    return public(from_dict(RunConfig, json.loads(text)))
+
+
+def _name(folder: Path, name: str, reports: Path, *, quiet: bool) -> str:
+    """The name of the record of a run: a free one where its own is taken."""
+    from ddpm_eval.record.shards import key_of
+
+    run = _settings_of(folder)
+    return place_of(reports, name, {"checkpoint": key_of(run), "run": run}, quiet=quiet)
 
 
 def _agree(folder: Path, record: Path, settings: Mapping[str, Any]) -> None:

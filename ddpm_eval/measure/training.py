@@ -3,7 +3,7 @@
 import numpy as np
 
 from ddpm_eval.job import Job
-from ddpm_eval.record.record import Curve, Measurement, Quantity
+from ddpm_eval.record.schema1 import Curve, Measurement, Quantity
 from ddpm_train.errors import FixableError
 from ddpm_train.runs import read_log
 from ddpm_train.settings import to_dict

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ddpm_eval.record.record import Curve, Json, Measurement, Quantity
+from ddpm_eval.record.protocol import Json
+from ddpm_eval.record.schema1 import Curve, Measurement, Quantity
 
 NAME = "watch"
 X_NAME = "training step"

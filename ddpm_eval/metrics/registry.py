@@ -48,6 +48,8 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         "variance_mismatch": Metric(title="Cost of the variance", unit="bits/dim", decimals=3),
         "rate": Metric(title="Rate", unit="bits/dim", decimals=3),
         "rmse": Metric(title="RMSE", unit="grey levels", better="lower"),
+        "bound_term": Metric(title="L_t", unit="bits/dim", better="lower", decimals=3),
+        "mean_rmse": Metric(title="Mean of each image's RMSE", unit="grey levels", better="lower"),
         "evaluations": Metric(title="Network evaluations", unit="evaluations"),
         "pairing_gain": Metric(title="Gain in error by pairing", unit="times"),
         "inception_score": Metric(title="IS", better="higher"),

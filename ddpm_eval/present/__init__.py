@@ -7,8 +7,8 @@ from typing import BinaryIO
 
 from ddpm_eval.present import page, tables
 from ddpm_eval.present.document import compose
-from ddpm_eval.record import record as results
-from ddpm_eval.record.record import Report
+from ddpm_eval.record import lowering as results
+from ddpm_eval.record.schema1 import Report
 from ddpm_train.files import write_atomically
 
 

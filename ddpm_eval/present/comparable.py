@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from ddpm_eval.record.record import Json, Measurement, Quantity, Report
+from ddpm_eval.record.protocol import Json
+from ddpm_eval.record.schema1 import Measurement, Quantity, Report
 
 DATASET = "CIFAR-10"
 LEAST_IMAGES = {"test": 9_984, "train": 49_920}  # the paper drops the last incomplete batch

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Literal
 
 from ddpm_eval.present.tables import Cell, Column, Row, Table
-from ddpm_eval.record.record import Curve, Measurement, Quantity, Report
+from ddpm_eval.record.schema1 import Curve, Measurement, Quantity, Report
 
 _TERMS = {
     "prior": "Prior (what x_T still says)",

@@ -15,7 +15,7 @@ from ddpm_eval.present.comparable import samples
 from ddpm_eval.present.contents import HELD_OUT
 from ddpm_eval.present.tables import Cell, Column, Row, Table
 from ddpm_eval.record.arrays import Array
-from ddpm_eval.record.record import Measurement, Quantity, Report
+from ddpm_eval.record.schema1 import Measurement, Quantity, Report
 
 CHANCE = 2.0
 """So many standard errors may be chance."""

@@ -7,7 +7,8 @@ from ddpm_eval.present import comparable, differences, published, sections
 from ddpm_eval.present.parts import Document, Facts, Section
 from ddpm_eval.present.sections import bound, pictures, quality
 from ddpm_eval.present.sections.shared import Place, a_model
-from ddpm_eval.record.record import Json, Measurement, Report
+from ddpm_eval.record.protocol import Json
+from ddpm_eval.record.schema1 import Measurement, Report
 
 PAGE_IMAGE_BYTES = 2_100_000
 """What all images together may need uncompressed, so that a page stays below 5 MB ..."""

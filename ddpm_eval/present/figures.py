@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from ddpm_eval.record.arrays import Array
-from ddpm_eval.record.record import Curve
+from ddpm_eval.record.schema1 import Curve
 
 COLUMN_INCHES = 3.3
 """The width of a column in a two-column paper; text is readable at this width."""

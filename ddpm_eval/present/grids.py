@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ddpm_eval.present.figures import COLUMN_INCHES, SUFFIXES, Picture, finish, style
-from ddpm_eval.record.record import Grid
+from ddpm_eval.record.scores import Grid
 
 GREY = "#767676"  # labels of images: readable on white and on black
 _PIXELS = 640  # a grid of small images is enlarged to about this width ...

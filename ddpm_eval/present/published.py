@@ -9,7 +9,8 @@ import numpy as np
 from ddpm_eval.present import comparable, contents, references
 from ddpm_eval.present.comparable import Standing
 from ddpm_eval.present.tables import Cell, Column, Row, Table
-from ddpm_eval.record.record import Curve, Json, Measurement, Quantity, Report
+from ddpm_eval.record.protocol import Json
+from ddpm_eval.record.schema1 import Curve, Measurement, Quantity, Report
 
 Ours = tuple[str, str, Mapping[str, Standing]]
 """A run in a published table: its name, its block, its numbers by column."""

@@ -3,13 +3,12 @@
 Names of files and folders are for people and never decide: content does, by its digest.
 """
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
-
-from ddpm_train.settings import to_dict
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 Choice: TypeAlias = Literal["all", "drawn", "first", "chosen", "unknown"]
@@ -117,10 +116,48 @@ class Protocol:
         >>> Protocol(version=1).key == Protocol(version=2).key
         False
         """
-        text = json.dumps(to_dict(self), sort_keys=True, separators=(",", ":"))
+        text = json.dumps(plain(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def plain(protocol: Protocol) -> dict[str, Any]:
-    """The protocol as JSON values, without what is not set."""
-    return {key: value for key, value in to_dict(protocol).items() if value not in (None, "", {})}
+    """The protocol as JSON values, without what is as by default.
+
+    So a field that is added later, with a default that means what was done before, changes no key.
+    """
+    return {
+        name: stated(value) if dataclasses.is_dataclass(value) else value
+        for name, value in stated(protocol).items()
+    }
+
+
+def stated(item: Any) -> dict[str, Any]:
+    """The fields of a dataclass that are not as by default."""
+    values = {}
+    for entry in dataclasses.fields(item):
+        value = getattr(item, entry.name)
+        factory = entry.default_factory
+        default = entry.default if factory is dataclasses.MISSING else factory()
+        if hasattr(value, "dtype") or value != default:
+            values[entry.name] = value
+    return values
+
+
+_GROUPS = {
+    "images": ImagesFacts,
+    "sampling": SamplingFacts,
+    "reference": ImagesFacts,
+    "extractor": ExtractorFacts,
+    "estimator": EstimatorFacts,
+}
+
+
+def read(values: Mapping[str, Any]) -> Protocol:
+    """Read a protocol from JSON values: the inverse of ``plain``.
+
+    >>> protocol = Protocol(version=1, images=ImagesFacts(digest="d", n=9), clip=True)
+    >>> read(plain(protocol)) == protocol
+    True
+    """
+    groups = {name: kind(**values[name]) for name, kind in _GROUPS.items() if name in values}
+    return Protocol(**{**values, **groups})

@@ -1,9 +1,9 @@
 """Scores: numbers that carry their facts as fields, so that nobody has to parse a name."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -57,6 +57,32 @@ class Qualifiers:
     space: str = ""
     at: tuple[str, float] | None = None
 
+    def label(self, metric: str) -> str:
+        """Name a number for people: the metric's title, then what it is of.
+
+        >>> Qualifiers(part="decoder", variance="fixedsmall").label("bits_per_dim")
+        'Bits/dim, decoder (fixedsmall)'
+        >>> Qualifiers(whose="held-out images", extractor="(digits-cnn)").label("fid")
+        'FD(digits-cnn), held-out images'
+        >>> Qualifiers(whose="samples", at=("reverse_steps", 100)).label("rmse")
+        'RMSE, at 100 reverse steps'
+        """
+        definition = METRICS[metric]
+        title = definition.title_through(self.extractor)
+        parts = [
+            title if self.part == "total" else f"{title}, {self.part}",
+            f"({self.variance})" if self.variance else "",
+        ]
+        named = [
+            " ".join(part for part in parts if part),
+            "" if self.whose in ("model", "samples") else self.whose,
+            f"in {self.space}" if self.space else "",
+        ]
+        if self.at is not None:
+            axis = METRICS[self.at[0]].title.partition(" (")[0]
+            named.append(f"at {self.at[1]:,g} {axis[:1].lower()}{axis[1:]}")
+        return ", ".join(part for part in named if part)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
@@ -87,6 +113,11 @@ class Score:
     def definition(self) -> Metric:
         """The metric's entry in the registry."""
         return METRICS[self.metric]
+
+    @property
+    def label(self) -> str:
+        """Its name for people."""
+        return self.of.label(self.metric)
 
     @property
     def texts(self) -> tuple[str, str]:
@@ -168,6 +199,24 @@ class Curve:
         shapes = {self.x.shape, self.y.shape, (self.y if self.error is None else self.error).shape}
         if len(shapes) > 1 or self.y.ndim != 1 or not self.y.size:
             raise ValueError(f"a curve of shapes {shapes}")
+
+    @property
+    def label(self) -> str:
+        """Its name for people."""
+        return self.of.label(self.metric)
+
+
+Scored = TypeVar("Scored", Score, Curve)
+
+
+def pick(items: Sequence[Scored], metric: str, of: Mapping[str, object]) -> Scored | None:
+    """The first score or curve of a metric whose qualifiers are these."""
+    for item in items:
+        if item.metric == metric and all(
+            getattr(item.of, name) == value for name, value in of.items()
+        ):
+            return item
+    return None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

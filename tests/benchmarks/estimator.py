@@ -13,7 +13,7 @@ import numpy as np
 
 from ddpm_eval.measure.bound import estimator, texture
 from ddpm_eval.measure.bound.estimator import Components, Goal, Wanted
-from ddpm_eval.record import record as results
+from ddpm_eval.record import lowering as results
 
 REPLICATES = 300
 GOALS = (

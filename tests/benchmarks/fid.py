@@ -32,7 +32,7 @@ from PIL import Image
 from ddpm_eval import sources
 from ddpm_eval.features import bank, inception
 from ddpm_eval.progress import quiet
-from ddpm_eval.record import record as results
+from ddpm_eval.record import lowering as results
 from ddpm_train import world
 from tests.eval import inception_weights
 

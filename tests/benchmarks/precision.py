@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from ddpm_eval.record import record as results
+from ddpm_eval.record import lowering as results
+from ddpm_eval.record.schema1 import Report
 
 PRECISIONS = ("float32", "bf16")
 
 
-def evaluate(precision: str, reports: Path, *command: str) -> results.Report:
+def evaluate(precision: str, reports: Path, *command: str) -> Report:
     """Run a command of ``ddpm-eval`` in a precision; give the record so far."""
     where = ("--reports", str(reports), "--name", precision, "--precision", precision, "--quiet")
     subprocess.run([sys.executable, "-m", "ddpm_eval", *command, *where], check=True)

@@ -11,7 +11,7 @@ import pytest
 from torch import Tensor
 
 from ddpm_eval.job import Job
-from ddpm_eval.record.record import Measurement
+from ddpm_eval.record.schema1 import Measurement
 from ddpm_train.world import World
 from tests.eval import jobs
 

@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from ddpm_eval.record.record import Curve, Grid, Json, Measurement, Quantity, Report
+from ddpm_eval.record.protocol import Json
+from ddpm_eval.record.schema1 import Curve, Measurement, Quantity, Report
+from ddpm_eval.record.scores import Grid
 
 HOSTILE = '"><img src=x onerror=alert(1)>'
 LATEX_SPECIALS = r"100% a_b & $x$ #1 {c} ~d ^e \f é μ̃ 中 <|>"

@@ -1,5 +1,6 @@
 """The report that is committed is what its record gives."""
 
+import json
 import re
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from ddpm_eval import present
 from ddpm_eval.present.page import GENERATOR
-from ddpm_eval.record import record as results
+from ddpm_eval.record import arrays, disk, schema1
 
 FOLDER = Path(__file__).parents[2] / "reports" / "digits"
 DRAWN = re.compile(r'data:image/[a-z+]+;base64,[^"]*|<meta name="generator" [^>]*>')
@@ -19,11 +20,16 @@ def drawn_with(page: str) -> str:
     return found[1] if found else ""
 
 
+def recorded() -> schema1.Report:
+    plain = json.loads((FOLDER / disk.RECORD).read_text())
+    return schema1.decode(plain, lambda key: arrays.read(FOLDER / disk.ARRAYS, key))
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """What the record gives now, by name."""
     folder = tmp_path_factory.mktemp("digits")
-    paths = present.render([results.load(FOLDER)], folder)
+    paths = present.render([recorded()], folder)
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
@@ -31,7 +37,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def committed() -> dict[str, bytes]:
     """What lies there: the record itself and the store of samples aside."""
     paths = [path for path in (*FOLDER.glob("*.*"), *FOLDER.glob("figures/*")) if path.is_file()]
-    record = (results.RECORD, results.ARRAYS, ".lock")
+    record = (disk.RECORD, disk.ARRAYS, ".lock")
     return {str(p.relative_to(FOLDER)): p.read_bytes() for p in paths if p.name not in record}
 
 
@@ -63,4 +69,4 @@ def test_what_is_left_out_is_what_is_drawn_and_no_more(written: dict[str, bytes]
     assert drawn_with(page) == GENERATOR
     assert "data:image" not in left
     assert "data:text/csv" in left
-    assert str(results.load(FOLDER).measurements["nll"].quantities["total"].texts[0]) in left
+    assert str(recorded().measurements["nll"].quantities["total"].texts[0]) in left

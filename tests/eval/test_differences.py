@@ -10,8 +10,10 @@ from typer.testing import CliRunner
 from ddpm_eval.cli import app
 from ddpm_eval.present import differences, document
 from ddpm_eval.present.differences import Difference
-from ddpm_eval.record import record as results
-from ddpm_eval.record.record import Json, Measurement, Quantity, Report
+from ddpm_eval.record import disk
+from ddpm_eval.record.conversion import convert
+from ddpm_eval.record.protocol import Json
+from ddpm_eval.record.schema1 import Measurement, Quantity, Report
 from tests.eval import records
 
 N, STEPS = 400, 20
@@ -184,9 +186,8 @@ def saved(tmp_path: Path) -> Path:
     for name, shift in (("A", 0.0), ("B", 0.02)):
         made = run(name, shift)
         samples = replace(records.samples(), settings={"seed": 0})
-        results.save(
-            tmp_path / name, replace(made, measurements={**made.measurements, "samples": samples})
-        )
+        whole = replace(made, measurements={**made.measurements, "samples": samples})
+        disk.save(tmp_path / name, convert(whole))
     return tmp_path
 
 
@@ -246,7 +247,7 @@ def test_what_cannot_be_compared_is_named_and_nothing_written(
 
 
 def test_a_record_is_never_written_over(saved: Path) -> None:
-    results.save(saved / "A-vs-B", run("A-vs-B", 0.0))
+    disk.save(saved / "A-vs-B", convert(run("A-vs-B", 0.0)))
     code, said = invoke("--compare", "A", "B", "--reports", str(saved))
     assert code == 2
     assert "a record lies there" in said

@@ -9,7 +9,7 @@ import pytest
 
 from ddpm_eval.measure.bound import compare, likelihood, rate_distortion, work
 from ddpm_eval.measure.bound import estimate as fast
-from ddpm_eval.record.record import Measurement
+from ddpm_eval.record.schema1 import Measurement
 from ddpm_train.errors import FixableError
 from ddpm_train.world import World
 from tests import oracle

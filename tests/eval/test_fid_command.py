@@ -8,9 +8,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ddpm_eval.cli import app
-from ddpm_eval.record import record as results
-from ddpm_eval.record import store as stores
+from ddpm_eval.record import disk, filling
+from ddpm_eval.record import lowering as results
+from ddpm_eval.record.protocol import Protocol
 from ddpm_eval.record.record import Measurement
+from ddpm_eval.record.store import SampleStore
 from tests.eval.test_quality import FD, TEST, blurred
 
 runner = CliRunner(env={"COLUMNS": "200", "TERM": "dumb"})
@@ -59,7 +61,7 @@ def test_a_folder_and_an_npz_of_the_same_images_score_the_same() -> None:
     found = [results.load(Path("reports") / name) for name in ("pictures", "array")]
     once, again = (each.measurements["quality"] for each in found)
     assert once.quantities == again.quantities
-    assert once.settings["samples_digest"] == found[0].subject["checkpoint"]
+    assert once.settings["data_digest"] == found[0].subject["checkpoint"]
     assert not list(Path("reports").rglob("*.f32"))
 
 
@@ -86,7 +88,7 @@ def test_the_reference_can_be_a_split_a_folder_or_statistics() -> None:
     file = next(Path("cache").rglob("statistics.npz"))
     fid("a", "--extractor", "digits-cnn", "--reference", file, "--quiet")
     record = results.load(Path("reports/a")).measurements
-    assert {*record} == {"quality-test", "quality-b", "quality-statistics"}
+    assert {*record} == {"quality-test", "quality-b", "quality-digits"}
     values = {record[name].quantities[FD].value for name in record}
     assert max(values) == pytest.approx(min(values), rel=1e-9)
 
@@ -106,11 +108,14 @@ def test_a_store_of_samples_brings_its_facts_into_its_model_s_record() -> None:
     facts = {"checkpoint": "c" * 64, "weights": "raw", "seed": 3, "sampler": "ddim", "steps": 20}
     facts |= {"eta": 0.0, "T": 1000, "clip": True, "precision": "float32"}
     facts |= {"shape": [8, 8, 1], "batch": 32}
-    store = stores.begin(Path("reports/model/store/x"), facts, 64)
+    store = SampleStore(Path("reports/model/store/x"), facts, 64)
+    filling.begin(store)
     for part in store.shards.parts():
         store.shards.write(part, {"images": TEST.pixels[part.start : part.stop]})
     subject = {"checkpoint": "c" * 64, "step": 7}
-    results.add(Path("reports/model"), "model", subject, Measurement("nll"))
+    protocol = Protocol(version=1, model="c" * 64)
+    bound = Measurement(measure="bound", protocol=protocol)
+    disk.add(Path("reports/model"), bound, {"c" * 64: {"step": 7}})
     text = fid(store.folder, *DIGITS, "-n", "50")
     assert "20 of 1,000 steps" in text
     assert "raw weights" in text

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ddpm_eval.present import figures, grids
-from ddpm_eval.record.record import Curve, Grid
+from ddpm_eval.record.schema1 import Curve
+from ddpm_eval.record.scores import Grid
 from tests.eval import records
 
 

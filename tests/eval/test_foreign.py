@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from ddpm_eval.cli import app
-from ddpm_eval.record import record as results
+from ddpm_eval.record import lowering as results
 from ddpm_train import formats
 from ddpm_train.checkpoint import Checkpoint
 from tests.train import bundles, foreign_networks

@@ -14,7 +14,7 @@ from ddpm_eval.job import Job
 from ddpm_eval.measure.pictures import interpolation
 from ddpm_eval.measure.pictures.interpolation import Pair
 from ddpm_eval.model import ModelFacts
-from ddpm_eval.record.record import Measurement
+from ddpm_eval.record.schema1 import Measurement
 from ddpm_train import data, sampler
 from ddpm_train.data.images import Stack
 from ddpm_train.diffusion import q_sample

@@ -9,7 +9,7 @@ import pytest
 from ddpm_eval.measure.bound.rate_distortion import root_mean
 from ddpm_eval.measure.pictures import progressive, samples
 from ddpm_eval.model import ModelFacts
-from ddpm_eval.record.record import Measurement
+from ddpm_eval.record.schema1 import Measurement
 from ddpm_train import data, sampler
 from ddpm_train.errors import FixableError
 from ddpm_train.noise import Stream

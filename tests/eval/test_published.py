@@ -11,7 +11,8 @@ import pytest
 
 from ddpm_eval.present import comparable, contents, differences, published, references, tables
 from ddpm_eval.present.tables import Row, Table
-from ddpm_eval.record.record import Json, Measurement, Report
+from ddpm_eval.record.protocol import Json
+from ddpm_eval.record.schema1 import Measurement, Report
 from tests.eval import records
 
 

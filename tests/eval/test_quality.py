@@ -20,7 +20,7 @@ from ddpm_eval.measure.quality.quality import Comparison, Reference
 from ddpm_eval.measure.quality.scan import statistics_of
 from ddpm_eval.metrics.frechet import Gaussian, distance_stderr, frechet_distance
 from ddpm_eval.progress import quiet
-from ddpm_eval.record.record import Measurement
+from ddpm_eval.record.schema1 import Measurement
 from ddpm_eval.sources import open_images
 from ddpm_train.data.arrays import digits
 from ddpm_train.data.images import Form, Images, Stack

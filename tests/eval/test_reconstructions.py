@@ -11,7 +11,7 @@ from ddpm_eval.job import Job
 from ddpm_eval.measure.bound import likelihood, rate_distortion
 from ddpm_eval.measure.pictures import reconstructions
 from ddpm_eval.model import ModelFacts
-from ddpm_eval.record.record import Measurement
+from ddpm_eval.record.schema1 import Measurement
 from ddpm_train.errors import FixableError
 from tests import oracle
 from tests.eval import jobs

@@ -16,7 +16,9 @@ from ddpm_eval.present import document, figures, frames, grids, sections
 from ddpm_eval.present.figures import Picture
 from ddpm_eval.present.parts import Document, Section
 from ddpm_eval.present.sections.shared import Place
-from ddpm_eval.record.record import Curve, Grid, Json, Measurement, Report
+from ddpm_eval.record.protocol import Json
+from ddpm_eval.record.schema1 import Curve, Measurement, Report
+from ddpm_eval.record.scores import Grid
 from tests.eval import records
 
 

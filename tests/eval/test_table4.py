@@ -7,7 +7,7 @@ import pytest
 
 from ddpm_eval.present import contents, document, figures, published, references
 from ddpm_eval.present.tables import csv
-from ddpm_eval.record.record import Curve, Measurement, Quantity, Report
+from ddpm_eval.record.schema1 import Curve, Measurement, Quantity, Report
 from tests.eval import records
 
 

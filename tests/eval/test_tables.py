@@ -11,7 +11,8 @@ from rich.console import Console
 
 from ddpm_eval.present import comparable, contents, escape, published, references, tables
 from ddpm_eval.present.tables import Cell, Row, Table
-from ddpm_eval.record.record import Json, Measurement, Quantity, Report
+from ddpm_eval.record.protocol import Json
+from ddpm_eval.record.schema1 import Measurement, Quantity, Report
 from tests.eval import records
 
 PAPER = {"dataset": "CIFAR-10", "n": 10_000, "total": 3.7412, "variance": "fixedlarge"}

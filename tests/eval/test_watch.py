@@ -14,8 +14,10 @@ from ddpm_eval.commands import watching
 from ddpm_eval.job import Job
 from ddpm_eval.measure import watch
 from ddpm_eval.measure.watch import Point
-from ddpm_eval.record import record as results
-from ddpm_eval.record.record import Measurement, Quantity, Report
+from ddpm_eval.record import disk
+from ddpm_eval.record import lowering as results
+from ddpm_eval.record.conversion import convert
+from ddpm_eval.record.schema1 import Measurement, Quantity, Report
 from ddpm_eval.record.shards import Shards
 from ddpm_train.cli import app as train
 
@@ -32,7 +34,7 @@ POINTS = [point(20, 3.5, 4.0), point(10, 4.0, 2.0), point(30, 3.6, 7.0)]
 
 def test_points_come_back_in_order_from_the_record(tmp_path: Path) -> None:
     made = watch.measurement(POINTS, {"seed": 0}, "bits/dim")
-    results.save(tmp_path, Report("a", {"checkpoint": "c"}, {watch.NAME: made}))
+    disk.save(tmp_path, convert(Report("a", {"checkpoint": "c"}, {watch.NAME: made})))
     found = watch.points(results.load(tmp_path).measurements[watch.NAME])
     assert found == sorted(POINTS, key=lambda point: point.step)
 
@@ -135,11 +137,10 @@ def test_a_point_is_what_the_other_commands_say(trained: Path, tmp_path: Path) -
 def test_the_curve_leaves_other_measurements_alone(trained: Path, tmp_path: Path) -> None:
     first = trained / "checkpoints" / "step-00000010.pt"
     run("nll", str(first), "--name", "run", "--reports", str(tmp_path), "-n", "4")
-    subject = results.load(tmp_path / "run").subject
     run("watch", str(trained), "--reports", str(tmp_path), *FEW, "--extractor", "none")
     after = results.load(tmp_path / "run")
     assert set(after.measurements) == {"nll", watch.NAME}
-    assert after.subject == subject and after.subject["step"] == 10
+    assert {each["step"] for each in disk.load(tmp_path / "run").subjects.values()} == {10, 20, 30}
     assert watched(tmp_path).curves.keys() == {"bits/dim"}
 
 
@@ -245,6 +246,8 @@ def test_another_run_of_the_same_name_is_measured_anew(trained: Path, tmp_path: 
     changes = [word for change in (*SETTINGS, "optim.steps=10") for word in ("--set", change)]
     run("digits", "--out", str(other), "--quiet", *changes, "--set", "seed=1", app=train)
     assert "step 10" in run("watch", str(other), *arguments)
-    after = watched(tmp_path).settings["checkpoints"]
+    (record,) = tmp_path.glob("run-????????")  # the name is taken, so it has one of its own
+    after = results.load(record).measurements[watch.NAME].settings["checkpoints"]
     assert isinstance(before, dict) and isinstance(after, dict)
     assert list(after) == ["10"] and after["10"] != before["10"]
+    assert watched(tmp_path).settings["checkpoints"] == before

@@ -7,7 +7,7 @@ import numpy as np
 from ddpm_eval.job import Job, count
 from ddpm_eval.measure.bound import likelihood
 from ddpm_eval.progress import finish
-from ddpm_eval.record.record import Measurement, Quantity
+from ddpm_eval.record.schema1 import Measurement, Quantity
 from ddpm_train import checkpoint, data
 from ddpm_train.denoiser import Denoiser
 from ddpm_train.errors import FixableError

@@ -12,7 +12,7 @@ from ddpm_eval.measure.bound import likelihood, sweep, work
 from ddpm_eval.measure.bound.estimate import Sums
 from ddpm_eval.measure.bound.sweep import Array
 from ddpm_eval.model import Model
-from ddpm_eval.record.record import Measurement, Quantity
+from ddpm_eval.record.schema1 import Measurement, Quantity
 from ddpm_train.errors import FixableError
 
 SIGNIFICANT = 1.96

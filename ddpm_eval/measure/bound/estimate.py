@@ -12,7 +12,7 @@ from ddpm_eval.measure.bound import estimator, likelihood, sweep, texture, work
 from ddpm_eval.measure.bound.calibration import calibrate
 from ddpm_eval.measure.bound.estimator import Estimate, Evaluate, Goal, Wanted
 from ddpm_eval.measure.bound.sweep import Array, Chosen, Scores, Sweep
-from ddpm_eval.record.record import Curve, Measurement, Quantity
+from ddpm_eval.record.schema1 import Curve, Measurement, Quantity
 from ddpm_train.data import Images
 from ddpm_train.errors import FixableError
 from ddpm_train.noise import Stream

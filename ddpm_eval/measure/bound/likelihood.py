@@ -13,7 +13,7 @@ from ddpm_eval.measure.bound import sweep, work
 from ddpm_eval.measure.bound.calibration import calibrate
 from ddpm_eval.measure.bound.sweep import NATS_PER_BIT, Array, Every, Scores, Sweep, Tables
 from ddpm_eval.model import Model
-from ddpm_eval.record.record import Curve, Measurement, Quantity
+from ddpm_eval.record.schema1 import Curve, Measurement, Quantity
 from ddpm_train.denoiser import VARIANCES
 from ddpm_train.diffusion import prior_kl
 from ddpm_train.noise import Stream

@@ -19,7 +19,7 @@ from ddpm_eval.measure.bound.calibration import calibrate
 from ddpm_eval.measure.bound.estimate import Sums
 from ddpm_eval.measure.bound.likelihood import BoundTerms
 from ddpm_eval.measure.bound.sweep import Array, Chosen, Sweep, Tables
-from ddpm_eval.record.record import Curve, Measurement, Quantity
+from ddpm_eval.record.schema1 import Curve, Measurement, Quantity
 from ddpm_train.data import Images
 from ddpm_train.noise import Stream
 

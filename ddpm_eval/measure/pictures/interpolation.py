@@ -19,7 +19,8 @@ from torch import Tensor
 from ddpm_eval.job import Job
 from ddpm_eval.measure.pictures import pieces
 from ddpm_eval.record.arrays import Array
-from ddpm_eval.record.record import Grid, Measurement
+from ddpm_eval.record.schema1 import Measurement
+from ddpm_eval.record.scores import Grid
 from ddpm_eval.record.shards import Arrays
 from ddpm_train import data, sampler
 from ddpm_train.data.images import Form

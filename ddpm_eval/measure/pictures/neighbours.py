@@ -17,7 +17,8 @@ from ddpm_eval.measure.pictures import pieces, samples
 from ddpm_eval.measure.pictures.nearest import Found, Space, features, nearest, pixels
 from ddpm_eval.measure.quality import quality
 from ddpm_eval.record.arrays import Array
-from ddpm_eval.record.record import Grid, Measurement, Quantity
+from ddpm_eval.record.schema1 import Measurement, Quantity
+from ddpm_eval.record.scores import Grid
 from ddpm_train.data import Images
 from ddpm_train.errors import FixableError
 

@@ -16,7 +16,8 @@ from ddpm_eval.measure.bound.rate_distortion import STEPS, root_mean
 from ddpm_eval.measure.pictures import pieces
 from ddpm_eval.measure.pictures import quality_over_steps as along
 from ddpm_eval.record.arrays import Array
-from ddpm_eval.record.record import Curve, Grid, Measurement, Quantity
+from ddpm_eval.record.schema1 import Curve, Measurement, Quantity
+from ddpm_eval.record.scores import Grid
 from ddpm_eval.record.shards import Arrays
 from ddpm_train import data, sampler
 from ddpm_train.noise import Stream

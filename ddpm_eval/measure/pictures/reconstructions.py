@@ -15,7 +15,8 @@ from ddpm_eval.measure.bound.rate_distortion import root_mean
 from ddpm_eval.measure.bound.sweep import Every
 from ddpm_eval.measure.pictures import pieces
 from ddpm_eval.record.arrays import Array
-from ddpm_eval.record.record import Grid, Measurement
+from ddpm_eval.record.schema1 import Measurement
+from ddpm_eval.record.scores import Grid
 from ddpm_train import data, sampler
 from ddpm_train.data import Images
 from ddpm_train.diffusion import q_sample

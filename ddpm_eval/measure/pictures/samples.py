@@ -12,7 +12,8 @@ from ddpm_eval.job import Job
 from ddpm_eval.progress import finish
 from ddpm_eval.record import filling
 from ddpm_eval.record import store as stores
-from ddpm_eval.record.record import Grid, Measurement
+from ddpm_eval.record.schema1 import Measurement
+from ddpm_eval.record.scores import Grid
 from ddpm_eval.record.store import SampleStore
 from ddpm_train import data, sampler
 from ddpm_train.denoiser import Denoiser

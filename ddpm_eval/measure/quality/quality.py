@@ -29,7 +29,7 @@ from ddpm_eval.metrics.inception_score import SPLITS
 from ddpm_eval.metrics.kernel import SUBSETS, Rows, kernel_distance
 from ddpm_eval.metrics.manifold import precision_recall
 from ddpm_eval.progress import Track, quiet
-from ddpm_eval.record.record import Curve, Measurement, Quantity
+from ddpm_eval.record.schema1 import Curve, Measurement, Quantity
 from ddpm_train.data import Images
 from ddpm_train.data.pictures import Pictures
 from ddpm_train.errors import FixableError

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from ddpm_eval.present.parts import Section
 from ddpm_eval.present.sections import bound, pictures, quality, training
 from ddpm_eval.present.sections.shared import Place, plain
-from ddpm_eval.record.record import Measurement
+from ddpm_eval.record.schema1 import Measurement
 
 Builder: TypeAlias = Callable[[Measurement, Place], Iterator[Section]]
 

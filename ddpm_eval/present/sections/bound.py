@@ -7,7 +7,7 @@ from ddpm_eval.present import contents, figures, published, references
 from ddpm_eval.present.figures import Picture
 from ddpm_eval.present.parts import Section
 from ddpm_eval.present.sections.shared import Place, a_model, curve_caption, plain
-from ddpm_eval.record.record import Measurement, Report
+from ddpm_eval.record.schema1 import Measurement, Report
 
 NAMES = ("nll", "nll-train", "baselines")
 

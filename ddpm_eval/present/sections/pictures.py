@@ -15,7 +15,8 @@ from ddpm_eval.present.sections.shared import (
     seeded,
     sized,
 )
-from ddpm_eval.record.record import Grid, Measurement, Report
+from ddpm_eval.record.schema1 import Measurement, Report
+from ddpm_eval.record.scores import Grid
 
 _PROGRESSIVE = (
     "x̂₀ along the chain (the paper's Figure 6): one sample a row, from noise on the left to the "

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from ddpm_eval.present import contents, figures
 from ddpm_eval.present.parts import Section
 from ddpm_eval.present.sections.shared import Place, seeded
-from ddpm_eval.record.record import Report
+from ddpm_eval.record.schema1 import Report
 
 TITLE = "Sample quality"
 

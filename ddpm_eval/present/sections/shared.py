@@ -7,7 +7,8 @@ from ddpm_eval.present import contents, figures, grids
 from ddpm_eval.present.figures import Picture
 from ddpm_eval.present.parts import Section, key
 from ddpm_eval.present.tables import Table
-from ddpm_eval.record.record import Curve, Grid, Measurement, Report
+from ddpm_eval.record.schema1 import Curve, Measurement, Report
+from ddpm_eval.record.scores import Grid
 
 FIGURE_BYTES = 13_000_000
 """What the images of a figure may need uncompressed: 64 of 256 pixels, each pixel as it is."""

@@ -12,7 +12,7 @@ from ddpm_eval.present.sections.shared import (
     quantities,
     seeded,
 )
-from ddpm_eval.record.record import Measurement
+from ddpm_eval.record.schema1 import Measurement
 
 
 def training(found: Measurement, place: Place) -> Iterator[Section]:
