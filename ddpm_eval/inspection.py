@@ -27,8 +27,11 @@ def describe(found: Checkpoint) -> Iterator[tuple[str, str]]:
     yield "weights", held(found)
     yield "images", f"{unet.image_size}x{unet.image_size}x{unet.channels}"
     schedule = model.schedule
-    ends = "" if schedule.kind in ("jsd", "cosine") else (
-        f" {schedule.beta_start:g} .. {schedule.beta_end:g}")  # fmt: skip
+    ends = {
+        "jsd": "",
+        "cosine": "",
+        "log_snr": f" {schedule.snr_start:g} .. {schedule.snr_end:g}",
+    }.get(schedule.kind, f" {schedule.beta_start:g} .. {schedule.beta_end:g}")
     yield "schedule", f"{schedule.kind}{ends}, T = {schedule.T:,}"
     yield "prediction", model.objective.prediction
     yield "variance", model.objective.variance
@@ -40,7 +43,8 @@ def describe(found: Checkpoint) -> Iterator[tuple[str, str]]:
 
 def measure(found: Checkpoint) -> Iterator[tuple[str, str]]:
     """What takes a moment: the digest of the weights and the fingerprint of the function."""
-    yield "digest", checkpoint.weights_digest(found.ema or found.weights, found.model)
+    errors = found.tables.get("errors")
+    yield "digest", checkpoint.weights_digest(found.ema or found.weights, found.model, errors)
     values = (f"{rms:.9f} at t = {t}" for t, rms in fingerprint(found).items())
     yield "fingerprint", ", ".join(values)
 

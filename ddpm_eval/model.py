@@ -174,13 +174,14 @@ def load(
         )
 
     tensors = content.ema if weights == "ema" else content.weights
+    errors = content.tables.get("errors")
     unet, folder = content.model.unet, where.parent
     log = folder.parent / "log.jsonl" if folder.name == "checkpoints" else None
     return Model(
-        denoise=Denoiser(_Prepared(build), process, content.model.objective),
+        denoise=Denoiser(_Prepared(build), process, content.model.objective, errors),
         shape=(unet.channels, unet.image_size, unet.image_size),
         facts=ModelFacts(
-            digest=checkpoint.weights_digest(tensors, content.model),
+            digest=checkpoint.weights_digest(tensors, content.model, errors),
             weights=_kind(content.facts, weights),
             name=where.name,
             step=content.step or None,  # few foreign files say it

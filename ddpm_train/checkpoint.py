@@ -26,8 +26,8 @@ from ddpm_train.files import require_space, write_atomically
 from ddpm_train.networks.unet import UNet
 from ddpm_train.settings import from_dict, to_dict
 
-FORMAT, VERSION = "ddpm-eval checkpoint", 1
-GROUPS = ("weights", "ema", "optimizer")
+FORMAT, VERSION = "ddpm-eval checkpoint", 2
+GROUPS = ("weights", "ema", "optimizer", "tables")
 
 Tensors = dict[str, Tensor]
 
@@ -44,6 +44,7 @@ class Checkpoint:
     weights: Tensors = field(default_factory=dict)  # as trained; empty in an export
     ema: Tensors = field(default_factory=dict)  # their moving average; empty if there is none
     optimizer: Tensors = field(default_factory=dict)  # moments, "exp_avg/NAME"
+    tables: Tensors = field(default_factory=dict)  # over t; "errors" of x_0_hat: its variance
     run: RunConfig | None = None  # the settings of the run; None for foreign checkpoints
     facts: Mapping[str, Any] = field(default_factory=dict)  # JSON: data name and digest, ...
 
@@ -157,11 +158,16 @@ def digest(tensor: Tensor) -> str:
     return found.hexdigest()
 
 
-def weights_digest(weights: Tensors, model: ModelConfig) -> str:
-    """SHA-256 of what is measured: these weights in this model, whatever file holds them."""
+def weights_digest(weights: Tensors, model: ModelConfig, errors: Tensor | None = None) -> str:
+    """SHA-256 of what is measured: these weights in this model, whatever file holds them.
+
+    ``errors`` are the errors of x_0_hat that the model's variance follows from, if it does.
+    """
     found = hashlib.sha256(json.dumps(to_dict(model), sort_keys=True).encode())
     for name in sorted(weights):
         found.update(f"{name} {digest(weights[name])} ".encode())
+    if errors is not None:
+        found.update(f"errors {digest(errors)} ".encode())
     return found.hexdigest()
 
 

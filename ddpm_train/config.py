@@ -7,7 +7,17 @@ dotted name, ``--set optim.lr=1e-4``; the text is read by the type of the leaf (
 from dataclasses import dataclass, field
 from typing import Literal
 
-ScheduleKind = Literal["linear", "quad", "warmup10", "warmup50", "const", "jsd", "cosine"]
+ScheduleKind = Literal[
+    "linear",
+    "linear_rescaled",
+    "quad",
+    "warmup10",
+    "warmup50",
+    "const",
+    "jsd",
+    "cosine",
+    "log_snr",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,12 +32,17 @@ class DataConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleConfig:
-    """The forward process (section 4). ``jsd`` and ``cosine`` do not use the two ends."""
+    """The forward process (section 4). ``jsd`` and ``cosine`` use no ends, ``log_snr`` its own.
+
+    The signal-to-noise ratio is alpha-bar_t / (1 - alpha-bar_t).
+    """
 
     kind: ScheduleKind = "linear"
     T: int = 1000
     beta_start: float = 1e-4
     beta_end: float = 0.02
+    snr_start: float = 1e4  # of x_1: the noise there has 127.5 / sqrt(this) grey levels
+    snr_end: float = 1e-4  # of x_T
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +68,7 @@ class UNetConfig:
     norm_eps: float = 1e-6
     heads: int = 1  # of attention
     head_channels: int = 0  # channels of a head, in place of ``heads``; 0: not used
+    fourier: tuple[int, ...] = ()  # n: add sin and cos of 2^n pi x to the input (VDM, appendix C)
 
     def heads_of(self, channels: int) -> int:
         """The heads of an attention layer with so many channels."""
@@ -65,28 +81,43 @@ class ObjectiveConfig:
 
     ``eps`` with ``L_simple`` and ``mu_tilde`` with ``mse`` are unweighted squared errors of what is
     predicted; ``L`` is the variational bound in bits/dim at one random t. ``learned_range`` is the
-    learned variance of Nichol and Dhariwal (2021), between fixedsmall and beta_t.
+    learned variance of Nichol and Dhariwal (2021), between fixedsmall and beta_t; ``hybrid`` is
+    their L_simple + 0.001 L, whose second part trains the variance alone. ``optimal`` is the best
+    isotropic variance of every t, a table that follows from running errors of x_0_hat.
+
+    ``times`` says which t training draws: ``uniform`` ones, those of ``low_discrepancy``, which
+    cover 1..T evenly within a batch, or ``importance``: in proportion to what a relative error
+    costs in bits, reweighted, so that the expected loss is the same.
     """
 
     prediction: Literal["eps", "mu_tilde"] = "eps"
-    loss: Literal["L_simple", "mse", "L"] = "L_simple"
-    variance: Literal["fixedlarge", "fixedsmall", "learned", "learned_range"] = "fixedlarge"
+    loss: Literal["L_simple", "mse", "L", "hybrid"] = "L_simple"
+    variance: Literal["fixedlarge", "fixedsmall", "learned", "learned_range", "optimal"] = (
+        "fixedlarge"
+    )
+    times: Literal["uniform", "low_discrepancy", "importance"] = "uniform"
 
     @property
     def learns_variance(self) -> bool:
         """Whether the network's output has a second half that tells the variance."""
         return self.variance.startswith("learned")
 
+    @property
+    def tracks_errors(self) -> bool:
+        """Whether training keeps running errors of x_0_hat for every t."""
+        return self.variance == "optimal" or self.times == "importance"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimConfig:
-    """Adam, warmup, clipping and the weight average (appendix B)."""
+    """Adam, the learning rate's course, clipping and the weight average (appendix B)."""
 
     lr: float = 2e-4
     warmup_steps: int = 5000  # lr rises linearly from 0 at step 0
+    decay: Literal["none", "cosine"] = "none"  # lr falls along half a cosine, to 0 after ``steps``
     batch_size: int = 128  # images per step over all processes
     steps: int = 800_000
-    grad_clip: float = 1.0  # global norm
+    grad_clip: float = 1.0  # global norm; 0: none
     ema_decay: float = 0.9999
 
 

@@ -17,6 +17,7 @@ from ddpm_train.diffusion import (
     x_0_from_eps,
     x_0_from_mean,
 )
+from ddpm_train.errors import FixableError
 from ddpm_train.schedule import NoiseSchedule, at
 
 
@@ -93,6 +94,25 @@ VARIANCES: dict[str, Callable[[NoiseSchedule], Tensor]] = {
 """Fixed variances of section 3.2, as tables."""
 
 
+def isotropic(
+    schedule: NoiseSchedule, objective: ObjectiveConfig, errors: Tensor | None
+) -> Tensor | None:
+    """The table log sigma^2_t of a variance that is one, [T+1]; None where the network tells it.
+
+    Raises:
+        FixableError: The best variance is wanted and the errors that it follows from are missing.
+    """
+    if objective.variance == "optimal":
+        if errors is None:
+            raise FixableError(
+                "objective.variance=optimal: there is no table of errors with these weights",
+                "use a checkpoint of such a run, or set objective.variance=fixedsmall",
+            )
+        return optimal(schedule, errors)
+    fixed = VARIANCES.get(objective.variance)
+    return None if fixed is None else fixed(schedule)
+
+
 def raw(schedule: NoiseSchedule, out: Tensor, t: Tensor) -> Tensor:
     """The output is log sigma^2 (the paper's Table 2)."""
     return out
@@ -117,6 +137,9 @@ LEARNED: dict[str, Callable[[NoiseSchedule, Tensor, Tensor], Tensor]] = {
 class Denoiser:
     """p(x_{t-1} | x_t) for a network trained with an objective.
 
+    ``errors`` is the mean squared error of x_0_hat for every t [T+1], needed where the variance is
+    the best that follows from it.
+
     >>> import torch
     >>> from ddpm_train.schedule import from_betas, linear
     >>> process = from_betas(linear(1000, 1e-4, 0.02))
@@ -127,13 +150,21 @@ class Denoiser:
     """
 
     def __init__(
-        self, network: Network, schedule: NoiseSchedule, objective: ObjectiveConfig
+        self,
+        network: Network,
+        schedule: NoiseSchedule,
+        objective: ObjectiveConfig,
+        errors: Tensor | None = None,
     ) -> None:
         self.network, self.schedule, self.objective = network, schedule, objective
         self._read = PREDICTIONS[objective.prediction]
         self._learned = LEARNED.get(objective.variance, raw)
-        fixed = VARIANCES.get(objective.variance)
-        self.log_variances = None if fixed is None else fixed(schedule)
+        self.calibrate(errors)
+
+    def calibrate(self, errors: Tensor | None) -> None:
+        """Take the errors of x_0_hat, and the variance where it follows from them."""
+        self.errors = errors
+        self.log_variances = isotropic(self.schedule, self.objective, errors)
 
     def __call__(self, x_t: Tensor, t: Tensor, *, clip: bool = True) -> Denoised:
         """Evaluate the network at x_t and read its output.

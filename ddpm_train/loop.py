@@ -7,6 +7,7 @@ processes or another microbatch draws the same images, times, noise and dropout.
 
 import contextlib
 import copy
+import math
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 import ddpm_train
-from ddpm_train import checkpoint, data, sampler, schedule
+from ddpm_train import checkpoint, data, sampler, schedule, times
 from ddpm_train.checkpoint import Checkpoint
 from ddpm_train.config import RunConfig
 from ddpm_train.denoiser import Denoiser
@@ -27,6 +28,7 @@ from ddpm_train.errors import FixableError
 from ddpm_train.fast import prepare as inference
 from ddpm_train.noise import Stream, keep_mask
 from ddpm_train.objective import Objective
+from ddpm_train.running_errors import RunningErrors
 from ddpm_train.world import World
 
 DTYPES = {"float32": torch.float32, "bf16": torch.float32, "float64": torch.float64}
@@ -37,6 +39,7 @@ class Batch(NamedTuple):
 
     x_0: Tensor
     t: Tensor
+    weights: Tensor
     eps: Tensor
     keep: Tensor | None
 
@@ -80,7 +83,9 @@ class Trainer:
         process = schedule.build(config.schedule)
         network = checkpoint.build_network(config.model, seed=config.seed)
         self.network = network.to(world.device, self.dtype).to(memory_format=torch.channels_last)
-        self.denoise = Denoiser(self.network, process, config.objective)
+        self.running = RunningErrors(process) if config.objective.tracks_errors else None
+        errors = None if self.running is None else self.running.errors
+        self.denoise = Denoiser(self.network, process, config.objective, errors)
         self.objective = Objective(config.objective, self.denoise)
         self.parameters = dict(self.network.named_parameters())
         # The learning rate is set at every step.
@@ -99,21 +104,24 @@ class Trainer:
         Raises:
             FixableError: The gradient is NaN or Inf. The weights are as before the step.
         """
-        batch = self._next.result()
+        batch = self._time(self._next.result())
         following = self._reader.submit(self._draw, self.step + 1)
         parts = self._microbatches(len(batch.x_0))
         total = torch.zeros((), dtype=self.dtype, device=self.world.device)
+        errors = []
         for number, part in enumerate(batch.split(parts), 1):
             if self.world.any(stopping()) if number == 1 else self.world.size == 1 and stopping():
                 self.optimizer.zero_grad()
                 following.cancel()
                 return None
             with self._synchronised(last=number == parts):
-                loss = self._loss(part)
+                loss, squared_errors = self._loss(part)
                 # DDP averages over processes: together they are the mean over the global batch.
                 (loss * self.world.size).backward()
             total += loss.detach()
+            errors.append(squared_errors)
         norm = self._update()
+        self._learn(batch.t, torch.cat(errors))
         self._next = following
         loss_value = self.world.sum(total).item() if measure_loss else float("nan")
         return StepResult(self.step, self._lr(self.step - 1), norm, loss_value)
@@ -133,6 +141,7 @@ class Trainer:
             weights={name: value.detach() for name, value in self.parameters.items()},
             ema=self.average.shadow,
             optimizer=moments,
+            tables={} if self.running is None else self.running.state(),
             run=self.config,
             facts=facts(self.images),
         )
@@ -144,7 +153,7 @@ class Trainer:
         process = self.denoise.schedule
         fast = self.dtype == torch.float32
         prepared = inference.prepare(network, process.T, use_up=True) if fast else network
-        denoise = Denoiser(prepared, process, self.config.objective)
+        denoise = Denoiser(prepared, process, self.config.objective, self.denoise.errors)
         stream, indices = Stream(self.config.seed, "sample"), range(count)
         unet = self.config.unet
         shape = (unet.channels, unet.image_size, unet.image_size)
@@ -166,12 +175,12 @@ class Trainer:
         positions = self.world.share(range(step * size, (step + 1) * size))
         pixels = self.images.read([self._image_at(position) for position in positions])
         stream = Stream(self.config.seed, "train")
-        times, eps = [], np.empty((len(pixels), *pixels.shape[:0:-1]), np.float32)
+        drawn, eps = [], np.empty((len(pixels), *pixels.shape[:0:-1]), np.float32)
         for row, position in enumerate(positions):
             generator = stream.generator(position)
             if self.config.data.flip and generator.random() < 0.5:
                 pixels[row] = pixels[row, :, ::-1]
-            times.append(int(generator.integers(1, self.config.schedule.T + 1)))
+            drawn.append(int(generator.integers(1, self.config.schedule.T + 1)))
             generator.standard_normal(out=eps[row], dtype=np.float32)
         keep = None
         if self.network.dropout_elements:
@@ -184,10 +193,37 @@ class Trainer:
             )
         return Batch(
             self._to_device(data.to_model(pixels)),
-            torch.tensor(times),
+            torch.tensor(drawn),
+            torch.ones(len(drawn), dtype=self.dtype, device=self.world.device),
             self._to_device(torch.from_numpy(eps)),
             keep,
         )
+
+    def _time(self, batch: Batch) -> Batch:
+        """Draw the times of a step where they are not uniform: from what was learned until now."""
+        if self.config.objective.times == "uniform":
+            return batch
+        process, errors = self.denoise.schedule, self.denoise.errors
+        if self.config.objective.times == "importance" and errors is not None:
+            p = times.importance(process, errors)
+        else:
+            p = times.uniform(process.T)
+        stream = Stream(self.config.seed, "train")
+        size = self.config.optim.batch_size
+        where = times.points(stream, self.step, self.world.share(range(size)), size)
+        t, weights = times.draw(p, where)
+        return batch._replace(t=t, weights=weights.to(batch.weights))
+
+    def _learn(self, t: Tensor, errors: Tensor) -> None:
+        """Take the errors of the global batch into the running ones."""
+        if self.running is None:
+            return
+        size = self.config.optim.batch_size
+        every = torch.zeros(2, size, dtype=torch.float64)
+        every[:, [*self.world.share(range(size))]] = torch.stack([t, errors.cpu()]).double()
+        every = self.world.sum(every).cpu()
+        self.running.update(self.step - 1, every[0].long(), every[1])
+        self.denoise.calibrate(self.running.errors)
 
     def _to_device(self, images: Tensor) -> Tensor:
         return images.to(self.world.device, self.dtype, memory_format=torch.channels_last)
@@ -200,19 +236,28 @@ class Trainer:
             self._order = epoch, generator.permutation(len(self.images))
         return int(self._order[1][place])
 
-    def _loss(self, batch: Batch) -> Tensor:
-        """This part's share of the mean loss over the global batch."""
+    def _loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """This part's share of the mean loss over the global batch, and its errors of x_0_hat."""
         x_t = self.objective.noisy(batch.x_0, batch.t, batch.eps)
         bf16 = self.config.compute.precision == "bf16"
         with torch.autocast(self.world.device.type, torch.bfloat16, enabled=bf16):
             output = self.model(x_t, batch.t.to(self.world.device), batch.keep)
         losses = self.objective.loss(output, batch.x_0, x_t, batch.t, batch.eps)
-        return losses.sum() / self.config.optim.batch_size
+        loss = (batch.weights * losses).sum() / self.config.optim.batch_size
+        return loss, self._errors(output.detach(), batch.x_0, x_t, batch.t)
+
+    def _errors(self, output: Tensor, x_0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """The mean squared error of x_0_hat of each image, clipped as in evaluation, [B]."""
+        if self.running is None:
+            return torch.zeros(len(t))
+        x_0_hat = self.denoise.read(output.to(x_0.dtype), x_t, t, clip=True).x_0_hat
+        return (x_0 - x_0_hat).square().flatten(1).mean(1)
 
     def _update(self) -> float:
         """Clip, step and average; the step counts up."""
         parameters = list(self.parameters.values())
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.optim.grad_clip).item()
+        most = self.config.optim.grad_clip or math.inf
+        norm = torch.nn.utils.clip_grad_norm_(parameters, most).item()
         if not np.isfinite(norm):
             self.optimizer.zero_grad()
             raise FixableError(
@@ -228,9 +273,12 @@ class Trainer:
         return norm
 
     def _lr(self, step: int) -> float:
-        """Linear warmup from 0 at step 0."""
+        """Linear warmup from 0 at step 0; half a cosine down to 0 where ``optim.decay`` says so."""
         optim = self.config.optim
-        return optim.lr * min(step / optim.warmup_steps, 1.0) if optim.warmup_steps else optim.lr
+        lr = optim.lr * min(step / optim.warmup_steps, 1.0) if optim.warmup_steps else optim.lr
+        if optim.decay == "cosine":
+            lr *= 0.5 * (1 + math.cos(math.pi * min(step / optim.steps, 1.0)))
+        return lr
 
     def _microbatches(self, images: int) -> int:
         """How many passes a local batch takes.
@@ -259,6 +307,9 @@ class Trainer:
 
     def _restore(self, resume: Checkpoint) -> None:
         checkpoint.load_weights(self.network, resume.weights)
+        if self.running is not None and resume.tables:
+            self.running.restore(resume.tables)
+            self.denoise.calibrate(self.running.errors)
         for name, value in resume.ema.items():
             self.average.shadow[name].copy_(value)
         for name, parameter in self.parameters.items():

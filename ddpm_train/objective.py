@@ -3,23 +3,51 @@
 import math
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from ddpm_train.config import ObjectiveConfig
 from ddpm_train.denoiser import Denoiser
-from ddpm_train.diffusion import bound_term, q_posterior, q_sample
+from ddpm_train.diffusion import Gaussian, bound_term, decoder_nll, q_posterior, q_sample
 from ddpm_train.errors import FixableError
 from ddpm_train.schedule import NoiseSchedule
 
+SHARE_OF_L = 0.001  # in the hybrid objective
 Loss = Callable[[Denoiser, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 def _bound(
     denoise: Denoiser, output: Tensor, x_0: Tensor, x_t: Tensor, t: Tensor, eps: Tensor
 ) -> Tensor:
-    """L: the term of the bound at t in bits/dim (Eq. 5), without clipping."""
+    """L: the term of the bound at t in bits/dim (Eq. 5), without clipping.
+
+    Where the variance follows from the errors, p(x_0 | x_1) is close to its density over a bin, and
+    the density has a gradient however far a pixel lies off.
+    """
     p = denoise.read(output, x_t, t, clip=False).p
-    return bound_term(denoise.schedule, x_0, x_t, t, p) / math.log(2)
+    decoder = density_nll if denoise.objective.variance == "optimal" else decoder_nll
+    return bound_term(denoise.schedule, x_0, x_t, t, p, decoder=decoder) / math.log(2)
+
+
+def density_nll(x_0: Tensor, p: Gaussian) -> Tensor:
+    """The density of p in place of its mass over a bin of 2/255, nats, elementwise.
+
+    >>> p = Gaussian(torch.tensor(0.3), torch.tensor(-4.0))
+    >>> level = torch.tensor(64 / 127.5 - 1)
+    >>> f"{density_nll(level, p):.3f} {decoder_nll(level, p):.3f}"
+    '21.170 20.939'
+    """
+    square = (x_0 - p.mean).square() * (-p.log_var).exp()
+    return 0.5 * (square + p.log_var + math.log(2 * math.pi)) - math.log(2 / 255)
+
+
+def _hybrid(
+    denoise: Denoiser, output: Tensor, x_0: Tensor, x_t: Tensor, t: Tensor, eps: Tensor
+) -> Tensor:
+    """L_simple + 0.001 L, L all T terms; L moves the variance alone (Nichol and Dhariwal 2021)."""
+    eps_hat, raw = output.chunk(2, dim=1)
+    terms = _bound(denoise, torch.cat([eps_hat.detach(), raw], 1), x_0, x_t, t, eps)
+    return (eps_hat - eps).square() + SHARE_OF_L * denoise.schedule.T * terms
 
 
 def _simple(
@@ -36,8 +64,9 @@ def _mse(
     return (output - q_posterior(denoise.schedule, x_0, x_t, t).mean).square()
 
 
-LOSSES: dict[str, Loss] = {"L": _bound, "L_simple": _simple, "mse": _mse}
-FITS = {"L_simple": "eps", "mse": "mu_tilde"}  # which prediction a squared error is of
+LOSSES: dict[str, Loss] = {"L": _bound, "L_simple": _simple, "mse": _mse, "hybrid": _hybrid}
+FITS = {"L_simple": "eps", "mse": "mu_tilde", "hybrid": "eps"}  # what a squared error is of
+LEARN = ("L", "hybrid")  # what trains a learned variance
 
 
 class Objective:
@@ -70,10 +99,15 @@ def check(config: ObjectiveConfig, schedule: NoiseSchedule) -> None:
             f"objective.loss={config.loss} is the error of {fits}, not of {config.prediction}",
             f"set objective.prediction={fits}, or objective.loss={other} or L",
         )
-    if config.learns_variance and config.loss != "L":
+    if config.loss == "hybrid" and not config.learns_variance:
+        raise FixableError(
+            f"objective.loss=hybrid trains a variance, and {config.variance} has nothing to learn",
+            "set objective.variance=learned_range, or objective.loss=L_simple",
+        )
+    if config.learns_variance and config.loss not in LEARN:
         raise FixableError(
             f"objective.loss={config.loss} does not train a learned variance",
-            "set objective.loss=L, or objective.variance=fixedlarge or fixedsmall",
+            "set objective.loss=L or hybrid, or objective.variance=fixedlarge or fixedsmall",
         )
     if config.prediction == "eps" and schedule.alphas_bar[-1] == 0:
         raise FixableError(

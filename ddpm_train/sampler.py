@@ -128,11 +128,13 @@ class Respaced(Denoiser):
     """p(x_s | x_t) between some of the times of a process, the network's only ones.
 
     The variance is fixedlarge, fixedsmall or between them (``learned_range``) by the respaced
-    betas. A network that predicts the mean of x_{t-1} still tells x_0, which tells the mean of x_s.
+    betas, or the best of the longer steps by the same errors (``optimal``). A network that
+    predicts the mean of x_{t-1} still tells x_0, which tells the mean of x_s.
     """
 
     def __init__(self, whole: Denoiser, times: Sequence[int]) -> None:
-        super().__init__(whole.network, respace(whole.schedule, times), whole.objective)
+        errors = None if whole.errors is None else whole.errors[[0, *times]]
+        super().__init__(whole.network, respace(whole.schedule, times), whole.objective, errors)
         if whole.objective.prediction == "mu_tilde":
             self._read = _mean_within(whole.schedule)
 

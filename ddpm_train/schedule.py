@@ -113,6 +113,17 @@ def linear(T: int, start: float, end: float) -> Tensor:
     return torch.linspace(start, end, T, dtype=torch.float64)
 
 
+def linear_rescaled(T: int, start: float, end: float) -> Tensor:
+    """The linear schedule with ends 1000/T times as high (improved-diffusion's ``linear``).
+
+    Noise then grows over t/T alike for any T.
+
+    >>> linear_rescaled(4000, 1e-4, 0.02)[[0, -1]]
+    tensor([2.5000e-05, 5.0000e-03], dtype=torch.float64)
+    """
+    return linear(T, start * 1000 / T, end * 1000 / T)
+
+
 def quad(T: int, start: float, end: float) -> Tensor:
     """sqrt(beta_t) rises linearly."""
     return torch.linspace(start**0.5, end**0.5, T, dtype=torch.float64) ** 2
@@ -163,14 +174,31 @@ def cosine(T: int, start: float, end: float) -> Tensor:
     return (1 - bar[1:] / bar[:-1]).clamp(max=0.999)
 
 
+def log_snr(T: int, start: float, end: float) -> Tensor:
+    """log(alpha-bar_t / (1 - alpha-bar_t)) falls linearly, from log start at t = 1 to log end.
+
+    >>> schedule = from_betas(log_snr(100, 2e4, 1e-4))
+    >>> bar = schedule.alphas_bar[[1, 100]]
+    >>> bar / (1 - bar)
+    tensor([2.0000e+04, 1.0000e-04], dtype=torch.float64)
+    """
+    line = torch.linspace(math.log(start), math.log(end), T, dtype=torch.float64)
+    bar, noise = torch.sigmoid(line), torch.sigmoid(-line)
+    # 1 - alpha_t = (noise_t - noise_s) / alpha-bar_s keeps its digits where both noises are small.
+    steps = noise.diff() / bar[:-1]
+    return torch.cat([noise[:1], steps])
+
+
 SCHEDULES: dict[str, Callable[[int, float, float], Tensor]] = {
     "linear": linear,
+    "linear_rescaled": linear_rescaled,
     "quad": quad,
     "warmup10": warmup10,
     "warmup50": warmup50,
     "const": const,
     "jsd": jsd,
     "cosine": cosine,
+    "log_snr": log_snr,
 }
 
 
@@ -178,11 +206,20 @@ def build(config: ScheduleConfig) -> NoiseSchedule:
     """Turn settings into tables.
 
     Raises:
-        FixableError: T < 2, or the betas leave (0, 1].
+        FixableError: T < 2, the betas leave (0, 1], or the signal-to-noise ratio does not fall.
     """
     if config.T < 2:
         raise FixableError(f"schedule.T={config.T}: too few steps", "choose T of at least 2")
-    return from_betas(SCHEDULES[config.kind](config.T, config.beta_start, config.beta_end))
+    start, end = config.beta_start, config.beta_end
+    if config.kind == "log_snr":
+        start, end = config.snr_start, config.snr_end
+        if not start > end > 0:
+            raise FixableError(
+                f"schedule.snr_start={start:g}, schedule.snr_end={end:g}: no signal to noise "
+                "ratio that falls",
+                "choose snr_start > snr_end > 0, such as 1e4 and 1e-4",
+            )
+    return from_betas(SCHEDULES[config.kind](config.T, start, end))
 
 
 def at(table: Tensor, t: Tensor, like: Tensor) -> Tensor:

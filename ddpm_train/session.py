@@ -129,6 +129,11 @@ def lock(folder: Path, world: World) -> Iterator[None]:
         yield
 
 
+def _free(config: RunConfig) -> tuple[str, ...]:
+    """The settings that may change; the number of steps decides a learning rate that decays."""
+    return tuple(key for key in FREE if config.optim.decay == "none" or key != "optim.steps")
+
+
 def check_same(
     config: RunConfig, facts: dict[str, Any], old: Checkpoint, *, accept_changes: bool
 ) -> list[str]:
@@ -143,7 +148,7 @@ def check_same(
         for change in differences(
             {**before, "run": dict(old.facts)}, {**to_dict(config), "run": facts}
         )
-        if not change.startswith(FREE)
+        if not change.startswith(_free(config))
     ]
     if not changes:
         return []

@@ -36,6 +36,7 @@ from ddpm_train.networks.unet import (
     UNet,
     Up,
     attend,
+    fourier,
 )
 
 Layer = TypeVar("Layer", bound=nn.Module)
@@ -207,7 +208,7 @@ class _OnCPU:
     ) -> None:
         """Copy the network; a ``small`` copy has 3x3 kernels as they are."""
         self.dtype, self.times, self.norm_out = dtype, times, _copy(network.norm_out)
-        self.use_up, self.small = use_up, small
+        self.use_up, self.small, self.fourier = use_up, small, network.fourier
         self._parts = times.parts()
         rows = _rows(cast(Level, network.down[0]).blocks[0])
         self.conv_in = Convolution(network.conv_in, dtype, rows=rows)
@@ -248,7 +249,7 @@ class _OnCPU:
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """Evaluate, [B, C, H, W] and [B] -> [B, out_channels, H, W] in the precision of ``x``."""
         told = self.times(t)
-        pixels = x.to(self.dtype).permute(0, 2, 3, 1).contiguous()
+        pixels = fourier(x, self.fourier).to(self.dtype).permute(0, 2, 3, 1).contiguous()
         skips = [self.conv_in(pixels)]
         for step in self.down:
             h = skips[-1]

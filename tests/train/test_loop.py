@@ -25,6 +25,7 @@ from ddpm_train.settings import override, to_dict
 from ddpm_train.world import World
 
 WORLD = World(torch.device("cpu"))
+LIKELIHOOD = ["objective.loss=L", "objective.variance=optimal", "objective.times=importance"]
 
 
 @pytest.fixture(scope="module")
@@ -122,17 +123,22 @@ def test_every_epoch_shows_every_image_once(tiny: RunConfig, images: data.Images
     assert sorted(first) == sorted(second) == list(range(n)) and first != second
 
 
+@pytest.mark.parametrize("settings", [[], LIKELIHOOD], ids=["simple", "likelihood"])
 @pytest.mark.parametrize("microbatch", [1, 4])
-def test_microbatches_change_nothing(tiny: RunConfig, images: data.Images, microbatch: int) -> None:
-    double = override(tiny, ["compute.precision=float64"])
+def test_microbatches_change_nothing(
+    tiny: RunConfig, images: data.Images, microbatch: int, settings: list[str]
+) -> None:
+    double = override(tiny, ["compute.precision=float64", *settings])
     whole = train(double, images)
     parts = train(override(double, [f"compute.microbatch={microbatch}"]), images)
     assert distance(parts, whole) < 1e-9
 
 
+@pytest.mark.parametrize("settings", [[], LIKELIHOOD], ids=["simple", "likelihood"])
 def test_a_resumed_run_is_the_same_run(
-    tiny: RunConfig, images: data.Images, tmp_path: Path
+    tiny: RunConfig, images: data.Images, tmp_path: Path, settings: list[str]
 ) -> None:
+    tiny = override(tiny, settings)
     whole = train(tiny, images)
     for cut in (0, 1, 4):
         checkpoint.save(tmp_path / "cut.pt", train(tiny, images, steps=cut))
@@ -155,7 +161,11 @@ def test_looking_changes_nothing(tiny: RunConfig, images: data.Images) -> None:
     assert_same(trainer.checkpoint(), train(tiny, images))
 
 
-def test_a_stop_inside_a_step_moves_nothing(tiny: RunConfig, images: data.Images) -> None:
+@pytest.mark.parametrize("settings", [[], LIKELIHOOD], ids=["simple", "likelihood"])
+def test_a_stop_inside_a_step_moves_nothing(
+    tiny: RunConfig, images: data.Images, settings: list[str]
+) -> None:
+    tiny = override(tiny, settings)
     trainer = Trainer(override(tiny, ["compute.microbatch=1"]), images, WORLD)
     before = {name: value.clone() for name, value in trainer.parameters.items()}
     answers = iter([False, False, True])
@@ -184,7 +194,8 @@ def test_nan_stops_before_the_weights_move(tiny: RunConfig, images: data.Images)
 @pytest.mark.parametrize(
     "objective",
     ["eps L_simple fixedsmall", "eps L fixedlarge", "eps L learned", "mu_tilde mse fixedlarge",
-     "mu_tilde L fixedsmall", "mu_tilde L learned"],
+     "mu_tilde L fixedsmall", "mu_tilde L learned", "eps hybrid learned_range",
+     "eps L optimal", "mu_tilde L optimal"],
 )  # fmt: skip
 def test_every_row_of_table_2_learns(tiny: RunConfig, images: data.Images, objective: str) -> None:
     prediction, loss, variance = objective.split()
@@ -228,8 +239,9 @@ SPREAD = """
 import json, sys, torch
 from pathlib import Path
 from ddpm_train import checkpoint, data, world
-from ddpm_train.config import RunConfig, from_dict
+from ddpm_train.config import RunConfig
 from ddpm_train.loop import Trainer
+from ddpm_train.settings import from_dict
 
 config = from_dict(RunConfig, json.loads(Path(sys.argv[1]).read_text()))
 here = world.join("cpu", threads=1)
@@ -247,11 +259,12 @@ world.leave()
 """
 
 
+@pytest.mark.parametrize("settings", [[], LIKELIHOOD], ids=["simple", "likelihood"])
 def test_the_number_of_processes_changes_nothing(
-    tiny: RunConfig, tmp_path: Path, images: data.Images
+    tiny: RunConfig, tmp_path: Path, images: data.Images, settings: list[str]
 ) -> None:
     """World sizes 1, 2 and 3 at a global batch of 7, with dropout: 1e-9 after 20 steps."""
-    config = override(tiny, ["compute.precision=float64", "optim.batch_size=7"])
+    config = override(tiny, ["compute.precision=float64", "optim.batch_size=7", *settings])
     (tmp_path / "config.json").write_text(json.dumps(to_dict(config)))
     (tmp_path / "spread.py").write_text(SPREAD)
     found: dict[int, Checkpoint] = {}

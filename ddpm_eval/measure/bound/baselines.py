@@ -74,7 +74,10 @@ def untrained_bits(job: Job, n: int) -> np.ndarray:
     network = checkpoint.build_network(subject.config, seed=config.seed).eval()
     network = network.to(subject.device, subject.dtype).requires_grad_(requires_grad=False)
     process = subject.denoise.schedule
-    fresh = replace(subject, denoise=Denoiser(network, process, subject.denoise.objective))
+    fresh = replace(
+        subject,
+        denoise=Denoiser(network, process, subject.denoise.objective, subject.denoise.errors),
+    )
     x_0 = data.to_model(job.images(config.split).read(range(n))).double()
     work = likelihood.run_sweep(fresh, x_0, range(n), seed=config.seed, batch=config.batch)
     label = "untrained network"
