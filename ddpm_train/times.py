@@ -61,7 +61,7 @@ def importance(schedule: NoiseSchedule, errors: Tensor) -> Tensor:
     >>> bar = process.alphas_bar
     >>> p = importance(process, 1 / (4 + bar / (1 - bar)))
     >>> f"{p[1]:.3f} {p[1000]:.4f} {p.sum():.3f}"
-    '0.038 0.0002 1.000'
+    '0.098 0.0002 1.000'
     """
     snr = schedule.alphas_bar / (1 - schedule.alphas_bar)
     x = torch.cat([torch.zeros(2, dtype=torch.float64), (snr[1:-1] - snr[2:]) * errors[2:]])

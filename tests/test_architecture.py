@@ -38,7 +38,7 @@ MAY = {  # module of ddpm_train: its neighbours that it may import
     "noise": set(),
     "schedule": {"config", "errors"},
     "diffusion": {"schedule"},
-    "denoiser": {"config", "diffusion", "schedule"},
+    "denoiser": {"config", "diffusion", "errors", "schedule"},
     "networks": {"config", "errors", "fast", "networks", "noise"},
     "fast": {"denoiser", "errors", "fast", "networks"},
     "checkpoint": {"", "config", "errors", "files", "networks", "settings"},
@@ -48,6 +48,8 @@ MAY = {  # module of ddpm_train: its neighbours that it may import
     "world": {"errors"},
     "terminal": {"errors"},
     "ema": set(),
+    "running_errors": {"schedule"},
+    "times": {"noise", "schedule"},
     "objective": {"config", "denoiser", "diffusion", "errors", "schedule"},
     "data": {"config", "data", "errors", "files"},
 }
