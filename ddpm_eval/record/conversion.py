@@ -210,14 +210,15 @@ def _rows(measure: str) -> Iterator[_Row]:
 
 def _error(metric: str, size: float, old: schema1.Measurement) -> Error:
     if metric in ("inception_score", "kid"):
-        parts = "10 parts" if metric == "inception_score" else "100 subsets"
-        return Error(size=size, kind="spread", over=parts)
+        disjoint = metric == "inception_score"
+        over = "10 parts" if disjoint else "100 subsets"
+        return Error(size=size, kind="spread", over=over, parts=10 * disjoint)
     interval = old.settings.get("infinity_interval")
     if metric == "fid_infinity" and isinstance(interval, list):
         low, high = interval
-        return Error(size=size, kind="interval", over="the regression", low=low, high=high)
-    over = {"recall": "reference images", "fid": "samples", "precision": "samples"}
-    return Error(size=size, over=over.get(metric, "images"))
+        return Error(size=size, over="the regression", low=low, high=high)
+    counted = {"recall": "reference images", "fid": "samples", "precision": "samples"}
+    return Error(size=size, over=counted.get(metric, "images"))
 
 
 def _unknown(what: str) -> FixableError:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from ddpm_train.settings import flatten
+
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 Choice: TypeAlias = Literal["all", "drawn", "first", "chosen", "unknown"]
 
@@ -161,3 +163,18 @@ def read(values: Mapping[str, Any]) -> Protocol:
     """
     groups = {name: kind(**values[name]) for name, kind in _GROUPS.items() if name in values}
     return Protocol(**{**values, **groups})
+
+
+def changes(one: Protocol, other: Protocol) -> dict[str, tuple[Json, Json]]:
+    """Every setting that differs between two protocols, by its dotted name.
+
+    >>> changes(Protocol(version=1, seed=0), Protocol(version=1, seed=3, clip=True))
+    {'clip': (None, True), 'seed': (0, 3)}
+    """
+    first, second = (flatten(dataclasses.asdict(each)) for each in (one, other))
+    pairs = {name: (first.get(name), second.get(name)) for name in sorted({*first, *second})}
+    return {name: (a, b) for name, (a, b) in pairs.items() if a != b and (a, b) not in _NOTHING}
+
+
+_NOTHING = [(None, 0.0), (0.0, None), (None, ""), ("", None), (None, ()), ((), None)]
+"""Pairs of what is not set: a group that is absent, and one whose field is empty."""

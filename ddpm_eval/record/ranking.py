@@ -53,6 +53,12 @@ def groups(record: Record, measure: str) -> list[list[Measurement]]:
     return list(together.values())
 
 
+def strongest(record: Record) -> list[Measurement]:
+    """The strongest answer to each question of a record, measure by measure."""
+    measures = dict.fromkeys(sorted(each.measure for each in record.measurements))
+    return [group[0] for measure in measures for group in groups(record, measure)]
+
+
 def question(protocol: Protocol) -> tuple[str, ...]:
     """What a protocol asks, whatever the effort: images, reference, extractor, other model."""
     images, reference, extractor = protocol.images, protocol.reference, protocol.extractor
