@@ -3,6 +3,7 @@ import json
 import pytest
 
 from ddpm_train import presets
+from ddpm_train.checkpoint import build_network
 from ddpm_train.config import RunConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.presets import PRESETS
@@ -97,3 +98,13 @@ def test_a_damaged_settings_file_is_named() -> None:
         from_dict(RunConfig, {**plain, "optim": 3})
     with pytest.raises(FixableError, match="not of type int"):
         from_dict(RunConfig, {**plain, "seed": 1.5})
+
+
+def test_the_settings_of_improved_ddpm() -> None:
+    """Nichol and Dhariwal (2021): a network of 52.5M parameters that tells its variance."""
+    run = presets.iddpm_cifar10()
+    assert (run.schedule.kind, run.schedule.T, run.objective.loss) == ("cosine", 4000, "hybrid")
+    assert run.unet.time_scale * run.schedule.T == 1000
+    network = build_network(run.model)
+    assert sum(each.numel() for each in network.parameters()) == pytest.approx(52.5e6, rel=0.005)
+    assert network.conv_out.out_channels == 6
