@@ -12,10 +12,10 @@ from PIL import Image, UnidentifiedImageError
 from ddpm_eval.record import store
 from ddpm_train.data import arrays
 from ddpm_train.data.images import Form, Images
-from ddpm_train.data.paths import existing
 from ddpm_train.data.pictures import Pictures
 from ddpm_train.data.stores import folder_or_zip
 from ddpm_train.errors import FixableError
+from ddpm_train.reading import existing
 
 FILTERS = ("none", "nearest", "box", "bilinear", "bicubic", "lanczos")
 

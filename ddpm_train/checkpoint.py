@@ -1,16 +1,14 @@
 """Our one checkpoint file: plain tensors and JSON in a ``.pt``, checked at every load.
 
 The file is a ``torch.save`` zip of ``{"meta": JSON text, "tensors": {name: tensor}}``. It is read
-with ``weights_only=True`` and nothing else, after a CRC check of every member, and each tensor is
-compared with its SHA-256 in the JSON: flipped bits otherwise load silently. It is written beside,
-synced, read back, and only then takes its name.
+with ``weights_only=True`` and nothing else, after a CRC check of every member. Each tensor is
+compared with its SHA-256 in the JSON, and the JSON with its own: flipped bits and edited settings
+otherwise load silently. It is written beside, synced, read back, and only then takes its name.
 """
 
 import hashlib
 import json
-import pickle
 import platform
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,12 +22,18 @@ from ddpm_train.config import ModelConfig, RunConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.files import require_space, write_atomically
 from ddpm_train.networks.unet import UNet
+from ddpm_train.reading import damaged, parse_json, reading
 from ddpm_train.settings import from_dict, to_dict
+from ddpm_train.tensorfiles import load as load_plain
 
 FORMAT, VERSION = "ddpm-eval checkpoint", 2
 GROUPS = ("weights", "ema", "optimizer", "tables")
 
 Tensors = dict[str, Tensor]
+
+
+class NewerVersionError(FixableError):
+    """The file is whole, and a later version of this program wrote it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +85,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         },
         "digests": {name: digest(tensor) for name, tensor in tensors.items()},
     }
+    meta["digest"] = _digest_of(meta)
     content = {"meta": json.dumps(meta, indent=1), "tensors": tensors}
     size = sum(tensor.nbytes for tensor in tensors.values())
     require_space(path.parent, size + size // 100 + 1_000_000)
@@ -98,11 +103,15 @@ def load(path: Path) -> Checkpoint:
     for name, tensor in tensors.items():
         group, _, rest = name.partition("/")
         groups[group][rest] = tensor
+    facts = dict(meta["facts"])
+    if meta["version"] == 1:
+        old = "written by an earlier version: its settings have no digest"
+        facts["warnings"] = [*facts.get("warnings", []), old]
     return Checkpoint(
-        model=from_dict(ModelConfig, meta["model"]),
+        model=from_dict(ModelConfig, meta["model"], f"{path}: "),
         step=meta["step"],
-        run=None if meta["run"] is None else from_dict(RunConfig, meta["run"]),
-        facts=meta["facts"],
+        run=None if meta["run"] is None else from_dict(RunConfig, meta["run"], f"{path}: "),
+        facts=facts,
         **groups,
     )
 
@@ -172,52 +181,59 @@ def weights_digest(weights: Tensors, model: ModelConfig, errors: Tensor | None =
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Tensors]:
-    """Read and verify a file: CRC of every member, kind, version, digest of every tensor."""
-    content = _unpack(path)
+    """Read and verify a file: CRC of every member, kind, version, digests of all that it holds."""
+    content = load_plain(path, fix=_OLDER, objects=_OURS)
     if not isinstance(content, dict) or content.keys() != {"meta", "tensors"}:
         raise FixableError(
             f"{path}: not a checkpoint of ddpm-train", "use a file from a run's checkpoints folder"
         )
-    try:
-        meta = json.loads(content["meta"])
-        version, digests = meta["version"], meta["digests"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, "its description does not parse") from error
+    if not isinstance(content["meta"], str):
+        raise damaged(path, "its description is no text", fix=_OLDER)
+    meta = parse_json(content["meta"], path, fix=_OLDER)
+    _check_version(meta.get("version"), path)
+    if meta["version"] > 1 and meta.pop("digest", None) != _digest_of(meta):
+        raise damaged(path, "its description does not match its digest", fix=_OLDER)
+    for key, kind in _KINDS.items():
+        if not isinstance(meta.get(key), kind):
+            raise damaged(path, f"its description has no {key}", fix=_OLDER)
+    return meta, _checked(content["tensors"], meta["digests"], path)
+
+
+_OLDER = "use an older checkpoint of the run, or copy the file again"
+_OURS = "use a file that ddpm-train wrote, or export the plain tensors from it"
+_KINDS: dict[str, Any] = {
+    "step": int,
+    "model": dict,
+    "run": dict | None,
+    "facts": dict,
+    "digests": dict,
+}
+
+
+def _check_version(version: object, path: Path) -> None:
+    if not isinstance(version, int) or version < 1:
+        raise damaged(path, f"its version is {version}", fix=_OLDER)
     if version > VERSION:
-        raise FixableError(
+        raise NewerVersionError(
             f"{path}: format {version} is newer than this program's {VERSION}",
             "pip install --upgrade ddpm-eval",
         )
-    tensors: Tensors = content["tensors"]
-    for name in digests.keys() | tensors.keys():
-        if name not in tensors or digest(tensors[name]) != digests.get(name):
-            raise _damaged(path, f"{name} does not match its digest")
-    return meta, tensors
 
 
-def _unpack(path: Path) -> object:
-    """Load a file as plain data after a CRC check of every member; never execute it."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-        if broken is not None:
-            raise _damaged(path, f"member {broken} fails its CRC check")
-        content: object = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise FixableError(f"{path}: no such file", "check the path") from None
-    except IsADirectoryError:
-        raise FixableError(f"{path}: a folder, not a checkpoint", "name the .pt file") from None
-    except pickle.UnpicklingError:
-        raise FixableError(
-            f"{path}: holds Python objects, which are never executed",
-            "use a file that ddpm-train wrote, or export the plain tensors from it",
-        ) from None
-    except (zipfile.BadZipFile, RuntimeError, ValueError, KeyError, EOFError, OSError) as error:
-        raise _damaged(path, str(error).split("\n")[0]) from error
-    return content
+def _checked(tensors: object, digests: Mapping[str, Any], path: Path) -> Tensors:
+    """Compare every tensor with its digest."""
+    if not isinstance(tensors, dict):
+        raise damaged(path, "it holds no tensors", fix=_OLDER)
+    with reading(path, fix=_OLDER):
+        for name in digests.keys() | tensors.keys():
+            value = tensors.get(name)
+            if not isinstance(value, Tensor) or digest(value) != digests.get(name):
+                raise damaged(path, f"{name} does not match its digest", fix=_OLDER)
+            if str(name).partition("/")[0] not in GROUPS:
+                raise damaged(path, f"{name} is of no group", fix=_OLDER)
+    return tensors
 
 
-def _damaged(path: Path, how: str) -> FixableError:
-    return FixableError(
-        f"{path}: damaged ({how})", "use an older checkpoint of the run, or copy the file again"
-    )
+def _digest_of(meta: Mapping[str, Any]) -> str:
+    """SHA-256 of a description, however it is laid out as text."""
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()

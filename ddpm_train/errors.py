@@ -1,4 +1,9 @@
-"""The one error that a user is meant to read."""
+"""The one error that a user is meant to read, and how a stranger's text is shown."""
+
+import unicodedata
+
+_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+"""Categories of characters that steer a terminal, turn the writing round or have no shape."""
 
 
 class FixableError(Exception):
@@ -13,9 +18,33 @@ class FixableError(Exception):
     """
 
     def __init__(self, problem: str, fix: str) -> None:
+        problem, fix = printable(problem), printable(fix)
         super().__init__(f"{problem}\n  fix: {fix}")
         self.problem, self.fix = problem, fix
 
     def __reduce__(self) -> tuple[type["FixableError"], tuple[str, str]]:
         """Survive the trip between processes."""
         return FixableError, (self.problem, self.fix)
+
+
+def printable(text: str) -> str:
+    r"""Escape what would steer a terminal, as Python does; line breaks stay.
+
+    >>> print(printable("\x1b[2J.pt"), printable("\u202egnp.exe"), printable("na\u00efve.pt"))
+    \x1b[2J.pt \u202egnp.exe naïve.pt
+    """
+    return "".join(
+        ascii(sign)[1:-1] if sign != "\n" and unicodedata.category(sign) in _HIDDEN else sign
+        for sign in text
+    )
+
+
+def sentence(error: BaseException, *, limit: int = 160) -> str:
+    r"""Say in one printable line what an exception of another library says.
+
+    >>> sentence(ValueError("bad header\nat byte 7")), sentence(EOFError())
+    ('bad header', 'EOFError')
+    """
+    line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    line = printable(line.strip())
+    return line if len(line) <= limit else f"{line[: limit - 3]}..."

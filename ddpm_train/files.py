@@ -1,18 +1,41 @@
-"""Files that are either whole or not there: write beside, fsync, verify, rename."""
+"""The one door for writing: a file is whole or not there, and a failure is one sentence.
+
+A file is written beside, synced, read back, and only then takes its name. What a kill leaves has
+the suffix ``PARTIAL``, which is ours alone: other programs' ``*.partial`` are not touched.
+"""
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from ddpm_train.errors import FixableError
+from ddpm_train.errors import FixableError, sentence
+from ddpm_train.locks import locked, refuse, wait
 
-PARTIAL = ".partial"
-"""Suffix of a file that is still being written; readers ignore it, the next writer replaces it."""
+PARTIAL = ".ddpm.partial"
+"""Suffix of what is still being written; readers ignore it, the next writer replaces it."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_PROBE = 1 << 16  # bytes that a full disk does not take
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong while ``path`` is written into one sentence with a fix.
+
+    Raises:
+        FixableError: In place of any exception but a stop.
+    """
+    try:
+        yield
+    except FixableError:
+        raise
+    except Exception as error:
+        raise explain(error, path) from error
 
 
 def write_atomically(
@@ -31,8 +54,8 @@ def write_atomically(
         verify: Reads the finished file back before it takes the name; raises if it is damaged.
 
     Raises:
-        FixableError: The disk is full or the folder cannot be written. The old file is untouched
-            and nothing is left beside it.
+        FixableError: The disk is full, the folder cannot be written, or a folder or a device has
+            the name. The old file is untouched and nothing is left beside it.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "new" / "note.txt"
@@ -41,46 +64,47 @@ def write_atomically(
     ('whole', ['note.txt'])
     """
     partial = path.with_name(path.name + PARTIAL)
-    try:
+    with writing(path):
+        require_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with _alone(partial):
             with partial.open("wb") as file:
-                write(file)
+                _write(write, file)
                 file.flush()
                 os.fsync(file.fileno())
             if verify is not None:
                 verify(partial)
             partial.replace(path)
         sync_folder(path.parent)
-    except OSError as error:
-        raise explain(error, path) from error
+
+
+def _write(write: Callable[[BinaryIO], object], file: BinaryIO) -> None:
+    """Let ``write`` fill a file; where it fails, ask the disk whether it is full."""
+    try:
+        write(file)
+    except (FixableError, OSError):
+        raise
+    except Exception:
+        # Libraries replace the system's error by one of their own (torch.save: "unexpected pos").
+        file.write(bytes(_PROBE))
+        file.flush()
+        raise
 
 
 @contextlib.contextmanager
-def _alone(partial: Path) -> Iterator[None]:
-    """Keep other writers of the same file waiting; whatever fails, nothing is left of it."""
+def _alone(path: Path, busy: Callable[[str], object] = wait) -> Iterator[None]:
+    """Keep other writers of a file waiting, or ``busy``; if the block fails, the file goes."""
     while True:
-        with partial.open("ab") as file, _locked(file):
-            if not _is(file, partial):
+        with path.open("ab") as file, locked(file, path, busy=busy):
+            if not _is(file, path):
                 continue  # the one before has finished it meanwhile
             try:
                 yield
             except BaseException:
                 with contextlib.suppress(OSError):
-                    partial.unlink(missing_ok=True)
+                    path.unlink(missing_ok=True)
                 raise
             return
-
-
-@contextlib.contextmanager
-def _locked(file: BinaryIO) -> Iterator[None]:
-    try:
-        with contextlib.suppress(OSError):  # some file systems have no locks
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-    finally:
-        with contextlib.suppress(OSError):  # at once, though a forked process may hold it open
-            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _is(file: BinaryIO, path: Path) -> bool:
@@ -96,6 +120,86 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
+@contextlib.contextmanager
+def folder_atomically(folder: Path, *, size: int = 0) -> Iterator[Path]:
+    """Give a folder to fill, which then takes the name ``folder``; it appears whole or not at all.
+
+    Args:
+        folder: Must not exist.
+        size: The bytes that will be written.
+
+    Raises:
+        FixableError: It exists, another process is writing it, or the disk is full.
+
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "pictures"
+    >>> with folder_atomically(target) as partial:
+    ...     write_text(partial / "a.txt", "a")
+    >>> [path.name for path in target.iterdir()]
+    ['a.txt']
+    """
+    partial = folder.with_name(folder.name + PARTIAL)
+    lock = partial.with_name(f"{partial.name}.lock")
+    with writing(folder):
+        if os.path.lexists(folder):
+            raise FixableError(f"{folder}: exists already", "name a new folder")
+        require_space(folder.parent, size + 1_000_000)
+        with _alone(lock, refuse(folder, "wait for it, or name another folder")):
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            try:
+                yield partial
+                sync_folder(partial)
+                partial.rename(folder)
+                sync_folder(folder.parent)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+            lock.unlink()
+
+
+def append_to(path: Path) -> BinaryIO:
+    """Open a file to add to its end; its folder is made if it is missing.
+
+    Raises:
+        FixableError: It cannot be written.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        require_replaceable(path)
+        return path.open("ab")
+
+
+def remove(path: Path) -> None:
+    """Delete a file, if it is there.
+
+    Raises:
+        FixableError: It cannot be deleted.
+    """
+    with writing(path):
+        path.unlink(missing_ok=True)
+
+
+def require_replaceable(path: Path) -> None:
+    """Refuse to write where something that is no plain file has the name.
+
+    Raises:
+        FixableError: It is a folder, a device, a pipe or a socket.
+
+    >>> require_replaceable(Path("/dev/null"))
+    Traceback (most recent call last):
+    ddpm_train.errors.FixableError: /dev/null: a device or a pipe, not a file
+      fix: name a file
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise FixableError(f"{path}: a folder, where a file is meant", "name a file")
+    if not stat.S_ISREG(mode):
+        raise FixableError(f"{path}: a device or a pipe, not a file", "name a file")
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename inside ``folder`` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -109,10 +213,11 @@ def require_space(folder: Path, needed: int) -> None:
     """Refuse to start writing ``needed`` bytes where they cannot fit.
 
     Raises:
-        FixableError: Fewer bytes are free.
+        FixableError: Fewer bytes are free, or the folder cannot be made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
     if free < needed:
         raise FixableError(
             f"{folder}: {needed / 1e6:,.0f} MB are needed and {free / 1e6:,.0f} MB are free",
@@ -120,18 +225,33 @@ def require_space(folder: Path, needed: int) -> None:
         )
 
 
-def explain(error: OSError, path: Path) -> FixableError:
-    """Turn an operating system's refusal to write into a sentence with a fix.
+def explain(error: BaseException, path: Path) -> FixableError:
+    """Turn a refusal to write into a sentence with a fix.
 
     >>> print(explain(OSError(errno.ENOSPC, "No space left on device"), Path("runs/a.pt")))
     runs/a.pt: the disk is full
       fix: free some space; then rerun the same command
     """
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    reason = _of_the_system(error)
+    if reason is None:
+        return FixableError(
+            f"{path}: cannot be written ({sentence(error)})",
+            "rerun the same command; with --debug it shows where this comes from",
+        )
+    if reason.errno in _FULL:
         return FixableError(
             f"{path}: the disk is full", "free some space; then rerun the same command"
         )
     return FixableError(
-        f"{path}: cannot be written ({error.strerror or error})",
+        f"{path}: cannot be written ({reason.strerror or sentence(reason)})",
         "check the folder's permissions, or choose another one",
     )
+
+
+def _of_the_system(error: BaseException | None) -> OSError | None:
+    """The operating system's error behind one that a library made of it."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOOR = {  # what ddpm_eval may take from ddpm_train
     "",
+    "archives",
     "checkpoint",
     "config",
     "data",
@@ -19,19 +20,26 @@ FLOOR = {  # what ddpm_eval may take from ddpm_train
     "formats",
     "denoiser",
     "fast",
+    "locks",
     "networks",
     "noise",
     "presets",
+    "reading",
     "runs",
     "sampler",
     "schedule",
     "settings",
+    "tensorfiles",
     "terminal",
     "world",
 }
 MAY = {  # module of ddpm_train: its neighbours that it may import
     "errors": set(),
-    "files": {"errors"},
+    "archives": {"errors", "reading"},
+    "files": {"errors", "locks"},
+    "locks": {"errors"},
+    "reading": {"errors"},
+    "tensorfiles": {"archives", "errors", "reading"},
     "settings": {"errors"},
     "config": set(),
     "presets": {"config"},
@@ -41,9 +49,14 @@ MAY = {  # module of ddpm_train: its neighbours that it may import
     "denoiser": {"config", "diffusion", "errors", "schedule"},
     "networks": {"config", "errors", "fast", "networks", "noise"},
     "fast": {"denoiser", "errors", "fast", "networks"},
-    "checkpoint": {"", "config", "errors", "files", "networks", "settings"},
-    "runs": {"checkpoint", "errors"},
-    "formats": {"checkpoint", "config", "errors", "files", "formats", "networks", "settings"},
+    "checkpoint": {
+        *("", "config", "errors", "files", "networks", "reading", "settings", "tensorfiles"),
+    },
+    "runs": {"checkpoint", "errors", "reading"},
+    "formats": {
+        *("checkpoint", "config", "errors", "files", "formats", "networks", "reading"),
+        *("settings", "tensorfiles"),
+    },
     "sampler": {"denoiser", "diffusion", "errors", "noise", "schedule"},
     "world": {"errors"},
     "terminal": {"errors"},
@@ -51,7 +64,7 @@ MAY = {  # module of ddpm_train: its neighbours that it may import
     "running_errors": {"schedule"},
     "times": {"noise", "schedule"},
     "objective": {"config", "denoiser", "diffusion", "errors", "schedule"},
-    "data": {"config", "data", "errors", "files"},
+    "data": {"archives", "config", "data", "errors", "files", "locks", "reading"},
 }
 FORBIDDEN = {  # room: what may not be imported there
     "ddpm_train": {"ddpm_eval", "matplotlib", "torchvision", "torch_fidelity", "pandas"},

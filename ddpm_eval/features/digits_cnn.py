@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ddpm_eval.features.extractor import Features, exactly
-from ddpm_train.data.download import sha256_of
 from ddpm_train.data.images import Pixels, to_model
 from ddpm_train.errors import FixableError
+from ddpm_train.reading import sha256_of
 
 FILE = Path(__file__).with_name("digits_cnn.safetensors")
 SHAPE = (8, 8, 1)

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from ddpm_eval.features.extractor import Features, exactly
 from ddpm_train.checkpoint import Tensors
-from ddpm_train.data.download import Published, Track, download, sha256_of
+from ddpm_train.data.download import Published, Track, download
 from ddpm_train.data.images import Pixels
-from ddpm_train.data.paths import existing
 from ddpm_train.errors import FixableError
 from ddpm_train.formats import containers
+from ddpm_train.reading import existing, sha256_of
 
 FILE = "weights-inception-2015-12-05-6726825d.pth"
 SAME = "pt_inception-2015-12-05-6726825d.pth"  # pytorch-fid's name of the same file

@@ -1,11 +1,7 @@
 """Images in the forms that other programs read: a folder of PNGs, or an .npz."""
 
-import contextlib
-import fcntl
 import os
-import shutil
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -14,14 +10,13 @@ from PIL import Image
 
 from ddpm_eval.progress import Track, quiet
 from ddpm_train.errors import FixableError
-from ddpm_train.files import PARTIAL, explain, require_space, sync_folder, write_atomically
+from ddpm_train.files import folder_atomically, require_space, write_atomically, writing
 
 if TYPE_CHECKING:
     from ddpm_train.data import Images
 
 CHUNK = 256  # images in memory at once
 CHANNELS = (1, 3)  # of images that can be shown: gray and RGB
-_MARK = ".ddpm-eval-export"  # tells our unfinished folder from another program's
 
 
 def write(images: "Images", target: Path, *, track: Track = quiet) -> None:
@@ -38,12 +33,10 @@ def write(images: "Images", target: Path, *, track: Track = quiet) -> None:
     is_npz = target.suffix.lower() == ".npz"
     if not is_npz:
         require_pictures(shape[3], fix="name an .npz, which takes any number of channels")
-    try:
+    with writing(target):
         if os.path.lexists(target):  # a device and a link that leads nowhere exist too
             raise FixableError(f"{target}: exists", "name a new file or folder, or delete this one")
         require_space(target.parent, int(np.prod(shape)) + 1_000_000)
-    except OSError as error:
-        raise explain(error, target) from error
     (_write_npz if is_npz else _write_folder)(images, target, shape, track)
 
 
@@ -82,61 +75,11 @@ def _write_npz(images: "Images", target: Path, shape: tuple[int, ...], track: Tr
 def _write_folder(images: "Images", target: Path, shape: tuple[int, ...], track: Track) -> None:
     """Write the pictures into a folder beside, which then takes the name."""
     parts, digits = _parts(shape[0]), len(str(shape[0] - 1))
-    with _unfinished(target) as folder:
+    with folder_atomically(target) as folder:
         for part in track(parts, "export", len(parts)):
             for i, pixels in zip(part, images.read(part), strict=True):
                 plain = pixels[..., 0] if shape[3] == 1 else pixels
                 Image.fromarray(plain).save(folder / f"{i:0{digits}d}.png")
-        sync_folder(folder)
-        folder.rename(target)
-        (target / _MARK).unlink()
-        sync_folder(target.parent)
-
-
-@contextlib.contextmanager
-def _unfinished(target: Path) -> Iterator[Path]:
-    """Make the folder that is written first; whatever fails, nothing is left of it.
-
-    What an export that was killed left there goes; what another program left there, or writes
-    there now, stays.
-    """
-    folder = target.with_name(target.name + PARTIAL)
-    try:
-        if os.path.lexists(folder):
-            if _is_in_use(folder):
-                raise FixableError(
-                    f"{folder}: exists, and is not what an export left",
-                    "wait for the export that writes it, move it, or name another folder",
-                )
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
-        mark = (folder / _MARK).open("ab")
-    except OSError as error:
-        raise explain(error, folder) from error
-    with mark:
-        with contextlib.suppress(OSError):  # some file systems have no locks
-            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        try:
-            yield folder
-        except BaseException as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            if isinstance(error, OSError):
-                raise explain(error, target) from error
-            raise
-
-
-def _is_in_use(folder: Path) -> bool:
-    """Whether a folder is not the rest of an export that has ended."""
-    if folder.is_symlink() or not (folder / _MARK).is_file():
-        return folder.is_symlink() or any(folder.iterdir())
-    with (folder / _MARK).open("ab") as mark:
-        try:
-            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-    return False
 
 
 def _parts(n: int) -> list[range]:

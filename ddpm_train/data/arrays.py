@@ -1,15 +1,14 @@
 """Images that come as arrays: scikit-learn's digits and .npz files."""
 
 import hashlib
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from ddpm_train.archives import members_of, read_arrays
 from ddpm_train.data.images import Form, Pixels, Split, Stack, stack
-from ddpm_train.data.paths import existing
 from ddpm_train.errors import FixableError
+from ddpm_train.reading import existing
 
 _DIGITS_TRAIN = 1500
 
@@ -44,15 +43,17 @@ def npz(path: str, split: Split, form: Form) -> Stack:
         FixableError: The file is missing or damaged, or holds no such images.
     """
     file = existing(path, "an .npz file")
-    try:
-        with file.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as found:
-            pixels = np.asarray(found[_key(file, found.files, split)])
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise FixableError(
-            f"{file}: not a whole .npz of plain arrays ({error})",
-            "write it again with numpy.savez(path, train=images, test=images)",
-        ) from error
+    keys = [
+        member.filename.removesuffix(".npy")
+        for member in members_of(file, fix=_AGAIN, what=_NO_NPZ)
+    ]
+    key = _key(file, keys, split)
+    pixels = read_arrays(file, [key])[key]
     return stack(f"{file.stem} {split}", _images(pixels, file), form)
+
+
+_NO_NPZ = "not a whole .npz of plain arrays"
+_AGAIN = "write it again with numpy.savez(path, train=images, test=images)"
 
 
 def _key(file: Path, keys: list[str], split: Split) -> str:

@@ -9,7 +9,6 @@ import io
 import os
 import pickle
 import tarfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from ddpm_train.data.download import Published, Track, download, is_html, md5_of
+from ddpm_train.data.download import Published, Track, download, is_html
 from ddpm_train.data.images import Form, Pixels, Split, Stack, stack
-from ddpm_train.data.paths import existing, unreadable
 from ddpm_train.errors import FixableError
+from ddpm_train.reading import existing, expanded, md5_of, open_file, read_bytes, reading
 
 ARCHIVE = "cifar-10-python.tar.gz"
 FOLDER = "cifar-10-batches-py"
@@ -81,14 +80,14 @@ def load(
     Raises:
         FixableError: The archive is missing and cannot be downloaded, or is not the official one.
     """
-    where = _find(path, release.archive, track)
-    batches = _from_folder if where.is_dir() else _from_archive
-    found = {name: _planes(raw, where / name) for name, raw in batches(where, split, release)}
+    source = _source(path, release.archive, track)
+    batches = _from_folder if source.is_dir() else _from_archive
+    planes = {name: _planes(raw, source / name) for name, raw in batches(source, split, release)}
     for name in BATCHES[split]:
-        if name not in found:
-            raise FixableError(f"{where}: {name} is missing", _AGAIN)
-    planes = np.concatenate([found[name] for name in BATCHES[split]])
-    return stack(f"CIFAR-10 {split}", planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), form)
+        if name not in planes:
+            raise FixableError(f"{source}: {name} is missing", _AGAIN)
+    rows = np.concatenate([planes[name] for name in BATCHES[split]])
+    return stack(f"CIFAR-10 {split}", rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), form)
 
 
 _AGAIN = (
@@ -97,17 +96,15 @@ _AGAIN = (
 )
 
 
-def _find(path: str, archive: Published, track: Track | None) -> Path:
-    """Find the archive or the folder taken out of it; download where no path is given."""
-    default = Path(os.environ.get("DDPM_DATA", "data")) / "cifar10"
+def _source(path: str, archive: Published, track: Track | None) -> Path:
+    """Look up the archive or the folder taken out of it; download where no path is given."""
+    default = expanded(os.environ.get("DDPM_DATA", "data")) / "cifar10"
     root = existing(path, ARCHIVE) if path else default
     batches = BATCHES["train"] + BATCHES["test"]
-    try:
+    with reading(root):
         for place in (root, root / ARCHIVE, root / FOLDER):
             if place.is_file() or any((place / name).exists() for name in batches):
                 return place
-    except OSError as error:
-        raise unreadable(root, error) from error
     if path:
         return existing(str(root / ARCHIVE), ARCHIVE)  # which it is not, and says so
     url = os.environ.get("DDPM_CIFAR10_URL")
@@ -124,46 +121,40 @@ def _from_archive(path: Path, split: Split, release: Release) -> Iterator[tuple[
     """Yield (name, bytes) of the split's batches; nothing is ever extracted to the disk."""
     _check_archive(path, release.archive)
     wanted = {f"{FOLDER}/{name}": name for name in BATCHES[split]}
-    try:
-        with tarfile.open(path, "r|gz") as archive:
-            for member in archive:
-                content = archive.extractfile(member) if member.isreg() else None
-                if content is not None and member.name in wanted:
-                    yield wanted[member.name], content.read()
-    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
-        raise FixableError(f"{path}: a damaged archive ({error})", _AGAIN) from error
+    with (
+        open_file(path, fix=_AGAIN, what="a damaged archive") as file,
+        tarfile.open(fileobj=file, mode="r|gz") as archive,
+    ):
+        for member in archive:
+            content = archive.extractfile(member) if member.isreg() else None
+            if content is not None and member.name in wanted:
+                yield wanted[member.name], content.read()
 
 
 def _check_archive(path: Path, archive: Published) -> None:
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            html = is_html(file.read(512))
-        found = md5_of(path) if size <= archive.size else f"of {size:,} bytes"
-    except OSError as error:
-        raise unreadable(path, error) from error
-    if html:
-        raise FixableError(f"{path}: a web page, not the archive", _AGAIN)
-    if found != archive.md5:
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if is_html(file.read(512)):
+            raise FixableError(f"{path}: a web page, not the archive", _AGAIN)
+    digest = md5_of(path) if size <= archive.size else f"of {size:,} bytes"
+    if digest != archive.md5:
         cut = f" (cut off at {size:,} of {archive.size:,} bytes)" if size < archive.size else ""
         raise FixableError(
-            f"{path}: not the CIFAR-10 archive{cut}: MD5 {found}, expected {archive.md5}", _AGAIN
+            f"{path}: not the CIFAR-10 archive{cut}: MD5 {digest}, expected {archive.md5}", _AGAIN
         )
 
 
 def _from_folder(path: Path, split: Split, release: Release) -> Iterator[tuple[str, bytes]]:
     """Yield (name, bytes) of the split's batches, checked one by one."""
     for name in BATCHES[split]:
-        try:
-            raw = (path / name).read_bytes()
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise unreadable(path / name, error) from error
-        found = hashlib.md5(raw, usedforsecurity=False).hexdigest()
-        if found != release.batches[name]:
+        with reading(path):
+            if not (path / name).exists():
+                continue
+        raw = read_bytes(path / name, fix=_AGAIN)
+        digest = hashlib.md5(raw, usedforsecurity=False).hexdigest()
+        if digest != release.batches[name]:
             raise FixableError(
-                f"{path / name}: damaged: MD5 {found}, expected {release.batches[name]}", _AGAIN
+                f"{path / name}: damaged: MD5 {digest}, expected {release.batches[name]}", _AGAIN
             )
         yield name, raw
 
@@ -196,7 +187,7 @@ def _encode(text: str, _: object = None) -> bytes:
     return text.encode("latin1")
 
 
-_KNOWN = {
+_STAND_INS = {
     ("numpy.core.multiarray", "_reconstruct"): _Array,
     ("numpy._core.multiarray", "_reconstruct"): _Array,
     ("numpy", "ndarray"): _Array,
@@ -209,32 +200,16 @@ class _Unpickler(pickle.Unpickler):
     """Makes stand-ins only; whatever else a pickle asks for is refused before it is made."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _KNOWN:
+        if (module, name) not in _STAND_INS:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return _KNOWN[module, name]
-
-
-# What bytes that are no batch make the unpickler, or the few lines after it, raise.
-_DAMAGED = (
-    pickle.UnpicklingError,
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    TypeError,
-    ValueError,
-)
+        return _STAND_INS[module, name]
 
 
 def _planes(raw: bytes, path: Path) -> Pixels:
     """Give a batch's uint8 [n, 3072]."""
-    try:
+    with reading(path, fix=_AGAIN, what="not a batch of CIFAR-10"):
         batch = _Unpickler(io.BytesIO(raw), encoding="bytes").load()
         _, shape, dtype, fortran, levels = batch[b"data"].state
         if dtype.name not in (b"u1", "u1") or fortran or shape[1] != 3 * 32 * 32:
             raise ValueError(f"{dtype.name!r} {shape} instead of uint8 [n, 3072]")
         return np.frombuffer(levels, np.uint8).reshape(shape)
-    except _DAMAGED as error:
-        raise FixableError(f"{path}: not a batch of CIFAR-10 ({error})", _AGAIN) from error

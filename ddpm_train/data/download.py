@@ -1,10 +1,8 @@
 """Fetch one published file: from several mirrors, resumed where it stopped, checked at the end."""
 
-import contextlib
-import fcntl
-import hashlib
 import http.client
 import os
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -14,12 +12,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ddpm_train.errors import FixableError
-from ddpm_train.files import PARTIAL, explain, require_space, sync_folder
+from ddpm_train.files import PARTIAL, require_replaceable, require_space, sync_folder, writing
+from ddpm_train.locks import locked
+from ddpm_train.reading import md5_of, sha256_of
 
 Track = Callable[[int, int], object]
 """Is called with (bytes done, bytes in all)."""
 
 _SILENCE = 15.0  # seconds without a byte until the next mirror is tried
+_WINDOW = 30.0  # seconds in which at least _LEAST bytes must come
+_LEAST = 60_000
 _CHUNK = 1 << 18
 
 
@@ -51,24 +53,6 @@ class _Refused(Exception):
     """One mirror failed; the next may not."""
 
 
-def md5_of(path: Path) -> str:
-    """Hash a file.
-
-    >>> import tempfile
-    >>> with tempfile.NamedTemporaryFile() as file:
-    ...     md5_of(Path(file.name))
-    'd41d8cd98f00b204e9800998ecf8427e'
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def sha256_of(path: Path) -> str:
-    """Hash a file, as SHA-256."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def download(target: Path, file: Published, *, fix: str, track: Track | None = None) -> None:
     """Write a published file to ``target``, whole and checked, or not at all.
 
@@ -85,11 +69,10 @@ def download(target: Path, file: Published, *, fix: str, track: Track | None = N
         FixableError: No mirror gave the file; each is named with its reason.
     """
     partial = target.with_name(target.name + PARTIAL)
-    try:
+    with writing(target):
+        require_replaceable(target)
         require_space(target.parent, file.size)
-        with partial.open("ab") as out:
-            with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.flock(out, fcntl.LOCK_EX)
+        with partial.open("ab") as out, locked(out, partial):
             if target.exists():  # written by the process that this one waited for
                 partial.unlink(missing_ok=True)
                 return
@@ -103,8 +86,6 @@ def download(target: Path, file: Published, *, fix: str, track: Track | None = N
             os.fsync(out.fileno())
             partial.replace(target)
             sync_folder(target.parent)
-    except OSError as error:
-        raise explain(error, target) from error
 
 
 def _from_mirrors(file: Published, out: BinaryIO, partial: Path, track: Track | None) -> str | None:
@@ -120,10 +101,10 @@ def _from_mirrors(file: Published, out: BinaryIO, partial: Path, track: Track | 
             except _Refused as refused:
                 problems.append(f"{host} ({refused})")
                 break
-            found = file.digest_of(partial)
-            if found == file.digest:
+            digest = file.digest_of(partial)
+            if digest == file.digest:
                 return None
-            problems.append(f"{host} (sent {file.algorithm} {found}, expected {file.digest})")
+            problems.append(f"{host} (sent {file.algorithm} {digest}, expected {file.digest})")
             out.truncate(0)
     return ", ".join(problems)
 
@@ -158,17 +139,39 @@ def _chunks(url: str, start: int) -> Iterator[tuple[int, bytes]]:
                 start = 0
             elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
                 raise _Refused("sent another part than was asked for")
-            while chunk := response.read(_CHUNK):
+            pace = _Pace()
+            while chunk := response.read1(_CHUNK):
                 if not start and is_html(chunk):
                     raise _Refused("sent a web page")
                 yield start, chunk
                 start += len(chunk)
+                pace.add(len(chunk))
     except urllib.error.HTTPError as error:
         raise _Refused(f"HTTP {error.code}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)
         words = getattr(reason, "strerror", None) or str(reason) or type(error).__name__
         raise _Refused(words) from error
+
+
+class _Pace:
+    """Gives a mirror up that sends a byte now and then, which no timeout between bytes ends."""
+
+    def __init__(self) -> None:
+        self._since, self._bytes = time.monotonic(), 0
+
+    def add(self, count: int) -> None:
+        """Count bytes; look at the sum once in a while.
+
+        Raises:
+            _Refused: Too few came.
+        """
+        self._bytes += count
+        passed = time.monotonic() - self._since
+        if passed >= _WINDOW:
+            if self._bytes < _LEAST:
+                raise _Refused(f"too slow: {self._bytes / passed:,.0f} bytes a second")
+            self._since, self._bytes = time.monotonic(), 0
 
 
 def is_html(start: bytes) -> bool:

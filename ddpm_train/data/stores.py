@@ -1,39 +1,35 @@
 """Where pictures lie: a folder, a zip, an lmdb. None holds an open file that a fork would share."""
 
 import os
+import stat
 import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
+from ddpm_train.archives import members_of
 from ddpm_train.data.images import Split
-from ddpm_train.data.paths import existing, unreadable
+from ddpm_train.data.layout import is_hidden, lay_out
 from ddpm_train.data.pictures import Store
 from ddpm_train.errors import FixableError
+from ddpm_train.reading import damaged, existing, open_file, read_bytes, reading
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+_WRITE = "write the .zip again"
 
 
 def folder_or_zip(path: str, split: Split) -> Store:
     """Open a folder or .zip of pictures, sorted by their POSIX paths in it.
 
-    Folders below are searched too; names that begin with a dot are left out. If ``train/`` and
-    ``test/`` both hold pictures they are the splits, otherwise all pictures are for training.
+    Folders below are searched too, linked ones as well; names that begin with a dot are left out.
+    ``layout`` says which pictures are of which split.
 
     Raises:
-        FixableError: Nothing is there, it holds no pictures, or no test split.
+        FixableError: Nothing is there, it holds no pictures, or no test split, or it is damaged.
     """
     root = existing(path, "a folder or .zip of pictures")
-    try:
-        return Folder(root, split) if root.is_dir() else Zip(root, split)
-    except zipfile.BadZipFile as error:
-        raise FixableError(
-            f"{root}: neither a folder nor a whole .zip ({error})", "give the path of one"
-        ) from error
-    except OSError as error:
-        raise unreadable(error.filename or root, error) from error
+    return Folder(root, split) if root.is_dir() else Zip(root, split)
 
 
 def lmdb_or_folder(path: str, split: Split) -> Store:
@@ -62,15 +58,12 @@ class Folder:
     """Picture files; each is opened, read and closed when it is asked for."""
 
     def __init__(self, root: Path, split: Split) -> None:
-        sizes: dict[str, int] = {}
-        for folder, below, files in os.walk(root, onerror=_raise):
-            below[:] = [name for name in below if not name.startswith(".")]
-            inside = Path(folder).relative_to(root)
-            for file in filter(_is_picture, files):
-                sizes[(inside / file).as_posix()] = Path(folder, file).stat().st_size
-        self._root, self._sizes = root, sizes
-        self._names = _of_split(list(sizes), split, root)
-        self.name = f"{root.resolve().name} {split}"
+        self._root = root
+        with reading(root):
+            self._sizes = dict(_files_below(root, "", ()))
+            self.name = f"{root.resolve().name} {split}"
+        layout = lay_out(self._sizes, split, root)
+        self._names, self.notes = layout.names, layout.notes
 
     def __len__(self) -> int:
         return len(self._names)
@@ -85,10 +78,33 @@ class Folder:
 
     def fetch(self, i: int) -> bytes:
         """Read one file."""
-        try:
-            return (self._root / self._names[i]).read_bytes()
-        except OSError as error:
-            raise unreadable(self.label(i), error) from error
+        return read_bytes(self._root / self._names[i], fix="replace it or delete it")
+
+
+def _files_below(
+    root: Path, inside: str, above: tuple[tuple[int, int], ...]
+) -> Iterator[tuple[str, int]]:
+    """Yield (POSIX path, size) of the files below ``root``; links are followed, but no circles."""
+    folder = root / inside
+    with reading(folder):
+        status = folder.stat()
+        identity = status.st_dev, status.st_ino
+        if identity in above:
+            raise FixableError(f"{folder}: a link to a folder that holds it", "remove the link")
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries]
+    for name in names:
+        path = f"{inside}/{name}" if inside else name
+        if is_hidden(name):
+            continue
+        with reading(root / path):
+            status = (root / path).stat()
+        if stat.S_ISDIR(status.st_mode):
+            yield from _files_below(root, path, (*above, identity))
+        elif stat.S_ISREG(status.st_mode):
+            yield path, status.st_size
+        else:
+            raise FixableError(f"{root / path}: a device or a pipe, not a file", "remove it")
 
 
 class Zip:
@@ -98,61 +114,81 @@ class Zip:
     """
 
     def __init__(self, path: Path, split: Split) -> None:
-        with zipfile.ZipFile(path) as archive:
-            members = {
-                item.filename: item
-                for item in archive.infolist()
-                if _is_picture(item.filename) and not item.is_dir()
-            }
-        self._path = path
-        self._members = [members[name] for name in _of_split(list(members), split, path)]
+        members = {}
+        for item, name in _plain_names(members_of(path, fix=_GIVE, what=_NEITHER)):
+            if name in members:
+                raise damaged(path, f"two members are {name}", fix=_WRITE)
+            members[name] = item
+        layout = lay_out(members, split, path)
+        self._path, self.notes = path, layout.notes
+        self._names = layout.names
+        self._members = [members[name] for name in layout.names]
         self.name = f"{path.stem} {split}"
-        for item in self._members:
-            encrypted = item.flag_bits & 1
-            if encrypted or item.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise FixableError(
-                    f"{path}: {item.filename} is encrypted or packed by an unusual method",
-                    "write a plain .zip (stored or deflated)",
-                )
 
     def __len__(self) -> int:
         return len(self._members)
 
     def label(self, i: int) -> str:
         """Name the member."""
-        return f"{self._path}: {self._members[i].filename}"
+        return f"{self._path}: {self._names[i]}"
 
     def stamps(self) -> Iterable[bytes]:
         """Give names and sizes."""
-        return (_stamp(item.filename, item.file_size) for item in self._members)
+        pairs = zip(self._names, self._members, strict=True)
+        return (_stamp(name, item.file_size) for name, item in pairs)
 
     def fetch(self, i: int) -> bytes:
-        """Read one member and check its CRC.
+        """Read one member and check its name and its CRC.
 
         ``zipfile`` would share one file position among processes, so the few bytes of the local
         header (the two lengths at 26 and 28) are read here.
         """
         item = self._members[i]
-        try:
-            with self._path.open("rb") as file:
-                file.seek(item.header_offset)
-                header = file.read(30)
-                lengths = header[26:28], header[28:30]
-                file.seek(sum(int.from_bytes(two, "little") for two in lengths), os.SEEK_CUR)
-                data = file.read(item.compress_size)
+        with open_file(self._path) as file:
+            file.seek(item.header_offset)
+            header = file.read(30)
+            lengths = [int.from_bytes(header[at : at + 2], "little") for at in (26, 28)]
+            name = file.read(lengths[0])
+            file.seek(lengths[1], os.SEEK_CUR)
+            data = file.read(item.compress_size)
             if item.compress_type == zipfile.ZIP_DEFLATED:
-                data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, item.file_size + 1)
-        except OSError as error:
-            raise unreadable(self.label(i), error) from error
-        except zlib.error:
-            data = b""
-        if len(data) != item.file_size or zlib.crc32(data) != item.CRC:
-            raise FixableError(f"{self.label(i)}: damaged in the zip", "write the .zip again")
+                data = _inflated(data, item.file_size)
+        same = name in (item.orig_filename.encode(), item.orig_filename.encode("cp437", "replace"))
+        if not same or len(data) != item.file_size or zlib.crc32(data) != item.CRC:
+            raise FixableError(f"{self.label(i)}: damaged in the zip", _WRITE)
         return data
+
+
+_NEITHER, _GIVE = "neither a folder nor a whole .zip", "give the path of one"
+
+
+def _plain_names(members: Iterable[zipfile.ZipInfo]) -> Iterator[tuple[zipfile.ZipInfo, str]]:
+    r"""Give each file its POSIX path: without ``./`` in front, and ``\`` of Windows as ``/``.
+
+    >>> [name for _, name in _plain_names([zipfile.ZipInfo("./a/b.png"), zipfile.ZipInfo("c/")])]
+    ['a/b.png']
+    """
+    files = [item for item in members if not item.is_dir()]
+    windows = not any("/" in item.filename for item in files)
+    for item in files:
+        name = item.filename.replace("\\", "/") if windows else item.filename
+        while name.startswith("./"):
+            name = name[2:].lstrip("/")
+        yield item, name
+
+
+def _inflated(data: bytes, size: int) -> bytes:
+    """Inflate to ``size`` bytes, or one more where there would be more; empty if damaged."""
+    try:
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)
+    except zlib.error:
+        return b""
 
 
 class Lmdb:
     """Pictures in an LSUN lmdb, in the order of their keys (listed once, kept in memory)."""
+
+    notes: tuple[str, ...] = ()
 
     def __init__(self, root: Path, split: Split) -> None:
         self._root = root.resolve()
@@ -189,16 +225,16 @@ _opening = threading.Lock()
 def _ask(root: Path, question: Callable[[Any], Any]) -> Any:
     """Put a question to a read transaction."""
     try:
-        import lmdb
+        import lmdb  # noqa: F401
     except ImportError as error:
         raise FixableError(
             "reading an lmdb takes the package lmdb", "pip install 'ddpm-eval[lmdb]'"
         ) from error
-    try:
-        with _environment(root).begin() as transaction:
-            return question(transaction)
-    except lmdb.Error as error:
-        raise FixableError(f"{root}: not a whole lmdb ({error})", "copy it again") from error
+    with (
+        reading(root, fix="copy it again", what="not a whole lmdb"),
+        _environment(root).begin() as transaction,
+    ):
+        return question(transaction)
 
 
 def _environment(root: Path) -> Any:
@@ -232,39 +268,5 @@ def _open(root: Path) -> Any:
     return environment
 
 
-def _is_picture(name: str) -> bool:
-    """Tell a picture by its suffix; no part of its path may begin with a dot (``..`` may).
-
-    >>> _is_picture("a/b.JPG"), _is_picture("__MACOSX/._b.jpg"), _is_picture("b.txt")
-    (True, False, False)
-    """
-    path = PurePosixPath(name)
-    hidden = any(part.startswith(".") and part != ".." for part in path.parts)
-    return path.suffix.lower() in SUFFIXES and not hidden
-
-
-def _of_split(names: list[str], split: Split, root: Path) -> list[str]:
-    """Sort the names and keep those of the split."""
-    parts = {PurePosixPath(name).parts[0] for name in names if "/" in name}
-    if {"train", "test"} <= parts:
-        return sorted(name for name in names if name.startswith(f"{split}/"))
-    if not names:
-        raise FixableError(
-            f"{root}: no pictures ending in {', '.join(SUFFIXES)} in it or below",
-            "give the path of a folder or .zip that holds some",
-        )
-    if split == "test":
-        raise FixableError(
-            f"{root}: has no test split",
-            "put the pictures into its subfolders train/ and test/, or use the train split",
-        )
-    return sorted(names)
-
-
 def _stamp(name: str, size: int) -> bytes:
     return name.encode("utf-8", "surrogateescape") + b"\0%d\0" % size
-
-
-def _raise(error: OSError) -> None:
-    """Let an unreadable folder stop the listing rather than shorten it."""
-    raise error

@@ -5,12 +5,11 @@ shapes into our form and checks every one; each format says what its names, sett
 switches mean. What a file does not tell is assumed aloud, in ``Checkpoint.facts["warnings"]``.
 """
 
-import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ddpm_train import checkpoint
+from ddpm_train import checkpoint, tensorfiles
 from ddpm_train.checkpoint import Checkpoint
 from ddpm_train.formats import (
     diffusers,
@@ -78,10 +77,4 @@ def load_any(path: Path, *, changes: Iterable[str] = ()) -> Checkpoint:
 
 def _is_ours(path: Path) -> bool:
     """Look for our mark in the description of a zip; a damaged one is left to its reader."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-            mark = f'"format": "{checkpoint.FORMAT}"'.encode()
-            return bool(names) and mark in archive.read(names[0])
-    except (OSError, zipfile.BadZipFile):
-        return False
+    return f'"format": "{checkpoint.FORMAT}"'.encode() in tensorfiles.description(path)

@@ -5,6 +5,8 @@ of the blocks, and a footer of 48 bytes. Its values are protocol buffers: under 
 many data files there are, under the name of each variable its type, shape and place.
 """
 
+import math
+import os
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from ddpm_train.errors import FixableError
-from ddpm_train.formats.containers import damaged
 from ddpm_train.formats.crc32c import crc32c, unmask
+from ddpm_train.reading import damaged, open_file, read_bytes, reading
 
 MAGIC = 0xDB4775248B80FB57
 FOOTER = 48
@@ -48,18 +50,16 @@ class Bundle(Mapping[str, np.ndarray]):
     def __init__(self, prefix: Path) -> None:
         self.prefix = prefix
         self.index = prefix.with_name(prefix.name + ".index")
-        try:
+        with reading(self.index):
             table = dict(_table(self.index))
-        except (IndexError, struct.error, ValueError) as error:
-            raise damaged(self.index, f"its structure does not parse: {error}") from error
-        header = _message(table.pop(b"", b""))
-        self.shards = _int(header, 1)
-        if not self.shards or _int(header, 2) != LITTLE_ENDIAN:
-            raise FixableError(
-                f"{self.index}: no header, or written on a big-endian machine",
-                "save it again with TensorFlow on a little-endian machine",
-            )
-        self.entries = {key.decode(): _entry(value) for key, value in table.items()}
+            header = _message(table.pop(b"", b""))
+            self.shards = _int(header, 1)
+            if not self.shards or _int(header, 2) != LITTLE_ENDIAN:
+                raise FixableError(
+                    f"{self.index}: no header, or written on a big-endian machine",
+                    "save it again with TensorFlow on a little-endian machine",
+                )
+            self.entries = {key.decode(): _entry(value) for key, value in table.items()}
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Read one variable."""
@@ -71,17 +71,18 @@ class Bundle(Mapping[str, np.ndarray]):
         path = self.prefix.with_name(f"{self.prefix.name}.data-{number}")
         if not path.is_file():
             raise FixableError(f"{path}: missing", "download it beside the .index file")
-        with path.open("rb") as file:
+        with open_file(path) as file:
+            if entry.offset + entry.size > os.fstat(file.fileno()).st_size:
+                raise damaged(path, f"it ends before {name} does")
             file.seek(entry.offset)
             content = file.read(entry.size)
-        if len(content) != entry.size:
-            raise damaged(path, f"it ends before {name} does")
         if crc32c(content) != unmask(entry.masked_crc):
             raise damaged(path, f"{name} fails its CRC-32C check")
-        values = np.frombuffer(content, TYPES[entry.dtype])
-        if values.size != np.prod(entry.shape, dtype=np.int64):
-            raise damaged(self.index, f"{name} has not the size of its shape")
-        return values.reshape(entry.shape)
+        with reading(self.index):
+            values = np.frombuffer(content, TYPES[entry.dtype])
+            if values.size != math.prod(entry.shape):
+                raise damaged(self.index, f"{name} has not the size of its shape")
+            return values.reshape(entry.shape)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)
@@ -92,7 +93,7 @@ class Bundle(Mapping[str, np.ndarray]):
 
 def _table(path: Path) -> Iterator[tuple[bytes, bytes]]:
     """The keys and values of a sorted string table."""
-    content = path.read_bytes()
+    content = read_bytes(path)
     footer = content[-FOOTER:]
     if len(footer) < FOOTER or struct.unpack("<Q", footer[-8:])[0] != MAGIC:
         raise damaged(path, "it does not end as an index of TensorFlow does")
@@ -166,7 +167,7 @@ def _message(content: bytes) -> Message:
     >>> _message(bytes([0x08, 0x96, 0x01, 0x12, 0x01, 0x41]))
     {1: [150], 2: [b'A']}
     """
-    found: Message = {}
+    fields: Message = {}
     position = 0
     while position < len(content):
         tag, position = _varint(content, position)
@@ -177,8 +178,8 @@ def _message(content: bytes) -> Message:
             fixed = {1: 8, 5: 4}.get(tag & 7)
             length, position = (fixed, position) if fixed else _varint(content, position)
             value, position = content[position : position + length], position + length
-        found.setdefault(tag >> 3, []).append(value)
-    return found
+        fields.setdefault(tag >> 3, []).append(value)
+    return fields
 
 
 def _int(message: Message, field: int) -> int:

@@ -1,19 +1,20 @@
-"""Files of tensors, read as plain data and never executed: .pt, .pth, .ckpt, .bin, .safetensors."""
+"""Files of tensors of other systems: .pt, .pth, .ckpt, .bin, .safetensors; also in shards."""
 
-import pickle
 import re
-import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
+from ddpm_train import tensorfiles
 from ddpm_train.checkpoint import Tensors
 from ddpm_train.errors import FixableError
+from ddpm_train.reading import read_json
+
+INDEX = ".index.json"
+_WRAPPED = re.compile(r"^(module\.|_orig_mod\.)+")
+"""Prefixes that DataParallel and torch.compile add, in any order."""
 
 
 def read(path: Path) -> Mapping[str, Any]:
@@ -23,23 +24,9 @@ def read(path: Path) -> Mapping[str, Any]:
         FixableError: The file is missing or damaged, holds something else than a dictionary, or
             Python objects that would have to be executed.
     """
-    _check_pointer(path)
-    try:
-        content = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
-    except FileNotFoundError:
-        raise FixableError(f"{path}: no such file", "check the path") from None
-    except pickle.UnpicklingError as error:
-        if not _has_objects(path, str(error)):
-            raise damaged(path, "not a file of tensors") from error
-        raise FixableError(
-            f"{path}: holds Python objects, which are never executed",
-            "in the program that made it, save the plain state_dict() alone",
-        ) from None
-    except (
-        *(SafetensorError, zipfile.BadZipFile, RuntimeError, ValueError),
-        *(KeyError, EOFError, OSError, AttributeError, IndexError),
-    ) as error:
-        raise damaged(path, str(error).split("\n")[0]) from error
+    if path.name.endswith(INDEX):
+        return _read_shards(path)
+    content = tensorfiles.load(path)
     if not isinstance(content, Mapping):
         raise FixableError(
             f"{path}: holds a {type(content).__name__}, not a dictionary of tensors",
@@ -48,16 +35,11 @@ def read(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def damaged(path: Path, how: str) -> FixableError:
-    """A file that was cut off or changed on its way."""
-    return FixableError(f"{path}: damaged ({how})", "download or copy the file again")
-
-
 def tensors(content: object, what: str) -> Tensors:
-    """Check that a dictionary holds tensors alone; drop the prefix that DataParallel adds.
+    """Check that a dictionary holds tensors alone; drop the prefixes that wrappers add.
 
     Raises:
-        FixableError: Something else is there.
+        FixableError: Something else is there, or two names differ by such a prefix alone.
     """
     if not isinstance(content, Mapping) or not content:
         raise FixableError(f"{what}: no weights in it", "use a file that holds a state_dict()")
@@ -67,32 +49,47 @@ def tensors(content: object, what: str) -> Tensors:
             f"{what}: {odd[0]} is a {type(content[odd[0]]).__name__}, not a tensor",
             "use a file that holds a state_dict()",
         )
-    return {str(name).removeprefix("module."): value for name, value in content.items()}
-
-
-def _check_pointer(path: Path) -> None:
-    """Refuse the small text that stands for a large file in a Git repository without LFS."""
-    if path.is_file() and path.stat().st_size < 1000 and b"git-lfs" in path.read_bytes():
+    bare = {unwrapped(str(name)): value for name, value in content.items()}
+    if len(bare) < len(content):
         raise FixableError(
-            f"{path}: a Git LFS pointer, not the weights", "git lfs pull, or download the file"
+            f"{what}: {len(content) - len(bare)} weights stand there twice, as they are and under "
+            "module. or _orig_mod. (torch.compile)",
+            "save the state_dict() of the network inside",
         )
+    return bare
 
 
-def _unpickle(path: Path) -> object:
-    """Load with ``weights_only``, which runs no code; check the sums that a zip has."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-        if broken is not None:
-            raise damaged(path, f"member {broken} fails its CRC check")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of protocols that torch.save does not write
-        content: object = torch.load(path, map_location="cpu", weights_only=True)
-    return content
+def unwrapped(name: str) -> str:
+    """Drop what DataParallel and torch.compile put before a weight's name.
+
+    >>> unwrapped("module._orig_mod.conv_in.weight")
+    'conv_in.weight'
+    """
+    return _WRAPPED.sub("", name)
 
 
-def _has_objects(path: Path, refusal: str) -> bool:
-    """Whether a file was refused because it is a pickle of more than tensors."""
-    with path.open("rb") as file:
-        is_pickle = zipfile.is_zipfile(path) or file.read(1) == b"\x80"
-    return is_pickle and re.search("global|operand|class", refusal, re.IGNORECASE) is not None
+def _read_shards(index: Path) -> Tensors:
+    """Read the files that an index names; each weight must be in its file, and no other."""
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not all(map(_is_plain_name, places.values())):
+        raise FixableError(
+            f"{index}: its weight_map does not name files beside it", "download the folder again"
+        )
+    weights: Tensors = {}
+    for file in sorted(set(places.values())):
+        content = tensors(read(index.with_name(file)), str(index.with_name(file)))
+        expected = {unwrapped(name) for name in places if places[name] == file}
+        if content.keys() != expected:
+            odd = sorted(content.keys() ^ expected)
+            raise FixableError(
+                f"{index.with_name(file)}: {len(odd)} weights are not as {index.name} says: "
+                f"{', '.join(odd[:3])}",
+                "download the folder again, all of its files",
+            )
+        weights |= content
+    return weights
+
+
+def _is_plain_name(name: object) -> bool:
+    """Whether this is a file's name without a folder, and no index."""
+    return isinstance(name, str) and Path(name).name == name and not name.endswith(INDEX)

@@ -1,6 +1,5 @@
 """Folders of Hugging Face diffusers: a UNet2DModel and its scheduler, read and written."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from ddpm_train.config import (
 from ddpm_train.errors import FixableError
 from ddpm_train.formats import containers
 from ddpm_train.formats.canonical import Foreign, Rules, averaged_by_name, rename
+from ddpm_train.reading import read_json
 
 NAME = "diffusers UNet2DModel"
 WEIGHTS = "diffusion_pytorch_model"
@@ -260,10 +260,4 @@ def _weights(path: Path) -> Path:
 
 
 def _json(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise containers.damaged(file, "not JSON") from error
-    if not isinstance(found, dict):
-        raise containers.damaged(file, "not a JSON object")
-    return found
+    return read_json(file)

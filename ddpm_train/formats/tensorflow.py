@@ -1,6 +1,5 @@
 """The original TensorFlow checkpoints: a tensor bundle, with kwargs.json beside it."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,9 +10,10 @@ import torch
 from ddpm_train.checkpoint import Tensors
 from ddpm_train.config import ModelConfig, ObjectiveConfig, ScheduleConfig
 from ddpm_train.errors import FixableError
-from ddpm_train.formats import containers, pesser
+from ddpm_train.formats import pesser
 from ddpm_train.formats.bundle import Bundle
 from ddpm_train.formats.canonical import Foreign, Rules, architecture, paper_variance, rename
+from ddpm_train.reading import read_json
 from ddpm_train.settings import from_dict
 
 NAME = "the original's TensorFlow checkpoint"
@@ -100,10 +100,6 @@ def _settings(path: Path) -> tuple[dict[str, Any], list[str]]:
     """The arguments of the training script, wherever they are nested."""
     if not path.is_file():
         return {}, ["there is no kwargs.json: the paper's schedule and variance are assumed"]
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise containers.damaged(path, "not JSON") from error
     flat: dict[str, Any] = {}
 
     def gather(plain: object) -> None:
@@ -111,7 +107,7 @@ def _settings(path: Path) -> tuple[dict[str, Any], list[str]]:
             gather(value)
             flat[key] = value
 
-    gather(found)
+    gather(read_json(path))
     return flat, []
 
 

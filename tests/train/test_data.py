@@ -174,7 +174,7 @@ def test_bad_npz_says_what_to_do(tmp_path: Path) -> None:
         (good.astype(np.float32), "float32"),
         (good[0, 0], r"\[4, 3\] are not"),
         (good[:0], "are not uint8"),
-        (np.array([{}], object), "allow_pickle"),
+        (np.array([{}], object), "Python objects"),
     ]:
         np.savez(path, array)
         with pytest.raises(FixableError, match=words):
@@ -187,7 +187,7 @@ def test_bad_npz_says_what_to_do(tmp_path: Path) -> None:
         npz(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("train", "not an array")
-    with pytest.raises(FixableError, match="not uint8"):
+    with pytest.raises(FixableError, match="not a whole array"):
         npz(path)
 
 
@@ -199,7 +199,9 @@ def test_damaged_npz_is_noticed(tmp_path: Path) -> None:
     flipped[len(whole) // 2] ^= 1
     for content in [whole[:-30], whole[: len(whole) // 2], b"", b"\x93NUMPY", bytes(flipped)]:
         path.write_bytes(content)
-        with pytest.raises(FixableError, match=f"{path.name}: not a whole"):
+        with pytest.raises(
+            FixableError, match=rf"{path.name}: (not a whole|damaged|arr_0: not a whole)"
+        ):
             npz(path)
 
 
@@ -207,7 +209,7 @@ def test_wrong_paths_suggest_the_near_one(tmp_path: Path) -> None:
     np.savez(tmp_path / "flowers.npz", pixels(1, 4, 4, 3))
     with pytest.raises(FixableError, match=r"did you mean .*flowers\.npz"):
         npz(tmp_path / "flower.npz")
-    with pytest.raises(FixableError, match="not a whole"):
+    with pytest.raises(FixableError, match="a folder, where a file is meant"):
         npz(tmp_path)
     with pytest.raises(FixableError, match="no path is given"):
         load(DataConfig(source="npz"), image_size=4, channels=3)

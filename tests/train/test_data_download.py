@@ -100,7 +100,7 @@ def test_a_file_arrives_whole(tmp_path: Path, server: Server) -> None:
 def test_a_stopped_download_asks_for_the_rest_only(tmp_path: Path, server: Server) -> None:
     with pytest.raises(FixableError, match="stopped at 300,000 of 700,000 bytes"):
         download(tmp_path / "x", server.urls("cut"), fix="")
-    assert litter(tmp_path) == ["x.partial"]
+    assert litter(tmp_path) == ["x.ddpm.partial"]
     download(tmp_path / "x", server.urls("good"), fix="")
     assert (tmp_path / "x").read_bytes() == CONTENT
     assert litter(tmp_path) == ["x"]
@@ -114,7 +114,7 @@ def test_the_next_mirror_goes_on_where_the_last_stopped(tmp_path: Path, server: 
 
 
 def test_a_server_without_ranges_starts_anew(tmp_path: Path, server: Server) -> None:
-    (tmp_path / "x.partial").write_bytes(CONTENT[:1000])
+    (tmp_path / "x.ddpm.partial").write_bytes(CONTENT[:1000])
     download(tmp_path / "x", server.urls("norange"), fix="")
     assert (tmp_path / "x").read_bytes() == CONTENT
     assert server.log == [("norange", "bytes=1000-", len(CONTENT))]
@@ -124,14 +124,16 @@ def test_a_server_without_ranges_starts_anew(tmp_path: Path, server: Server) -> 
 def test_a_bad_part_is_thrown_away_and_fetched_again(
     tmp_path: Path, server: Server, part: bytes
 ) -> None:
-    (tmp_path / "x.partial").write_bytes(part)
+    (tmp_path / "x.ddpm.partial").write_bytes(part)
     download(tmp_path / "x", server.urls("good"), fix="")
     assert (tmp_path / "x").read_bytes() == CONTENT
     assert server.log[-1] == ("good", "", len(CONTENT))
 
 
 def test_a_finished_part_needs_no_network(tmp_path: Path, server: Server) -> None:
-    (tmp_path / "x.partial").write_bytes(CONTENT)  # killed between the last byte and the rename
+    (tmp_path / "x.ddpm.partial").write_bytes(
+        CONTENT
+    )  # killed between the last byte and the rename
     download(tmp_path / "x", server.urls("good"), fix="")
     assert (tmp_path / "x").read_bytes() == CONTENT
     assert server.log == []
@@ -171,17 +173,17 @@ def test_no_mirror_is_no_success(tmp_path: Path, server: Server) -> None:
 
 
 def test_a_shifted_part_is_not_believed(tmp_path: Path, server: Server) -> None:
-    (tmp_path / "x.partial").write_bytes(CONTENT[:1000])
+    (tmp_path / "x.ddpm.partial").write_bytes(CONTENT[:1000])
     with pytest.raises(FixableError, match="another part"):
         download(tmp_path / "x", server.urls("shifted"), fix="")
-    assert (tmp_path / "x.partial").read_bytes() == CONTENT[:1000]
+    assert (tmp_path / "x.ddpm.partial").read_bytes() == CONTENT[:1000]
 
 
 def test_a_web_page_does_not_cost_the_part(tmp_path: Path, server: Server) -> None:
-    (tmp_path / "x.partial").write_bytes(CONTENT[:1000])
+    (tmp_path / "x.ddpm.partial").write_bytes(CONTENT[:1000])
     with pytest.raises(FixableError, match="web page"):
         download(tmp_path / "x", server.urls("login"), fix="")
-    assert (tmp_path / "x.partial").read_bytes() == CONTENT[:1000]
+    assert (tmp_path / "x.ddpm.partial").read_bytes() == CONTENT[:1000]
 
 
 def test_processes_that_start_together_download_once(tmp_path: Path, server: Server) -> None:

@@ -24,11 +24,11 @@ from ddpm_eval.record.scores import Grid
 from ddpm_eval.record.shards import Arrays
 from ddpm_train import data, sampler
 from ddpm_train.data.images import Form
-from ddpm_train.data.paths import existing, unreadable
 from ddpm_train.data.pictures import decode
 from ddpm_train.diffusion import q_sample
 from ddpm_train.errors import FixableError
 from ddpm_train.noise import Stream, normal, splitmix64
+from ddpm_train.reading import existing, unreadable
 
 COARSE = 8  # the rows of coarse to fine are t = 0, T/8, ..., T
 

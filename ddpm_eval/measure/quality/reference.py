@@ -10,8 +10,8 @@ from ddpm_eval.measure.quality import statistics
 from ddpm_eval.measure.quality.statistics import Statistics
 from ddpm_eval.sources import has_images, open_images
 from ddpm_train.data import Images
-from ddpm_train.data.download import sha256_of
 from ddpm_train.errors import FixableError
+from ddpm_train.reading import sha256_of
 
 LEAST = 10  # images: one for each part of the Inception score
 

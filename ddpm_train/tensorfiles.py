@@ -1,0 +1,68 @@
+"""The door for files of torch.save and safetensors: plain data, checked, never executed."""
+
+import pickle
+import re
+import warnings
+import zipfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from ddpm_train import archives
+from ddpm_train.errors import FixableError
+from ddpm_train.reading import AGAIN, damaged, open_file, reading
+
+_OBJECTS = "in the program that made it, save the plain state_dict() alone"
+
+
+def load(path: Path, *, fix: str = AGAIN, objects: str = _OBJECTS) -> object:
+    """Read what torch.save or safetensors wrote, after the sums that a zip has were compared.
+
+    Args:
+        path: The file, on the CPU.
+        fix: What to do about damage.
+        objects: What to do about Python objects, which are refused.
+
+    Raises:
+        FixableError: The file is missing or damaged, or holds objects that would have to be run.
+    """
+    with open_file(path, fix=fix) as file:
+        if b"git-lfs" in file.read(1000):
+            raise FixableError(
+                f"{path}: a Git LFS pointer, not the weights", "git lfs pull, or download the file"
+            )
+    if path.suffix == ".safetensors":
+        with reading(path, fix=fix):
+            return load_file(path)
+    if zipfile.is_zipfile(path):
+        archives.check(path, fix=fix)
+    with reading(path, fix=fix), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of protocols that torch.save does not write
+        try:
+            content: object = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            if not _has_objects(path, str(error)):
+                raise damaged(path, "not a file of tensors", fix=fix) from error
+            raise FixableError(
+                f"{path}: holds Python objects, which are never executed", objects
+            ) from None
+    return content
+
+
+def _has_objects(path: Path, refusal: str) -> bool:
+    """Whether a file was refused because it is a pickle of more than tensors."""
+    with open_file(path) as file:
+        is_pickle = zipfile.is_zipfile(file) or (file.seek(0), file.read(1))[1] == b"\x80"
+    return is_pickle and re.search("global|operand|class", refusal, re.IGNORECASE) is not None
+
+
+def description(path: Path) -> bytes:
+    """Read the pickle inside a zip of torch.save; empty if the file is none, or damaged."""
+    try:
+        with archives.open_zip(path) as (archive, members):
+            names = [member.filename for member in members]
+            name = next((name for name in names if name.endswith("/data.pkl")), "")
+            return archive.read(name) if name else b""
+    except FixableError:
+        return b""
