@@ -9,10 +9,13 @@ of another process, loses no digits to cancellation (Chan, Golub, LeVeque 1979).
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ddpm_eval.record.arrays import Array
+from ddpm_eval.metrics.estimate import Error, Estimate
+from ddpm_eval.metrics.rows import Array, Rows, blocks, require, rows
 from ddpm_train.errors import FixableError
 
 
@@ -41,8 +44,8 @@ class Moments:
         Raises:
             FixableError: A feature is NaN or infinite.
 
-        >>> found = Moments.empty(1).update(np.array([[1.0], [3.0]])).update(np.array([[5.0]]))
-        >>> found.n, found.mean, found.covariance
+        >>> result = Moments.empty(1).update(np.array([[1.0], [3.0]])).update(np.array([[5.0]]))
+        >>> result.n, result.mean, result.covariance
         (3, array([3.]), array([[4.]]))
         """
         batch = np.asarray(features, np.float64)
@@ -77,16 +80,25 @@ class Moments:
             raise FixableError(
                 f"{self.n} image(s) have no covariance", "take two at least, better 50,000"
             )
-        found: Array = self.scatter / (self.n - 1)
-        return found
+        covariance: Array = self.scatter / (self.n - 1)
+        return covariance
 
 
 def moments(batches: Iterable[Array], dim: int) -> Moments:
     """The moments of features that come in batches [B, dim]."""
-    found = Moments.empty(dim)
+    total = Moments.empty(dim)
     for batch in batches:
-        found = found.update(batch)
-    return found
+        total = total.update(batch)
+    return total
+
+
+class Terms(NamedTuple):
+    """The four terms of the distance: FD = mean + trace + reference_trace - cross."""
+
+    mean: float  # |m_1 - m_2|^2
+    trace: float  # tr C_1
+    reference_trace: float  # tr C_2
+    cross: float  # 2 tr (C_1 C_2)^(1/2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,16 +113,22 @@ class Gaussian:
     n: int = 0
 
     @classmethod
-    def of(cls, found: Moments) -> "Gaussian":
+    def of(cls, total: Moments) -> "Gaussian":
         """The Gaussian with these moments."""
-        return cls(found.mean, found.covariance, found.n)
+        return cls(total.mean, total.covariance, total.n)
+
+    @classmethod
+    def of_rows(cls, source: Rows) -> "Gaussian":
+        """The Gaussian with the moments of features [n, d]."""
+        dim = source.take(np.arange(1)).shape[1]
+        return cls.of(moments((block for _, block in blocks(source)), dim))
 
     @cached_property
     def _eigen(self) -> tuple[Array, Array]:
         """The eigenvalues that rounding did not make, and their vectors."""
         values, vectors = np.linalg.eigh(self.covariance)
-        kept = values > values.max(initial=0) * len(values) * np.finfo(np.float64).eps
-        return values[kept], vectors[:, kept]
+        real = values > values.max(initial=0) * len(values) * np.finfo(np.float64).eps
+        return values[real], vectors[:, real]
 
     def distance(self, other: "Gaussian") -> float:
         """The Fréchet distance.
@@ -122,12 +140,26 @@ class Gaussian:
         >>> round(unit.distance(Gaussian(np.array([3.0, 0.0]), 4 * np.eye(2))), 9)
         11.0
         """
+        terms = self.terms(other)
+        return terms.mean + (terms.reference_trace + terms.trace) - terms.cross
+
+    def terms(self, other: "Gaussian") -> Terms:
+        """The terms of the distance of ``other``, the samples, from this one, the reference.
+
+        >>> unit = Gaussian(np.zeros(2), np.eye(2))
+        >>> tuple(map(float, unit.terms(Gaussian(np.array([3.0, 0.0]), 4 * np.eye(2)))))
+        (9.0, 8.0, 2.0, 8.0)
+        """
         values, vectors = self._eigen
         root = vectors * np.sqrt(values)
         inner = np.linalg.eigvalsh(root.T @ other.covariance @ root)
         step = self.mean - other.mean
-        traces = np.trace(self.covariance) + np.trace(other.covariance)
-        return float(step @ step + traces - 2 * np.sqrt(inner.clip(0)).sum())
+        return Terms(
+            float(step @ step),
+            float(np.trace(other.covariance)),
+            float(np.trace(self.covariance)),
+            float(2 * np.sqrt(inner.clip(0)).sum()),
+        )
 
     def bias(self, n: int) -> float:
         """What a perfect generator scores on ``n`` images, to first order in 1/n.
@@ -143,8 +175,8 @@ class Gaussian:
         """
         values = self._eigen[0]
         pairs = (values[:, None] * values / (values[:, None] + values)).sum() / 2
-        each = 1 / n + (1 / self.n if self.n else 0)
-        return float(each * (1.25 * values.sum() + pairs))
+        share = 1 / n + (1 / self.n if self.n else 0)
+        return float(share * (1.25 * values.sum() + pairs))
 
 
 def distance_stderr(samples: Gaussian, reference: Gaussian, batches: Iterable[Array]) -> float:
@@ -168,18 +200,61 @@ def distance_stderr(samples: Gaussian, reference: Gaussian, batches: Iterable[Ar
     inner = Gaussian(np.zeros(len(values)), root.T @ samples.covariance @ root)
     values, vectors = inner._eigen
     half = root @ (vectors * values**-0.25)  # T = half half^T
-    found, step = Moments.empty(1), 2 * (samples.mean - reference.mean)
+    total, step = Moments.empty(1), 2 * (samples.mean - reference.mean)
     for batch in batches:
         f = np.asarray(batch, np.float64) - samples.mean
         h = f @ step + np.square(f).sum(1) - np.square(f @ half).sum(1)
-        found = found.update(h[:, None])
-    return float(np.sqrt(found.covariance[0, 0] / found.n))
+        total = total.update(h[:, None])
+    return float(np.sqrt(total.covariance[0, 0] / total.n))
 
 
-def frechet_distance(a: Moments, b: Moments) -> float:
-    """The Fréchet distance between the Gaussians of two sets of features.
+def frechet_distance(samples: Rows | ArrayLike, reference: Rows | ArrayLike) -> Estimate:
+    """Take the Fréchet distance between features [n, d] and [m, d]; ± is over the samples.
+
+    On pool features of TensorFlow's Inception-v3 this is FID as TTUR and torch-fidelity take it;
+    on the first 7 channels of mixed_6/conv, [17, 17, 7], ADM's sFID; on DINOv2's class token
+    dgm-eval's and EDM2's FD.
+
+    >>> x = np.random.default_rng(0).normal(size=(500, 4))
+    >>> distance = frechet_distance(x + 1, x)
+    >>> round(distance.value, 9), distance.n
+    (4.0, 500)
 
     Raises:
-        FixableError: One of them has fewer than two images.
+        FixableError: One of them has fewer than two images, or features that are no numbers.
     """
-    return Gaussian.of(a).distance(Gaussian.of(b))
+    x, y = rows(samples), rows(reference)
+    for source in (x, y):
+        require(source, 2, "the Fréchet distance")
+    ours, theirs = Gaussian.of_rows(x), Gaussian.of_rows(y)
+    return distance_of(ours, theirs, x)
+
+
+def distance_of(samples: Gaussian, reference: Gaussian, source: Rows | None) -> Estimate:
+    """The distance between two Gaussians; with the samples' features there is an error as well."""
+    value = reference.distance(samples)
+    error = None
+    if source is not None and len(source) > 2:
+        size = distance_stderr(samples, reference, (block for _, block in blocks(source)))
+        error = Error(size=size, over="samples")
+    return Estimate(value=value, n=samples.n, error=error)
+
+
+def relative_distance(distance: Estimate, yardstick: Estimate) -> Estimate:
+    """FD(samples) / FD(held-out images), FDr: 1 is as good as real images are (arXiv 2604.28190).
+
+    Both are taken against the same reference and on as many images. The error is that of the choice
+    of samples and of held-out images, to first order; the reference is held fixed.
+
+    >>> def of(value, size):
+    ...     return Estimate(value=value, n=100, error=Error(size=size, over="samples"))
+    >>> ratio = relative_distance(of(3.0, 0.3), of(1.5, 0.0))
+    >>> ratio.value, round(ratio.error.size, 6)
+    (2.0, 0.2)
+    """
+    ratio = distance.value / yardstick.value
+    error = None
+    if distance.error is not None and yardstick.error is not None:
+        size = np.hypot(distance.error.size, ratio * yardstick.error.size) / yardstick.value
+        error = Error(size=float(size), over="samples and held-out images")
+    return Estimate(value=ratio, n=distance.n, error=error)

@@ -1,63 +1,110 @@
-"""Precision and recall (Kynkäänniemi et al. 2019): whose images lie among the other's.
+"""Precision and recall, density and coverage: whose images lie among the other's.
 
 A set's manifold is the union of balls around its images, each as wide as the distance to its k-th
 nearest neighbour. Precision is the share of samples inside the reference's manifold, recall the
-share of reference images inside the samples'. Distances are taken block by block in float64: in
-float32, as torch-fidelity takes them, an image within a millionth of an edge may be misjudged.
+share of reference images inside the samples' (Kynkäänniemi et al. 2019). Density counts in how many
+balls of the reference a sample lies, over k; coverage is the share of these balls that hold a
+sample (Naeem et al. 2020).
 """
 
-from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import ArrayLike
 
-from ddpm_eval.metrics.kernel import Rows
+from ddpm_eval.metrics.estimate import Error, Estimate
+from ddpm_eval.metrics.neighbourhoods import (
+    DENSITY,
+    MANIFOLD,
+    Neighbourhoods,
+    Neighbours,
+    neighbourhoods,
+)
+from ddpm_eval.metrics.resampling import share_stderr, stderr_over_both
+from ddpm_eval.metrics.rows import Array, Rows, rows
 
-NEIGHBOURS = 3
-_BLOCK = 1024  # rows in memory at once, of each set
-_NOISE = 1e-12  # squared distances below this share of the norms are those of equal features
+if TYPE_CHECKING:
+    import torch
+
+OVER = "samples and reference"
+
+
+class Manifold(NamedTuple):
+    """The four numbers, each with its error over the choice of both sets."""
+
+    precision: Estimate
+    recall: Estimate
+    density: Estimate
+    coverage: Estimate
 
 
 def precision_recall(
-    samples: Rows, reference: Rows, *, device: torch.device, k: int = NEIGHBOURS
-) -> tuple[float, float]:
-    """Precision and recall."""
-    precision = _inside(samples, reference, radii(reference, k, device), device)
-    recall = _inside(reference, samples, radii(samples, k, device), device)
-    return precision, recall
+    samples: Rows | ArrayLike,
+    reference: Rows | ArrayLike,
+    *,
+    k: int = MANIFOLD,
+    device: "torch.device | str" = "cpu",
+) -> tuple[Estimate, Estimate]:
+    """Take precision and recall of samples [n, d] and reference images [m, d].
+
+    With k = 3 on Inception's pool features these are torch-fidelity's and ADM's, on VGG-16's those
+    of the paper. The n of recall is that of the reference, of which it is a share.
+
+    >>> x = np.random.default_rng(0).normal(size=(100, 4))
+    >>> precision, recall = precision_recall(x[:50], x)
+    >>> precision.value, recall.value > 0.9
+    (1.0, True)
+    """
+    manifold = manifold_of(rows(samples), rows(reference), Neighbours(manifold=k), device)
+    return manifold.precision, manifold.recall
 
 
-def radii(rows: Rows, k: int, device: torch.device) -> Tensor:
-    """The squared distance of each row to its k-th nearest neighbour, [n] float64."""
-    found = []
-    for _, block in _blocks(rows, device):
-        nearest = block.new_full((len(block), k + 1), torch.inf)  # the first is the row itself
-        for _, other in _blocks(rows, device):
-            near = torch.cat([nearest, _squared(block, other)], 1)
-            nearest = near.topk(k + 1, largest=False, sorted=True).values
-        found.append(nearest[:, k])
-    return torch.cat(found)
+def density_coverage(
+    samples: Rows | ArrayLike,
+    reference: Rows | ArrayLike,
+    *,
+    k: int = DENSITY,
+    device: "torch.device | str" = "cpu",
+) -> tuple[Estimate, Estimate]:
+    """Take density and coverage of samples [n, d] and reference images [m, d].
+
+    With k = 5 these are the numbers of the authors' package prdc, on whatever features it gets.
+
+    >>> x = np.random.default_rng(0).normal(size=(100, 4))
+    >>> density, coverage = density_coverage(x + 100, x)
+    >>> density.value, coverage.value
+    (0.0, 0.0)
+    """
+    manifold = manifold_of(rows(samples), rows(reference), Neighbours(density=k), device)
+    return manifold.density, manifold.coverage
 
 
-def _inside(rows: Rows, centres: Rows, radius: Tensor, device: torch.device) -> float:
-    """The share of rows that lie inside a ball."""
-    inside = 0
-    for _, block in _blocks(rows, device):
-        hit = torch.zeros(len(block), dtype=torch.bool, device=device)
-        for start, other in _blocks(centres, device):
-            hit |= (_squared(block, other) <= radius[start : start + len(other)]).any(1)
-        inside += int(hit.sum())
-    return inside / len(rows)
+def manifold_of(
+    samples: Rows,
+    reference: Rows,
+    k: Neighbours,
+    device: "torch.device | str",
+    known: Neighbourhoods | None = None,
+) -> Manifold:
+    """Take all four numbers and their errors from one pass, or from one that was made already."""
+    known = known or neighbourhoods(samples, reference, k=k, device=device)
+
+    def measure(x: Rows, y: Rows) -> Array:
+        return _values(neighbourhoods(x, y, k=k, device=device), k)
+
+    errors = stderr_over_both(measure, samples, reference, least=k.most + 2)
+    n, m = len(samples), len(reference)
+    estimates = []
+    for i, (value, count) in enumerate(zip(_values(known, k), (n, m, n, m), strict=True)):
+        size = 0.0 if errors is None else float(errors[i])
+        if not size and i != 2:  # equal in all parts: a share of few that is all or none
+            size = share_stderr(float(value), count)
+        error = Error(size=size, over=OVER) if errors is not None else None
+        estimates.append(Estimate(value=float(value), n=count, error=error))
+    return Manifold(*estimates)
 
 
-def _blocks(rows: Rows, device: torch.device) -> Iterator[tuple[int, Tensor]]:
-    for start in range(0, len(rows), _BLOCK):
-        part = np.arange(start, min(start + _BLOCK, len(rows)))
-        yield start, torch.from_numpy(rows.take(part)).to(device).double()
-
-
-def _squared(x: Tensor, y: Tensor) -> Tensor:
-    norms = x.square().sum(1)[:, None] + y.square().sum(1)
-    found = torch.addmm(norms, x, y.T, alpha=-2)
-    return found.masked_fill_(found <= _NOISE * norms, 0)
+def _values(known: Neighbourhoods, k: Neighbours) -> Array:
+    density = known.density.mean() / k.density
+    shares = known.precise.mean(), known.recalled.mean(), density, known.covered.mean()
+    return np.array(shares)

@@ -1,15 +1,28 @@
-"""Every number that this toolkit reports, one entry each: title, unit, direction, error.
+"""Every number that this toolkit reports, one entry each: title, unit, direction, computation.
 
 A score names its metric by the key of this registry; tables, figures and pages look the rest up
-here. Needs no torch.
+here. A metric of quality says what it needs and how it is computed as well. Imports no torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from ddpm_eval.metrics import extrapolation, inception, kernel
+from ddpm_eval.metrics.clip_mmd import cmmd
+from ddpm_eval.metrics.estimate import Estimate
+from ddpm_eval.metrics.evidence import Evidence
+from ddpm_eval.metrics.kernel import kernel_distance
+from ddpm_eval.metrics.memorisation import authentic, memorised
+from ddpm_eval.metrics.monge import mind
+from ddpm_eval.metrics.neighbourhoods import Neighbours
+from ddpm_eval.metrics.vendi import vendi_score
+
 Better = Literal["", "higher", "lower"]
+Need = Literal["moments", "samples", "reference", "logits", "spatial", "float64"]
+"""Moments of both sets; features of the samples, of the reference; a classifier's logits; spatial
+features of both; float64 on the device."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +37,10 @@ class Metric:
         other_title: Its name through any other network, before ``(extractor)``; empty where the
             title is the same.
         plain: Whether its title goes without the extractor's name.
+        compute: Of a metric of quality: computes it from two sets of features.
+        needs: What it is computed from.
+        least: On how many samples and reference images it can be computed at all.
+        only: The extractors that it is defined through; empty: any.
     """
 
     title: str
@@ -32,19 +49,31 @@ class Metric:
     decimals: int = 0
     other_title: str = ""
     plain: bool = False
+    compute: Callable[[Evidence], Estimate] | None = None
+    needs: frozenset[Need] = frozenset()
+    least: int = 2
+    only: frozenset[str] = frozenset()
 
     def title_through(self, suffix: str) -> str:
         """Name the metric through an extractor: only the published Inception measures FID.
 
         >>> METRICS["fid"].title_through(""), METRICS["fid"].title_through("(digits-cnn)")
         ('FID', 'FD(digits-cnn)')
+        >>> METRICS["fid"].title_through("[clean]")
+        'FID[clean]'
         >>> METRICS["recall"].title_through("(digits-cnn)")
         'Recall'
         """
         if self.plain:
             return self.title
-        return f"{self.other_title or self.title}{suffix}" if suffix else self.title
+        other = suffix.startswith("(")  # "[clean]" is Inception with another resizing
+        return f"{self.other_title if other and self.other_title else self.title}{suffix}"
 
+
+_MOMENTS: frozenset[Need] = frozenset({"moments"})
+_BOTH: frozenset[Need] = frozenset({"samples", "reference"})
+_PAIRS: frozenset[Need] = _BOTH | {"float64"}
+_BALL = Neighbours().most + 1
 
 _METRICS: dict[str, Metric] = {
     "bits_per_dim": Metric(title="Bits/dim", unit="bits/dim", better="lower", decimals=3),
@@ -55,13 +84,112 @@ _METRICS: dict[str, Metric] = {
     "mean_rmse": Metric(title="Mean of each image's RMSE", unit="grey levels", better="lower"),
     "evaluations": Metric(title="Network evaluations", unit="evaluations"),
     "pairing_gain": Metric(title="Gain in error by pairing", unit="times"),
-    "inception_score": Metric(title="IS", better="higher"),
-    "fid": Metric(title="FID", better="lower", other_title="FD"),
-    "sfid": Metric(title="sFID", better="lower", other_title="sFD"),
-    "kid": Metric(title="KID", better="lower", other_title="KD"),
-    "precision": Metric(title="Precision", better="higher", plain=True),
-    "recall": Metric(title="Recall", better="higher", plain=True),
-    "fid_infinity": Metric(title="FID-infinity", better="lower", other_title="FD-infinity"),
+    "inception_score": Metric(
+        title="IS",
+        better="higher",
+        needs=frozenset({"logits"}),
+        least=inception.SPLITS,
+        compute=lambda evidence: evidence.score,
+    ),
+    "fid": Metric(
+        title="FID",
+        better="lower",
+        other_title="FD",
+        needs=_MOMENTS,
+        compute=lambda evidence: evidence.distance,
+    ),
+    "relative_fd": Metric(title="FDr", better="lower"),
+    "sfid": Metric(
+        title="sFID",
+        better="lower",
+        other_title="sFD",
+        needs=frozenset({"spatial"}),
+        compute=lambda evidence: evidence.spatial_distance,
+    ),
+    "kid": Metric(
+        title="KID",
+        better="lower",
+        other_title="KD",
+        needs=_BOTH,
+        least=kernel.LEAST,
+        compute=lambda evidence: kernel_distance(*evidence.both),
+    ),
+    "precision": Metric(
+        title="Precision",
+        better="higher",
+        plain=True,
+        needs=_PAIRS,
+        least=_BALL,
+        compute=lambda evidence: evidence.manifold.precision,
+    ),
+    "recall": Metric(
+        title="Recall",
+        better="higher",
+        plain=True,
+        needs=_PAIRS,
+        least=_BALL,
+        compute=lambda evidence: evidence.manifold.recall,
+    ),
+    "density": Metric(
+        title="Density",
+        better="higher",
+        plain=True,
+        needs=_PAIRS,
+        least=_BALL,
+        compute=lambda evidence: evidence.manifold.density,
+    ),
+    "coverage": Metric(
+        title="Coverage",
+        better="higher",
+        plain=True,
+        needs=_PAIRS,
+        least=_BALL,
+        compute=lambda evidence: evidence.manifold.coverage,
+    ),
+    "mind": Metric(
+        title="MIND",
+        better="lower",
+        needs=_BOTH,
+        compute=lambda evidence: mind(*evidence.both),
+    ),
+    "cmmd": Metric(
+        title="CMMD",
+        better="lower",
+        needs=_BOTH,
+        only=frozenset({"clip-l14-336"}),
+        compute=lambda evidence: cmmd(*evidence.both),
+    ),
+    "memorised_share": Metric(
+        title="Memorised share",
+        better="lower",
+        plain=True,
+        needs=_PAIRS,
+        least=_BALL,
+        compute=lambda evidence: memorised(evidence.neighbourhoods.nearest),
+    ),
+    "authenticity": Metric(
+        title="AuthPct",
+        unit="%",
+        better="higher",
+        plain=True,
+        needs=_PAIRS,
+        least=_BALL,
+        compute=lambda evidence: authentic(evidence.neighbourhoods),
+    ),
+    "vendi_score": Metric(
+        title="Vendi score",
+        better="higher",
+        needs=frozenset({"samples"}),
+        compute=lambda evidence: vendi_score(evidence.samples.required()),
+    ),
+    "fid_infinity": Metric(
+        title="FID-infinity",
+        better="lower",
+        other_title="FD-infinity",
+        needs=_MOMENTS | {"samples"},
+        least=extrapolation.LEAST_IMAGES,
+        compute=lambda evidence: evidence.limit,
+    ),
     "median_distance": Metric(title="Median distance to the nearest training image"),
     "close_share": Metric(title="As close as the closest held-out images", unit="%"),
     "copies": Metric(title="Copies of training images", unit="samples", better="lower"),

@@ -13,12 +13,13 @@ from ddpm_eval.features import open_extractor
 from ddpm_eval.measure.pictures import neighbours, progressive, samples
 from ddpm_eval.measure.pictures import quality_over_steps as along
 from ddpm_eval.measure.pictures.quality_over_steps import Column
-from ddpm_eval.metrics.frechet import Moments, frechet_distance
+from ddpm_eval.metrics.frechet import Moments
 from ddpm_eval.record.shards import open_shards
 from ddpm_train.errors import FixableError
 from tests import oracle
 from tests.eval import jobs
 from tests.eval.interrupted import Stopped, ask, resumes, same, shared
+from tests.eval.test_frechet import distance_between
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +37,7 @@ def test_the_end_of_the_curves_is_the_quality_of_the_samples(tmp_path: Path, cac
     ours, train = (extractor(each) for each in (drawn, job.images("train").read(range(60))))
     moments = [Moments.empty(64).update(each.pool) for each in (ours, train)]
     distance, score = found.curves["FD(digits-cnn)"], found.curves["IS(digits-cnn)"]
-    assert distance.y[-1] == pytest.approx(frechet_distance(*moments), rel=1e-6)
+    assert distance.y[-1] == pytest.approx(distance_between(*moments), rel=1e-6)
     p = np.exp(ours.logits.astype(float))
     p /= p.sum(1, keepdims=True)
     order = np.random.RandomState(2020).permutation(21)

@@ -18,7 +18,7 @@ from ddpm_eval.job import Job
 from ddpm_eval.measure.quality import quality, sanity
 from ddpm_eval.measure.quality.quality import Comparison, Reference
 from ddpm_eval.measure.quality.scan import statistics_of
-from ddpm_eval.metrics.frechet import Gaussian, distance_stderr, frechet_distance
+from ddpm_eval.metrics.frechet import Gaussian, distance_stderr
 from ddpm_eval.progress import quiet
 from ddpm_eval.record.schema1 import Measurement
 from ddpm_eval.sources import open_images
@@ -27,7 +27,7 @@ from ddpm_train.data.images import Form, Images, Stack
 from ddpm_train.errors import FixableError
 from ddpm_train.world import World
 from tests.eval import jobs
-from tests.eval.test_frechet import of
+from tests.eval.test_frechet import distance_between, of
 
 CPU = torch.device("cpu")
 TRAIN, TEST = (digits(split, Form(8, 1)) for split in ("train", "test"))
@@ -99,17 +99,17 @@ def test_every_figure_has_its_name_and_its_n(tmp_path: Path) -> None:
     assert found.settings["label"] == f"{FD}-297 against digits train (1,500 images)"
     assert found.settings["reference_digest"] == TRAIN.digest
     assert (found.settings["dataset"], found.settings["split"]) == ("digits", "train")
-    assert found.settings["kid_subset"] == 148
     extractor = Counting()
     x, y = (of(extractor(each.pixels).pool) for each in (blurred(TEST), TRAIN))
-    assert found.quantities[FD].value == pytest.approx(frechet_distance(x, y), rel=1e-5)
+    assert found.quantities[FD].value == pytest.approx(distance_between(x, y), rel=1e-5)
     assert found.quantities[f"{FD} of held-out images"].value < found.quantities[FD].value
     pool = extractor(blurred(TEST).pixels).pool
     error = distance_stderr(Gaussian.of(x), Gaussian.of(y), [pool])
     assert found.quantities[FD].stderr == pytest.approx(error, rel=1e-4)
     for name, n in (("precision", 297), ("recall", 1500)):
         share = found.quantities[f"{name}(digits-cnn)"]
-        assert share.stderr == pytest.approx(np.sqrt(share.value * (1 - share.value) / n))
+        assert share.stderr is not None
+        assert share.stderr > np.sqrt(share.value * (1 - share.value) / n)  # both sets vary
     curve = found.curves[f"{FD} over n"]
     assert curve.x.tolist() == [74, 148, 297]
     assert curve.y[-1] == pytest.approx(found.quantities[FD].value, rel=1e-9)

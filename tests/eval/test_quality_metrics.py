@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch_fidelity import metric_isc, metric_kid, metric_prc
 
-from ddpm_eval.metrics import extrapolation, manifold
+from ddpm_eval.metrics import extrapolation, neighbourhoods, precision_recall
 from ddpm_eval.metrics.frechet import Gaussian
-from ddpm_eval.metrics.inception_score import InceptionScore
-from ddpm_eval.metrics.kernel import kernel_distance, squared_mmd
+from ddpm_eval.metrics.inception import InceptionScore
+from ddpm_eval.metrics.kernel import kernel_distance, over_subsets, squared_mmd
 from ddpm_train.errors import FixableError
 from tests.eval.test_frechet import features, of
 
@@ -89,28 +89,29 @@ def test_the_kernel_distance_is_torch_fidelity_s_on_the_same_subsets() -> None:
     theirs = metric_kid.kid_features_to_metric(
         *(torch.from_numpy(z).double() for z in (x, y)), kid_subsets=4, verbose=False
     )
-    found = kernel_distance(Rows(x), Rows(y), subsets=4)
-    assert found.subset == 1000
-    assert found.value == pytest.approx(theirs[metric_kid.KEY_METRIC_KID_MEAN], rel=1e-6)
-    assert found.spread == pytest.approx(theirs[metric_kid.KEY_METRIC_KID_STD], rel=1e-4)
+    subsets = over_subsets(Rows(x), Rows(y), subsets=4)
+    assert subsets.size == 1000
+    assert subsets.values.std() == pytest.approx(theirs[metric_kid.KEY_METRIC_KID_STD], rel=1e-4)
+    value = kernel_distance(x, y, subsets=4).value
+    assert value == pytest.approx(theirs[metric_kid.KEY_METRIC_KID_MEAN], rel=1e-6)
 
 
 def test_it_is_unbiased() -> None:
     """Two sets of one kind: zero on average, unlike FID; and half of few images make a subset."""
-    found = [
-        kernel_distance(Rows(features(80, 6, 2 * i)), Rows(features(90, 6, 2 * i + 1)), subsets=20)
+    values = [
+        kernel_distance(features(80, 6, 2 * i), features(90, 6, 2 * i + 1), subsets=20).value
         for i in range(60)
     ]
-    values = [each.value for each in found]
     assert abs(np.mean(values)) < 3 * np.std(values) / 60**0.5
-    assert found[0].subset == 40
+    assert over_subsets(Rows(features(80, 6, 0)), Rows(features(90, 6, 1)), subsets=1).size == 40
 
 
 # ----------------------------------------------------------------------- precision and recall
 
 
 def pair(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    return manifold.precision_recall(Rows(x), Rows(y), device=CPU)
+    precision, recall = precision_recall(Rows(x), Rows(y), device=CPU)
+    return precision.value, recall.value
 
 
 def test_precision_and_recall_are_torch_fidelity_s(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +119,7 @@ def test_precision_and_recall_are_torch_fidelity_s(monkeypatch: pytest.MonkeyPat
     theirs = metric_prc.prc_features_to_metric(*map(torch.from_numpy, (x, y)), verbose=False)
     wanted = (theirs[metric_prc.KEY_METRIC_PRECISION], theirs[metric_prc.KEY_METRIC_RECALL])
     for block in (1024, 256):  # a block border must not lose a neighbour
-        monkeypatch.setattr(manifold, "_BLOCK", block)
+        monkeypatch.setattr(neighbourhoods, "BLOCK", block)
         assert pair(x, y) == pytest.approx(wanted, abs=1e-6)
     assert wanted[0] != pytest.approx(wanted[1], abs=0.01)  # so that a swap is seen
 
@@ -131,7 +132,7 @@ def test_copies_of_the_reference_are_all_inside() -> None:
 
 def test_equal_images_lie_on_each_other_even_where_balls_have_no_width() -> None:
     y = np.repeat(features(20, 300, 1, scale=30), 5, axis=0)
-    assert manifold.radii(Rows(y), 3, CPU).abs().max() == 0
+    assert neighbourhoods.squared_to_nearest(Rows(y), 3).abs().max() == 0
     assert pair(y[::5], y)[0] == 1
 
 
@@ -162,20 +163,17 @@ def test_images_on_the_edge_of_a_ball_are_decided_exactly() -> None:
 def test_the_curve_ends_at_the_whole_set_and_falls() -> None:
     x, y = features(4000, 16, 1), Gaussian.of(of(features(3000, 16, 2)))
     sizes = np.array([100, 400, 4000])
-    found = extrapolation.curve(Rows(x), y, sizes)
+    found = extrapolation.growth(Rows(x), y, sizes).distances
     assert found[-1] == pytest.approx(y.distance(Gaussian.of(of(x))), rel=1e-9)
     assert found[0] > found[1] > found[2]
 
 
-def test_the_line_s_interval_covers_the_truth() -> None:
+def test_the_line_meets_the_axis_where_linear_regression_does() -> None:
     rng = np.random.default_rng(0)
     n = np.linspace(5000, 50_000, 15)
-    lines = [
-        extrapolation.extrapolate(n, 2.5 + 30_000 / n + rng.normal(size=15) * 0.02)
-        for _ in range(400)
-    ]
-    covered = np.mean([line.low < 2.5 < line.high for line in lines])
-    assert covered == pytest.approx(0.95, abs=0.035)
+    y = 2.5 + 30_000 / n + rng.normal(size=15) * 0.02
+    fit = np.polyfit(1 / n, y, 1)
+    assert extrapolation.intercept_weights(n) @ y == pytest.approx(fit[1], rel=1e-9)
 
 
 def test_there_is_no_limit_below_ten_thousand_images() -> None:

@@ -20,7 +20,7 @@ from ddpm_eval.measure.bound.rate_distortion import STEPS
 from ddpm_eval.measure.quality import quality
 from ddpm_eval.measure.quality.scan import Scanned, scan, statistics_of
 from ddpm_eval.metrics.frechet import Gaussian, distance_stderr
-from ddpm_eval.metrics.inception_score import InceptionScore
+from ddpm_eval.metrics.inception import InceptionScore
 from ddpm_eval.record.arrays import Array
 from ddpm_eval.record.schema1 import Curve
 from ddpm_eval.record.shards import Arrays, Shards, key_of, open_shards

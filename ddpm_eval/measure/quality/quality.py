@@ -1,6 +1,5 @@
 """IS, FID and kin of samples against a reference, from one pass over the images of each."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,10 +23,12 @@ from ddpm_eval.measure.quality.reference import (
 from ddpm_eval.measure.quality.scan import Scanned, scan, statistics_of
 from ddpm_eval.measure.quality.statistics import Statistics
 from ddpm_eval.metrics import extrapolation
+from ddpm_eval.metrics.estimate import Estimate
 from ddpm_eval.metrics.frechet import Gaussian, distance_stderr
-from ddpm_eval.metrics.inception_score import SPLITS
-from ddpm_eval.metrics.kernel import SUBSETS, Rows, kernel_distance
+from ddpm_eval.metrics.inception import SPLITS
+from ddpm_eval.metrics.kernel import kernel_distance
 from ddpm_eval.metrics.manifold import precision_recall
+from ddpm_eval.metrics.rows import Rows
 from ddpm_eval.progress import Track, quiet
 from ddpm_eval.record.schema1 import Curve, Measurement, Quantity
 from ddpm_train.data import Images
@@ -242,21 +243,14 @@ class _Found:
             self.quantities[name] = Quantity(self.given.pool.distance(held_out), "", held_out.n)
 
     def pairs(self, samples: Rows, reference: Rows) -> None:
-        """KID, precision and recall.
-
-        The errors of the latter two are binomial: of the choice of what is counted and so is their
-        n, the samples of precision and the reference images of recall, the other set held fixed.
-        """
+        """KID, precision and recall, with errors over the choice of both sets."""
         if "KID" in self.wanted:
-            value, spread, subset = kernel_distance(samples, reference)
-            self._put("KID", value, spread)
-            self.extra |= {"kid_subset": subset, "kid_spread": f"over {SUBSETS} subsets"}
+            self._estimate("KID", kernel_distance(samples, reference))
         if {"precision", "recall"} & self.wanted:
-            found = precision_recall(samples, reference, device=self.job.world.device)
-            counts = len(samples), len(reference)
-            for name, value, n in zip(("precision", "recall"), found, counts, strict=True):
+            both = precision_recall(samples, reference, device=self.job.world.device)
+            for name, estimate in zip(("precision", "recall"), both, strict=True):
                 if name in self.wanted:
-                    self._put(name, value, math.sqrt(value * (1 - value) / n), n)
+                    self._estimate(name, estimate)
 
     def growth(self, rows: Rows) -> None:
         """FID over n, and where it leads."""
@@ -266,14 +260,15 @@ class _Found:
             return
         if len(sizes) < 2:
             return
-        distances = extrapolation.curve(rows, self.given.pool, sizes)
+        growth = extrapolation.growth(rows, self.given.pool, sizes)
+        distances = growth.distances
         self.curves[f"{self._title('FID')} over n"] = Curve(
             x=sizes, y=distances, x_name="n images", y_name=self._title("FID"), n=self.job.n
         )
         if infinity:
-            line = extrapolation.extrapolate(sizes, distances)
-            self._put("FID-infinity", line.value, line.stderr)
-            self.extra["infinity_interval"] = [line.low, line.high]
+            error = self.quantities[self._title("FID")].stderr or 0.0
+            limit = extrapolation.limit_of(growth, self.job.n, error, 0.0)
+            self._estimate("FID-infinity", limit)
 
     def measurement(self, name: str) -> Measurement:
         """Everything, with what a reader has to know."""
@@ -332,6 +327,10 @@ class _Found:
                 made=job.made,
             )
         )
+
+    def _estimate(self, metric: str, estimate: Estimate) -> None:
+        error = None if estimate.error is None else estimate.error.size
+        self._put(metric, estimate.value, error, estimate.n)
 
     def _put(
         self, metric: str, value: float, spread: float | None = None, n: int | None = None

@@ -11,7 +11,7 @@ from ddpm_eval.features.bank import Bank
 from ddpm_eval.measure.quality import statistics
 from ddpm_eval.measure.quality.statistics import Statistics
 from ddpm_eval.metrics.frechet import Gaussian, Moments
-from ddpm_eval.metrics.inception_score import InceptionScore
+from ddpm_eval.metrics.inception import InceptionScore
 from ddpm_eval.progress import Track
 from ddpm_eval.record.arrays import Array
 from ddpm_train.data import Images
