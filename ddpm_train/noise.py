@@ -15,7 +15,7 @@ from torch import Tensor
 
 STREAMS = (
     *("init", "order", "train", "dropout", "sample", "nll", "encode", "bootstrap"),
-    *("calibrate", "design", "continue", "choice"),
+    *("calibrate", "design", "continue", "choice", "ode", "probe"),
 )
 """What randomness is for. A stream's place in this list is part of its key: only append."""
 
