@@ -18,12 +18,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from ddpm_train import sampler, schedule
+from ddpm_train import schedule
+from ddpm_train.chain import chain, prior
 from ddpm_train.config import RunConfig, UNetConfig
 from ddpm_train.denoiser import Denoiser
 from ddpm_train.fast import prepare as inference
 from ddpm_train.networks.unet import UNet
 from ddpm_train.noise import Stream, keep_mask
+from ddpm_train.samplers import Ancestral
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 REPEATS = 8  # of the convolution
@@ -100,7 +102,7 @@ def evaluation(config: RunConfig, precision: str, batch: int, device: torch.devi
     x, t = inputs(config, batch, device)
 
     def sample() -> None:
-        deque(islice(sampler.chain(denoise, x, indices, stream), STEPS), maxlen=0)
+        deque(islice(chain(Ancestral(denoise), x, indices, stream), STEPS), maxlen=0)
 
     return {"forward": lambda: prepared(x, t), "sampling": sample}
 
@@ -114,7 +116,7 @@ def training(config: RunConfig, precision: str, batch: int, device: torch.device
 def inputs(config: RunConfig, batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Noise, and times evenly over 1..T."""
     shape = (config.unet.channels, config.unet.image_size, config.unet.image_size)
-    x = sampler.prior(Stream(0, "sample"), range(batch), shape).to(device)
+    x = prior(Stream(0, "sample"), range(batch), shape).to(device)
     return x, torch.arange(1, batch + 1) * config.schedule.T // batch
 
 
@@ -129,7 +131,7 @@ def trainer(network: UNet, precision: str, x: Tensor, t: Tensor) -> Callable[[],
             rows = range(len(x))
             keep = keep_mask(Stream(0, "dropout"), rows, drop, drop=0.1, device=x.device)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            output = network(x, t.to(x.device), keep)
+            output = network(x, t.to(x.device), keep=keep)
         (output.float() - x).square().mean().backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()

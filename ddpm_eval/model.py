@@ -100,9 +100,9 @@ class _Prepared:
         del self._build  # and the weights that it holds
         return network
 
-    def __call__(self, x: Tensor, t: Tensor, *condition: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
         """Evaluate."""
-        return self.network(x, t, *condition)
+        return self.network(x, t, condition)
 
 
 def locate(path: str | Path | None) -> Path:

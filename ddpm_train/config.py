@@ -79,18 +79,19 @@ class UNetConfig:
 class ObjectiveConfig:
     """A row of the paper's Table 2: what is predicted, the variance of p, and the loss.
 
-    ``eps`` with ``L_simple`` and ``mu_tilde`` with ``mse`` are unweighted squared errors of what is
-    predicted; ``L`` is the variational bound in bits/dim at one random t. ``learned_range`` is the
-    learned variance of Nichol and Dhariwal (2021), between fixedsmall and beta_t; ``hybrid`` is
-    their L_simple + 0.001 L, whose second part trains the variance alone. ``optimal`` is the best
-    isotropic variance of every t, a table that follows from running errors of x_0_hat.
+    Predictions are ``eps``, ``x_0``, ``v`` and ``mu_tilde``. ``L_simple`` is the squared error of
+    eps and ``mse`` that of another prediction, unweighted; ``L`` is the variational bound in
+    bits/dim at one random t. ``learned_range`` is the learned variance of Nichol and Dhariwal
+    (2021), between fixedsmall and beta_t; ``hybrid`` is their squared error + 0.001 L, whose second
+    part trains the variance alone. ``optimal`` is the best isotropic variance of every t, a table
+    that follows from running errors of x_0_hat.
 
     ``times`` says which t training draws: ``uniform`` ones, those of ``low_discrepancy``, which
     cover 1..T evenly within a batch, or ``importance``: in proportion to what a relative error
     costs in bits, reweighted, so that the expected loss is the same.
     """
 
-    prediction: Literal["eps", "mu_tilde"] = "eps"
+    prediction: str = "eps"  # an entry of predictions.PREDICTIONS
     loss: Literal["L_simple", "mse", "L", "hybrid"] = "L_simple"
     variance: Literal["fixedlarge", "fixedsmall", "learned", "learned_range", "optimal"] = (
         "fixedlarge"
@@ -99,13 +100,24 @@ class ObjectiveConfig:
 
     @property
     def learns_variance(self) -> bool:
-        """Whether the network's output has a second half that tells the variance."""
+        """Whether the network's output has a second half, for the variance."""
         return self.variance.startswith("learned")
 
     @property
     def tracks_errors(self) -> bool:
         """Whether training keeps running errors of x_0_hat for every t."""
         return self.variance == "optimal" or self.times == "importance"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplerConfig:
+    """One walk from x_T to x_0: the sampler and the times that it visits."""
+
+    sampler: str = "ancestral"  # an entry of samplers.SAMPLERS: the paper's, or ddim
+    steps: int = 0  # 0: all T
+    spacing: str = "even"  # an entry of spacing.SPACINGS, or improved-diffusion's ddim25, 10,5,5
+    eta: float = 0.0  # the noise of ddim, from none (0) to as much as ancestral sampling (1)
+    convention: str = "rederived"  # of ddim's eps_hat: an entry of samplers.CONVENTIONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

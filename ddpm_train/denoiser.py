@@ -1,146 +1,48 @@
-"""The reverse process p(x_{t-1} | x_t): how a network's output is read.
+"""The reverse process p(x_{t-1} | x_t) of a network trained with an objective.
 
 The one place where prediction and variance are a choice; beyond it they are a function and a table.
 """
 
-import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
 from ddpm_train.config import ObjectiveConfig
-from ddpm_train.diffusion import (
-    Gaussian,
-    posterior_coefficients,
-    q_posterior,
-    x_0_from_eps,
-    x_0_from_mean,
-)
-from ddpm_train.errors import FixableError
-from ddpm_train.schedule import NoiseSchedule, at
+from ddpm_train.diffusion import Gaussian, q_posterior
+from ddpm_train.predictions import PREDICTIONS
+from ddpm_train.schedule import NoiseSchedule, at, respace
+from ddpm_train.settings import entry
+from ddpm_train.variances import LEARNED, isotropic
 
 
 class Network(Protocol):
     """Anything that maps x_t [B, C, H, W] and the paper's t [B] to an output [B, C or 2C, H, W].
 
-    ``t`` may lie on the CPU while the images lie on an accelerator.
+    ``t`` may lie on the CPU while the images lie on an accelerator. ``condition`` holds the class
+    label of each image, [B] int64. A network without classes is never called with one, so it need
+    not take the third argument.
     """
 
-    def __call__(self, x: Tensor, t: Tensor, /) -> Tensor:
+    def __call__(self, x: Tensor, t: Tensor, condition: Tensor | None = None, /) -> Tensor:
         """Evaluate."""
 
 
 class Denoised(NamedTuple):
-    """What one evaluation of the network says."""
+    """The estimates of one evaluation of the network."""
 
     p: Gaussian  # p(x_{t-1} | x_t)
     x_0_hat: Tensor  # the clean image, clipped to [-1, 1] where clipping is on
 
 
-def _read_eps(
-    schedule: NoiseSchedule, out: Tensor, x_t: Tensor, t: Tensor, bound: float
-) -> tuple[Tensor, Tensor]:
-    """Noise -> x_0_hat -> posterior mean. Clipping acts on the mean too."""
-    x_0_hat = x_0_from_eps(schedule, x_t, t, out).clamp(-bound, bound)
-    return q_posterior(schedule, x_0_hat, x_t, t).mean, x_0_hat
-
-
-def _read_mu_tilde(
-    schedule: NoiseSchedule, out: Tensor, x_t: Tensor, t: Tensor, bound: float
-) -> tuple[Tensor, Tensor]:
-    """The output is the mean. Clipping acts on x_0_hat alone, as in the original."""
-    return out, x_0_from_mean(schedule, x_t, t, out).clamp(-bound, bound)
-
-
-Read = Callable[[NoiseSchedule, Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
-PREDICTIONS: dict[str, Read] = {"eps": _read_eps, "mu_tilde": _read_mu_tilde}
-
-
-def fixed_small(schedule: NoiseSchedule) -> Tensor:
-    """The table log sigma^2_t = log beta-tilde_t, row 1 (there 0) taken from row 2, [T+1]."""
-    variances = schedule.posterior_variances.clone()
-    variances[1] = variances[min(2, schedule.T)]  # of a single step it is not used
-    return variances.log()
-
-
-def fixed_large(schedule: NoiseSchedule) -> Tensor:
-    """The table log sigma^2_t = log beta_t, row 1 as in ``fixed_small``, [T+1]."""
-    log_variances = schedule.betas.log()
-    log_variances[:2] = fixed_small(schedule)[:2]
-    return log_variances
-
-
-def optimal(schedule: NoiseSchedule, errors: Tensor) -> Tensor:
-    """The table log sigma*^2_t of the best isotropic variance (Bao et al. 2022), [T+1].
-
-        sigma*^2_t = beta-tilde_t + c_0^2 E (x_0 - x_0_hat)^2
-
-    It minimises the expected KL of every step; at t = 1 it is the error itself.
-
-    Args:
-        schedule: The forward process.
-        errors: The mean squared error per dimension when x_0 is estimated from x_t, float64 [T+1];
-            row 0 is not used.
-    """
-    c_0 = posterior_coefficients(schedule)[0]
-    return (schedule.posterior_variances + c_0.square() * errors).log()
-
-
-VARIANCES: dict[str, Callable[[NoiseSchedule], Tensor]] = {
-    "fixedsmall": fixed_small,
-    "fixedlarge": fixed_large,
-}
-"""Fixed variances of section 3.2, as tables."""
-
-
-def isotropic(
-    schedule: NoiseSchedule, objective: ObjectiveConfig, errors: Tensor | None
-) -> Tensor | None:
-    """The table log sigma^2_t of a variance that is one, [T+1]; None where the network tells it.
-
-    Raises:
-        FixableError: The best variance is wanted and the errors that it follows from are missing.
-    """
-    if objective.variance == "optimal":
-        if errors is None:
-            raise FixableError(
-                "objective.variance=optimal: there is no table of errors with these weights",
-                "use a checkpoint of such a run, or set objective.variance=fixedsmall",
-            )
-        return optimal(schedule, errors)
-    fixed = VARIANCES.get(objective.variance)
-    return None if fixed is None else fixed(schedule)
-
-
-def raw(schedule: NoiseSchedule, out: Tensor, t: Tensor) -> Tensor:
-    """The output is log sigma^2 (the paper's Table 2)."""
-    return out
-
-
-def in_range(schedule: NoiseSchedule, out: Tensor, t: Tensor) -> Tensor:
-    """The output says where log sigma^2 lies between its bounds (Nichol and Dhariwal, Eq. 15).
-
-    log sigma^2 = w log beta_t + (1 - w) log beta-tilde_t,   w = (out + 1) / 2
-    """
-    small, large = at(fixed_small(schedule), t, out), at(schedule.betas.log(), t, out)
-    return small + (out + 1) / 2 * (large - small)
-
-
-LEARNED: dict[str, Callable[[NoiseSchedule, Tensor, Tensor], Tensor]] = {
-    "learned": raw,
-    "learned_range": in_range,
-}
-"""Variances that the second half of the network's output tells."""
-
-
 class Denoiser:
     """p(x_{t-1} | x_t) for a network trained with an objective.
 
-    ``errors`` is the mean squared error of x_0_hat for every t [T+1], needed where the variance is
-    the best that follows from it.
+    A process that is seen at some of its times only has rows k = 1..K, whose paper's t is
+    ``schedule.times[k]``; of the whole process k is t. The network and its prediction belong to
+    the whole process, the posterior and the variance to the rows.
 
-    >>> import torch
+    >>> import math, torch
     >>> from ddpm_train.schedule import from_betas, linear
     >>> process = from_betas(linear(1000, 1e-4, 0.02))
     >>> denoise = Denoiser(lambda x, t: 0 * x, process, ObjectiveConfig())
@@ -155,10 +57,22 @@ class Denoiser:
         schedule: NoiseSchedule,
         objective: ObjectiveConfig,
         errors: Tensor | None = None,
+        *,
+        whole: NoiseSchedule | None = None,
     ) -> None:
+        """Read the outputs of a network.
+
+        Args:
+            network: Evaluates x_t at the paper's t.
+            schedule: The process whose steps are taken.
+            objective: What the network was trained for.
+            errors: The mean squared error of x_0_hat for every t [T+1], needed where the variance
+                is the best that follows from it.
+            whole: The process that it was trained on, where ``schedule`` has some of its times.
+        """
         self.network, self.schedule, self.objective = network, schedule, objective
-        self._read = PREDICTIONS[objective.prediction]
-        self._learned = LEARNED.get(objective.variance, raw)
+        self.whole = whole or schedule
+        self.prediction = entry(PREDICTIONS, objective.prediction, "objective.prediction")
         self.calibrate(errors)
 
     def calibrate(self, errors: Tensor | None) -> None:
@@ -166,31 +80,77 @@ class Denoiser:
         self.errors = errors
         self.log_variances = isotropic(self.schedule, self.objective, errors)
 
-    def __call__(self, x_t: Tensor, t: Tensor, *, clip: bool = True) -> Denoised:
+    def __call__(
+        self, x_t: Tensor, k: Tensor, *, clip: bool = True, condition: Tensor | None = None
+    ) -> Denoised:
         """Evaluate the network at x_t and read its output.
 
         Args:
             x_t: Noisy images, [B, C, H, W].
-            t: Steps in 1..T, [B]: rows of the schedule's tables, whose ``times`` the network is
-                told. Tables lie on the CPU: a t that lies there costs no synchronisation with an
-                accelerator.
+            k: Rows of the schedule's tables, [B]. Keep k on the CPU, where the tables lie: then
+                nothing synchronises with an accelerator.
             clip: Keep x_0_hat inside [-1, 1].
+            condition: Class labels, [B]; None for a network without classes.
         """
-        times = self.schedule.times[t.to(self.schedule.times.device)]
-        output = self.network(x_t, times)
-        return self.read(output, x_t, t, clip=clip)
+        return self.read(self.evaluate(x_t, k, condition), x_t, k, clip=clip)
 
-    def is_certain(self, row: int) -> bool:
-        """Whether a step has no variance, so that the chain need not draw noise for it."""
-        return False
+    def evaluate(self, x_t: Tensor, k: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Evaluate the network at the paper's times of the rows k, [B, C or 2C, H, W]."""
+        t = self._times(k)
+        return self.network(x_t, t) if condition is None else self.network(x_t, t, condition)
 
-    def read(self, output: Tensor, x_t: Tensor, t: Tensor, *, clip: bool) -> Denoised:
-        """Read an output, in the precision of ``x_t``."""
+    def read(self, output: Tensor, x_t: Tensor, k: Tensor, *, clip: bool) -> Denoised:
+        """Turn an output into p(x_{t-1} | x_t) and x_0_hat, in the precision of ``x_t``."""
         output = output.to(x_t.dtype)
-        if self.log_variances is None:
-            output, told = output.chunk(2, dim=1)
-            log_var = self._learned(self.schedule, told, t)
+        x_0 = self.x_0_hat(output, x_t, k, clip=False)
+        x_0_hat = x_0.clamp(-1, 1) if clip else x_0
+        if not self.prediction.is_mean:
+            mean = q_posterior(self.schedule, x_0_hat, x_t, k).mean
+        elif self.schedule is self.whole:
+            mean = self._predicted(output, x_t)
         else:
-            log_var = at(self.log_variances, t, x_t)
-        mean, x_0_hat = self._read(self.schedule, output, x_t, t, 1.0 if clip else math.inf)
-        return Denoised(Gaussian(mean, log_var), x_0_hat)
+            mean = q_posterior(self.schedule, x_0, x_t, k).mean
+        return Denoised(Gaussian(mean, self._log_var(output, x_t, k)), x_0_hat)
+
+    def x_0_hat(self, output: Tensor, x_t: Tensor, k: Tensor, *, clip: bool) -> Tensor:
+        """Turn an output into the clean image that it implies, [B, C, H, W]."""
+        predicted = self._predicted(output, x_t)
+        x_0_hat = self.prediction.x_0(self.whole, x_t, self._times(k), predicted)
+        return x_0_hat.clamp(-1, 1) if clip else x_0_hat
+
+    def eps_hat(self, output: Tensor, x_t: Tensor, k: Tensor) -> Tensor:
+        """Turn an output into the noise that it implies, nothing clipped, [B, C, H, W]."""
+        predicted = self._predicted(output, x_t)
+        return self.prediction.eps(self.whole, x_t, self._times(k), predicted)
+
+    def respaced(self, times: Sequence[int]) -> "Denoiser":
+        """p(x_s | x_t) between some of the times, the network's only ones.
+
+        The variance is fixedlarge, fixedsmall or between them (``learned_range``) by the respaced
+        betas, or the best of the longer steps by the same errors (``optimal``). A predicted mean of
+        x_{t-1} implies x_0_hat, which implies the mean of x_s.
+
+        Args:
+            times: Rising, among the schedule's times. All of them give this denoiser itself.
+        """
+        own = self.schedule.times.tolist()
+        rows = [own.index(t) for t in times]
+        if len(rows) == self.schedule.T:
+            return self
+        short = respace(self.schedule, rows)
+        errors = None if self.errors is None else self.errors[[0, *rows]]
+        return Denoiser(self.network, short, self.objective, errors, whole=self.whole)
+
+    def _times(self, k: Tensor) -> Tensor:
+        return self.schedule.times[k.to(self.schedule.times.device)]
+
+    def _predicted(self, output: Tensor, x_t: Tensor) -> Tensor:
+        """The part of an output that is no variance."""
+        output = output.to(x_t.dtype)
+        return output.chunk(2, dim=1)[0] if self.objective.learns_variance else output
+
+    def _log_var(self, output: Tensor, x_t: Tensor, k: Tensor) -> Tensor:
+        if self.log_variances is not None:
+            return at(self.log_variances, k, x_t)
+        learned = LEARNED[self.objective.variance]
+        return learned(self.schedule, output.chunk(2, dim=1)[1], k)

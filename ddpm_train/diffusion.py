@@ -80,6 +80,42 @@ def x_0_from_eps(schedule: NoiseSchedule, x_t: Tensor, t: Tensor, eps: Tensor) -
     return at(bar.rsqrt(), t, x_t) * x_t - at((1 / bar - 1).sqrt(), t, x_t) * eps
 
 
+def eps_from_x_0(schedule: NoiseSchedule, x_t: Tensor, t: Tensor, x_0: Tensor) -> Tensor:
+    """Estimate the noise in x_t from the clean image (Eq. 9 solved for eps), t in 1..T.
+
+    eps_hat = (x_t - sqrt(alpha-bar_t) x_0) / sqrt(1 - alpha-bar_t)
+    """
+    bar = schedule.alphas_bar
+    return at((1 - bar).rsqrt(), t, x_t) * x_t - at((1 / bar - 1).rsqrt(), t, x_t) * x_0
+
+
+def v_from_eps(schedule: NoiseSchedule, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+    """The velocity of x_t on its arc from x_0 to eps (Salimans and Ho 2022, appendix D).
+
+    v = sqrt(alpha-bar_t) eps - sqrt(1 - alpha-bar_t) x_0
+    """
+    bar = schedule.alphas_bar
+    return at(bar.sqrt(), t, x_0) * eps - at((1 - bar).sqrt(), t, x_0) * x_0
+
+
+def x_0_from_v(schedule: NoiseSchedule, x_t: Tensor, t: Tensor, v: Tensor) -> Tensor:
+    """Estimate the clean image from the velocity.
+
+    x_0_hat = sqrt(alpha-bar_t) x_t - sqrt(1 - alpha-bar_t) v
+    """
+    bar = schedule.alphas_bar
+    return at(bar.sqrt(), t, x_t) * x_t - at((1 - bar).sqrt(), t, x_t) * v
+
+
+def eps_from_v(schedule: NoiseSchedule, x_t: Tensor, t: Tensor, v: Tensor) -> Tensor:
+    """Estimate the noise from the velocity.
+
+    eps_hat = sqrt(1 - alpha-bar_t) x_t + sqrt(alpha-bar_t) v
+    """
+    bar = schedule.alphas_bar
+    return at((1 - bar).sqrt(), t, x_t) * x_t + at(bar.sqrt(), t, x_t) * v
+
+
 def x_0_from_mean(schedule: NoiseSchedule, x_t: Tensor, t: Tensor, mean: Tensor) -> Tensor:
     """Estimate the clean image from the mean of x_{t-1} (Eq. 7 solved for x_0).
 

@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 import ddpm_train
-from ddpm_train import checkpoint, data, sampler, schedule, times
+from ddpm_train import checkpoint, data, schedule, times
+from ddpm_train.chain import chain, prior
 from ddpm_train.checkpoint import Checkpoint
 from ddpm_train.config import RunConfig
 from ddpm_train.denoiser import Denoiser
@@ -29,6 +30,7 @@ from ddpm_train.fast import prepare as inference
 from ddpm_train.noise import Stream, keep_mask
 from ddpm_train.objective import Objective
 from ddpm_train.running_errors import RunningErrors
+from ddpm_train.samplers import Ancestral
 from ddpm_train.world import World
 
 DTYPES = {"float32": torch.float32, "bf16": torch.float32, "float64": torch.float64}
@@ -157,13 +159,12 @@ class Trainer:
         stream, indices = Stream(self.config.seed, "sample"), range(count)
         unet = self.config.unet
         shape = (unet.channels, unet.image_size, unet.image_size)
-        x_T = sampler.prior(stream, indices, shape).to(self.world.device, self.dtype)
-        for frame in sampler.chain(denoise, x_T, indices, stream):
+        x = prior(stream, indices, shape).to(self.world.device, self.dtype)
+        for frame in chain(Ancestral(denoise), x, indices, stream):
             if stopping():
                 return None
-            if frame.t == 1:
-                return data.to_uint8(frame.x_0_hat)
-        return None
+            x = frame.x_0_hat
+        return data.to_uint8(x)
 
     def close(self) -> None:
         """Let the reading thread go."""
@@ -241,7 +242,7 @@ class Trainer:
         x_t = self.objective.noisy(batch.x_0, batch.t, batch.eps)
         bf16 = self.config.compute.precision == "bf16"
         with torch.autocast(self.world.device.type, torch.bfloat16, enabled=bf16):
-            output = self.model(x_t, batch.t.to(self.world.device), batch.keep)
+            output = self.model(x_t, batch.t.to(self.world.device), keep=batch.keep)
         losses = self.objective.loss(output, batch.x_0, x_t, batch.t, batch.eps)
         loss = (batch.weights * losses).sum() / self.config.optim.batch_size
         return loss, self._errors(output.detach(), batch.x_0, x_t, batch.t)
@@ -250,7 +251,7 @@ class Trainer:
         """The mean squared error of x_0_hat of each image, clipped as in evaluation, [B]."""
         if self.running is None:
             return torch.zeros(len(t))
-        x_0_hat = self.denoise.read(output.to(x_0.dtype), x_t, t, clip=True).x_0_hat
+        x_0_hat = self.denoise.x_0_hat(output, x_t, t, clip=True)
         return (x_0 - x_0_hat).square().flatten(1).mean(1)
 
     def _update(self) -> float:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ddpm_train.config import ObjectiveConfig
 from ddpm_train.denoiser import Denoiser
-from ddpm_train.diffusion import Gaussian, bound_term, decoder_nll, q_posterior, q_sample
+from ddpm_train.diffusion import Gaussian, bound_term, decoder_nll, q_sample
 from ddpm_train.errors import FixableError
 from ddpm_train.schedule import NoiseSchedule
 
@@ -44,10 +44,14 @@ def density_nll(x_0: Tensor, p: Gaussian) -> Tensor:
 def _hybrid(
     denoise: Denoiser, output: Tensor, x_0: Tensor, x_t: Tensor, t: Tensor, eps: Tensor
 ) -> Tensor:
-    """L_simple + 0.001 L, L all T terms; L moves the variance alone (Nichol and Dhariwal 2021)."""
-    eps_hat, raw = output.chunk(2, dim=1)
-    terms = _bound(denoise, torch.cat([eps_hat.detach(), raw], 1), x_0, x_t, t, eps)
-    return (eps_hat - eps).square() + SHARE_OF_L * denoise.schedule.T * terms
+    """The squared error + 0.001 L, L all T terms, which moves the variance alone.
+
+    (Nichol and Dhariwal 2021, with L_simple.)
+    """
+    predicted, raw = output.chunk(2, dim=1)
+    terms = _bound(denoise, torch.cat([predicted.detach(), raw], 1), x_0, x_t, t, eps)
+    squares = _mse(denoise, predicted, x_0, x_t, t, eps)
+    return squares + SHARE_OF_L * denoise.schedule.T * terms
 
 
 def _simple(
@@ -60,12 +64,11 @@ def _simple(
 def _mse(
     denoise: Denoiser, output: Tensor, x_0: Tensor, x_t: Tensor, t: Tensor, eps: Tensor
 ) -> Tensor:
-    """The squared error of the predicted posterior mean (Table 2, second row block)."""
-    return (output - q_posterior(denoise.schedule, x_0, x_t, t).mean).square()
+    """The squared error of what is predicted (mu-tilde: Table 2, second row block)."""
+    return (output - denoise.prediction.target(denoise.schedule, x_0, x_t, t, eps)).square()
 
 
 LOSSES: dict[str, Loss] = {"L": _bound, "L_simple": _simple, "mse": _mse, "hybrid": _hybrid}
-FITS = {"L_simple": "eps", "mse": "mu_tilde", "hybrid": "eps"}  # what a squared error is of
 LEARN = ("L", "hybrid")  # what trains a learned variance
 
 
@@ -77,7 +80,7 @@ class Objective:
         self.denoise, self._loss = denoise, LOSSES[config.loss]
 
     def noisy(self, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-        """What the network is shown, x_t."""
+        """Draw the network's input x_t ~ q(x_t | x_0), [B, C, H, W]."""
         return q_sample(self.denoise.schedule, x_0, t, eps)
 
     def loss(self, output: Tensor, x_0: Tensor, x_t: Tensor, t: Tensor, eps: Tensor) -> Tensor:
@@ -92,12 +95,11 @@ def check(config: ObjectiveConfig, schedule: NoiseSchedule) -> None:
     Raises:
         FixableError: The settings contradict each other.
     """
-    fits = FITS.get(config.loss, config.prediction)
-    if fits != config.prediction:
-        other = next(loss for loss, prediction in FITS.items() if prediction == config.prediction)
+    squared = "L_simple" if config.prediction == "eps" else "mse"
+    if config.loss in ("L_simple", "mse") and config.loss != squared:
         raise FixableError(
-            f"objective.loss={config.loss} is the error of {fits}, not of {config.prediction}",
-            f"set objective.prediction={fits}, or objective.loss={other} or L",
+            f"objective.loss={config.loss} is not the error of {config.prediction}",
+            f"set objective.loss={squared} or L, or another objective.prediction",
         )
     if config.loss == "hybrid" and not config.learns_variance:
         raise FixableError(
@@ -111,6 +113,6 @@ def check(config: ObjectiveConfig, schedule: NoiseSchedule) -> None:
         )
     if config.prediction == "eps" and schedule.alphas_bar[-1] == 0:
         raise FixableError(
-            "this schedule leaves no signal at T, so eps there does not tell x_0",
-            "set objective.prediction=mu_tilde, or another schedule.kind",
+            "this schedule leaves no signal at T, so eps_hat implies no x_0_hat there",
+            "set objective.prediction=v, x_0 or mu_tilde, or another schedule.kind",
         )

@@ -1,6 +1,6 @@
 """The mean squared error of x_0_hat at every t, learned from the errors that training meets.
 
-The best isotropic variance (``denoiser.optimal``) and the times that are worth drawing (``times``)
+The best isotropic variance (``variances.optimal``) and the times that are worth drawing (``times``)
 both follow from it. It is part of the run's state and stands in its checkpoints.
 """
 

@@ -93,16 +93,6 @@ def respace(schedule: NoiseSchedule, times: Sequence[int]) -> NoiseSchedule:
     return NoiseSchedule(betas, bar, schedule.times[kept])
 
 
-def spread(T: int, steps: int) -> list[int]:
-    """Choose ``steps`` of the times 1..T as evenly as they come, from 1 to T; one step is T.
-
-    >>> spread(1000, 5), spread(3, 3), spread(1000, 1)
-    ([1, 251, 500, 750, 1000], [1, 2, 3], [1000])
-    """
-    gaps = max(steps - 1, 1)
-    return [T - ((T - 1) * (steps - 1 - i) * 2 + gaps) // (2 * gaps) for i in range(steps)]
-
-
 def linear(T: int, start: float, end: float) -> Tensor:
     """The paper's schedule: beta_t rises linearly from start to end (section 4).
 
@@ -228,7 +218,7 @@ def at(table: Tensor, t: Tensor, like: Tensor) -> Tensor:
     Do the algebra on the float64 table, then look up: ``at((1 - alphas_bar).sqrt(), t, x)``. The
     other order subtracts in float32, which leaves four correct digits of 1 - alpha-bar_1.
 
-    A ``t`` on the CPU makes nobody wait for a GPU, which takes the numbers along as it is asked.
+    Keep t on the CPU: the lookup needs no GPU synchronisation, and the copy is asynchronous.
     """
     coefficients = table[t.to(table.device)].to(like.device, like.dtype, non_blocking=like.is_cuda)
     return coefficients.view(-1, *[1] * (like.ndim - 1))

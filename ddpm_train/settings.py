@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 from ddpm_train.errors import FixableError
 
 Tree = TypeVar("Tree")
+Entry = TypeVar("Entry")
 
 
 def to_dict(tree: Any) -> dict[str, Any]:
@@ -113,6 +114,24 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         for key in sorted(a.keys() | b.keys())
         if a.get(key) != b.get(key)
     ]
+
+
+def entry(registry: Mapping[str, Entry], name: str, setting: str) -> Entry:
+    """Look up the entry of a registry that a setting names.
+
+    Raises:
+        FixableError: There is none; the names that exist are listed.
+
+    >>> entry({"linear": 1, "cosine": 2}, "cubic", "schedule.kind")
+    Traceback (most recent call last):
+    ddpm_train.errors.FixableError: schedule.kind=cubic: unknown
+      fix: choose linear or cosine
+    """
+    if name not in registry:
+        *names, last = registry
+        choices = f"{', '.join(names)} or {last}" if names else last
+        raise FixableError(f"{setting}={name}: unknown", f"choose {choices}")
+    return registry[name]
 
 
 def _set(tree: Tree, path: list[str], text: str, key: str) -> Tree:

@@ -13,8 +13,9 @@ from ddpm_eval.model import Model, ModelFacts
 from ddpm_train import schedule as schedules
 from ddpm_train.checkpoint import digest
 from ddpm_train.config import ObjectiveConfig, ScheduleConfig
-from ddpm_train.denoiser import PREDICTIONS, Denoiser
+from ddpm_train.denoiser import Denoiser
 from ddpm_train.errors import FixableError
+from ddpm_train.predictions import PREDICTIONS
 from ddpm_train.schedule import NoiseSchedule
 from ddpm_train.settings import from_dict, to_dict
 
@@ -42,7 +43,7 @@ def wrap(
         net: Maps x_t [B, C, H, W] and t [B] to [B, C, H, W], or [B, 2C, H, W] where it learned the
             variance too; an output with the attribute ``sample`` (diffusers) is fine.
         schedule: The forward process: beta_1..beta_T, a ``ScheduleConfig``, or a ``NoiseSchedule``.
-        predicts: ``eps`` or another key of ``ddpm_train``'s predictions.
+        predicts: ``eps``, ``x_0``, ``v`` or ``mu_tilde`` (``ddpm_train.predictions``).
         variance: Of p: ``fixedlarge``, ``fixedsmall``, ``learned`` or ``learned_range``.
         image_shape: (C, H, W) of an image.
         times: What the network counts: ``paper`` for t = 1..T, ``index`` for 0..T-1.
@@ -103,10 +104,11 @@ class _Network:
     def __init__(self, net: nn.Module, times: Times, channels: int) -> None:
         self.net, self.shift, self.channels = net, int(times == "index"), channels
 
-    def __call__(self, x: Tensor, t: Tensor, *condition: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
         """Evaluate."""
+        labels = () if condition is None else (condition.to(x.device),)
         with _evaluating(self.net):
-            output: Any = self.net(x, t.to(x.device) - self.shift, *condition)
+            output: Any = self.net(x, t.to(x.device) - self.shift, *labels)
         output = getattr(output, "sample", output)
         wanted = [len(x), self.channels, *x.shape[2:]]
         if not isinstance(output, Tensor) or list(output.shape) != wanted:

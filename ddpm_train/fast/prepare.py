@@ -36,6 +36,7 @@ from ddpm_train.networks.unet import (
     UNet,
     Up,
     attend,
+    check_condition,
     fourier,
 )
 
@@ -123,16 +124,19 @@ class _Mixed:
     def __init__(self, exact: Network, fast: Network, until: int) -> None:
         self.exact, self.fast, self.until = exact, fast, until
 
-    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        """Evaluate each row by the network of its time; a t on the CPU costs a GPU no wait."""
+    def __call__(self, x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Evaluate each row by the network of its time; keep t on the CPU: no GPU waits for it."""
         small = t <= self.until
         if not small.any():
-            return self.fast(x, t)
+            return self.fast(x, t, condition)
         if small.all():
-            return self.exact(x, t)
+            return self.exact(x, t, condition)
         first, rest = small.nonzero()[:, 0], (~small).nonzero()[:, 0]
-        found = torch.cat([self.exact(x[first], t[first]), self.fast(x[rest], t[rest])])
-        return found[torch.cat([first, rest]).argsort()]
+        parts = [
+            network(x[rows], t[rows], None if condition is None else condition[rows])
+            for network, rows in ((self.exact, first), (self.fast, rest))
+        ]
+        return torch.cat(parts)[torch.cat([first, rest]).argsort()]
 
 
 class _Plain:
@@ -147,13 +151,12 @@ class _Plain:
         self.network: Network = torch.compile(network, mode=mode) if compiled else network
 
     @torch.inference_mode()
-    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
         """Evaluate; the output has the precision of ``x``."""
+        t = t.to(x.device, non_blocking=x.is_cuda)
         # A copy: graphs on a GPU write every output to the same place.
         with _tf32(x.device, enabled=self.tf32):
-            return self.network(x.to(self.dtype), t.to(x.device, non_blocking=x.is_cuda)).to(
-                x.dtype, copy=True
-            )
+            return self.network(x.to(self.dtype), t, condition).to(x.dtype, copy=True)
 
 
 @contextlib.contextmanager
@@ -246,8 +249,9 @@ class _OnCPU:
         return found
 
     @torch.inference_mode()
-    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
         """Evaluate, [B, C, H, W] and [B] -> [B, out_channels, H, W] in the precision of ``x``."""
+        check_condition(condition)
         told = self.times(t)
         pixels = fourier(x, self.fourier).to(self.dtype).permute(0, 2, 3, 1).contiguous()
         skips = [self.conv_in(pixels)]

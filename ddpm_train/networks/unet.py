@@ -338,15 +338,23 @@ class UNet(nn.Module):
         self._initialise(seed)
         self.dropout_elements = self._share_dropout() if config.dropout else 0
 
-    def forward(self, x: Tensor, t: Tensor, keep: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        t: Tensor,
+        condition: Tensor | None = None,
+        keep: Tensor | None = None,
+    ) -> Tensor:
         """Predict, [B, C, H, W] in about [-1, 1] -> [B, out_channels, H, W].
 
         Args:
             x: The noisy images.
             t: The paper's time 1..T of each image, [B].
+            condition: The slot of class labels; this network has none.
             keep: What dropout keeps, [B, dropout_elements] bool (``noise.keep_mask``), scaled by
                 1 / (1 - dropout). None keeps everything, unscaled: evaluation.
         """
+        check_condition(condition)
         t = t.to(x.device, non_blocking=x.is_cuda)
         temb = self.embed(t).to(self.time_dense_0.weight.dtype)
         temb = F.silu(self.time_dense_1(F.silu(self.time_dense_0(temb))))
@@ -387,6 +395,12 @@ class UNet(nn.Module):
                 module.first = first
                 first += module.elements
         return first
+
+
+def check_condition(condition: Tensor | None) -> None:
+    """Refuse class labels that a network without classes would ignore."""
+    if condition is not None:
+        raise FixableError("condition: this network has no classes", "leave it out")
 
 
 def _check(config: UNetConfig) -> None:

@@ -23,7 +23,9 @@ from ddpm_eval.config import EvalConfig, SamplingConfig
 from ddpm_eval.job import Job
 from ddpm_eval.measure.pictures import samples
 from ddpm_eval.model import load
-from ddpm_train import sampler, world
+from ddpm_train import samplers, world
+from ddpm_train.chain import prior
+from ddpm_train.config import SamplerConfig
 from ddpm_train.fast import memory
 from ddpm_train.noise import Stream
 
@@ -71,10 +73,10 @@ def main() -> None:
         world=here,
         work=folder,
     )
-    short = sampler.shorten(subject.denoise, "ancestral", steps=options.steps)
+    short = samplers.build(subject.denoise, SamplerConfig(steps=options.steps))
     times = short.schedule.times.tolist()[:0:-1]
     indices = range(options.batch)
-    x = sampler.prior(Stream(0, "sample"), indices, subject.shape).to(here.device, subject.dtype)
+    x = prior(Stream(0, "sample"), indices, subject.shape).to(here.device, subject.dtype)
 
     @torch.inference_mode()
     def bare() -> None:

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from ddpm_eval.measure.bound.likelihood import BoundTerms, run_sweep
-from ddpm_train import sampler
+from ddpm_train.chain import chain, prior
 from ddpm_train.denoiser import Denoiser
 from ddpm_train.noise import Stream
+from ddpm_train.samplers import Ancestral
 from tests import oracle
 
 N = {4: 300, 30: 150, 100: 80, 300: 64, 1000: 48}
@@ -59,8 +60,8 @@ def test_every_wrong_variance_is_looser() -> None:
 def test_the_chain_draws_from_the_data() -> None:
     denoise, n = oracle.Exact(oracle.process(30)), 200
     stream, like = Stream(5, "sample"), torch.zeros((), dtype=torch.float64)
-    x_T = sampler.prior(stream, range(n), oracle.SHAPE).to(like)
-    last = list(sampler.chain(denoise, x_T, range(n), stream, clip=False))[-1]
+    x_T = prior(stream, range(n), oracle.SHAPE).to(like)
+    last = list(chain(Ancestral(denoise, clip=False), x_T, range(n), stream))[-1]
     # The last step is noiseless: it shrinks N(0, I) by x_0_hat's sqrt(alpha-bar_1).
     x_0 = last.x_0_hat / denoise.schedule.alphas_bar[1].sqrt()
     assert x_0.mean().item() == pytest.approx(0, abs=4 / x_0.numel() ** 0.5)

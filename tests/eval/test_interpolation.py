@@ -15,11 +15,13 @@ from ddpm_eval.measure.pictures import interpolation
 from ddpm_eval.measure.pictures.interpolation import Pair
 from ddpm_eval.model import ModelFacts
 from ddpm_eval.record.schema1 import Measurement
-from ddpm_train import data, sampler
+from ddpm_train import data
+from ddpm_train.chain import chain
 from ddpm_train.data.images import Stack
 from ddpm_train.diffusion import q_sample
 from ddpm_train.errors import FixableError
 from ddpm_train.noise import Stream, normal
+from ddpm_train.samplers import Ancestral
 from tests import oracle
 from tests.eval import jobs
 from tests.eval.interrupted import ask, resumes, same, shared
@@ -50,7 +52,7 @@ def test_the_ends_are_the_two_reconstructions(tmp_path: Path, mix: str) -> None:
             x_0 = data.to_model(pixels).double()
             eps = normal(Stream(0, "encode"), [pair.keys[end]], (1, 8, 8)).double()
             x_t = q_sample(denoise.schedule, x_0, torch.tensor([20]), eps).float()
-            walk = sampler.chain(denoise, x_t, [pair.key], Stream(0, "encode"), start=20)
+            walk = chain(Ancestral(denoise), x_t, [pair.key], Stream(0, "encode"), start=20)
             np.testing.assert_array_equal(row[column], data.to_uint8([*walk][-1].x_0_hat)[0])
 
 

@@ -12,9 +12,10 @@ from ddpm_eval.measure.bound import likelihood, sweep, work
 from ddpm_eval.model import Model
 from ddpm_train import data, schedule
 from ddpm_train.config import ObjectiveConfig
-from ddpm_train.denoiser import VARIANCES, Denoiser, optimal
+from ddpm_train.denoiser import Denoiser
 from ddpm_train.errors import FixableError
 from ddpm_train.noise import Stream, normal
+from ddpm_train.variances import VARIANCES, optimal
 from ddpm_train.world import World
 from tests import oracle
 from tests.eval import jobs

@@ -10,9 +10,11 @@ from ddpm_eval.measure.bound.rate_distortion import root_mean
 from ddpm_eval.measure.pictures import progressive, samples
 from ddpm_eval.model import ModelFacts
 from ddpm_eval.record.schema1 import Measurement
-from ddpm_train import data, sampler
+from ddpm_train import data
+from ddpm_train.chain import chain, prior
 from ddpm_train.errors import FixableError
 from ddpm_train.noise import Stream
+from ddpm_train.samplers import Ancestral
 from tests import oracle
 from tests.eval import jobs
 from tests.eval.interrupted import Stopped, ask, counting, resumes, shared
@@ -33,9 +35,8 @@ def test_each_frame_is_the_chains_at_its_time(tmp_path: Path) -> None:
     job = ask(jobs.job(tmp_path, batch=3), n=3)
     found = progressive.measure(job)
     stream, denoise = Stream(0, "sample"), job.subject.denoise
-    walk = list(
-        sampler.chain(denoise, sampler.prior(stream, range(3), (1, 8, 8)), range(3), stream)
-    )
+    x_T = prior(stream, range(3), (1, 8, 8))
+    walk = list(chain(Ancestral(denoise), x_T, range(3), stream))
     assert found.settings["times"] == [39, 37, 35, 33, 31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11,
                                        9, 7, 5, 3, 1]  # fmt: skip
     for column, t in enumerate(found.settings["times"]):
@@ -80,15 +81,13 @@ def test_continuations_share_what_was_frozen_and_nothing_else(tmp_path: Path) ->
     rows = grid.images.reshape(4, 8, 8, 8, 1)
     assert [label for label in grid.labels if label] == ["t = 40", "t = 30", "t = 20", "t = 10"]
     stream, denoise = Stream(0, "sample"), job.subject.denoise
-    walk = {
-        f.t: f.x_t
-        for f in sampler.chain(denoise, sampler.prior(stream, [0], (1, 8, 8)), [0], stream)
-    }
+    sampler, x_T = Ancestral(denoise), prior(stream, [0], (1, 8, 8))
+    walk = {frame.t: frame.x_t for frame in chain(sampler, x_T, [0], stream)}
     spread = []
     for t, row in zip((40, 30, 20, 10), rows, strict=True):
         np.testing.assert_array_equal(row[0], data.to_uint8(walk[t])[0])
         for j in range(7):  # each alone, with its own noise
-            alone = sampler.chain(denoise, walk[t], [j], Stream(0, "continue"), start=t)
+            alone = chain(sampler, walk[t], [j], Stream(0, "continue"), start=t)
             np.testing.assert_array_equal(row[1 + j], data.to_uint8([*alone][-1].x_0_hat)[0])
         assert len({picture.tobytes() for picture in row[1:]}) == 7
         spread.append(row[1:].astype(float).std(0).mean())

@@ -137,7 +137,7 @@ def test_verify_names_what_is_damaged(whole: Path, tmp_path: Path) -> None:
         (["--indices", "-3:5"], "not a part of 0:10"),
         (["--sampler", "euler"], "choose ancestral or ddim"),
         (["--steps", "21"], "choose 1 to 20"),
-        (["--eta", "0.5"], "add --sampler ddim"),
+        (["--eta", "0.5"], "set --sampler ddim"),
         (["--sampler", "ddim", "--eta", "-1"], "not between 0 and 1"),
     ],
 )

@@ -10,10 +10,10 @@ from ddpm_eval.measure.bound import likelihood, strides
 from ddpm_eval.measure.bound.strides import StrideCosts
 from ddpm_train import schedule
 from ddpm_train.config import ObjectiveConfig, ScheduleConfig
-from ddpm_train.denoiser import optimal
 from ddpm_train.diffusion import step_kl
 from ddpm_train.errors import FixableError
 from ddpm_train.schedule import respace
+from ddpm_train.variances import optimal
 from tests import oracle
 from tests.eval import jobs
 

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddpm_train import denoiser as reverse
-from ddpm_train import diffusion, schedule
+from ddpm_train import diffusion, schedule, variances
 from ddpm_train.config import ObjectiveConfig, ScheduleConfig
 from ddpm_train.denoiser import Denoiser
 from ddpm_train.diffusion import Gaussian
 from ddpm_train.errors import FixableError
 from ddpm_train.noise import Stream, normal
 from ddpm_train.objective import Objective, check
+from ddpm_train.predictions import PREDICTIONS
 
 PAPER = schedule.build(ScheduleConfig())
 
@@ -78,7 +78,7 @@ def test_the_decoder_is_a_distribution_over_256_levels(mean, log_var, cdf) -> No
 
 def test_the_decoders_published_figure() -> None:
     """sigma_1 and a Gaussian error of RMSE 0.95 grey levels cost 1.977 bits (PROTOCOL 4)."""
-    sigma_1 = reverse.fixed_large(PAPER)[1].mul(0.5).exp().item()
+    sigma_1 = variances.fixed_large(PAPER)[1].mul(0.5).exp().item()
     assert sigma_1 == pytest.approx(0.0073846, rel=1e-5)
     levels = torch.arange(256, dtype=torch.float64) / 127.5 - 1
     inner = levels[50:200].repeat(400)
@@ -92,7 +92,7 @@ def test_fixedlarge_costs_its_published_mismatch() -> None:
     """0.5 (-1 + ln(beta/pv) + pv/beta) over t > 1 sums to 0.486 bits/dim (PROTOCOL 4)."""
     zero = torch.zeros(999, dtype=torch.float64)
     q = Gaussian(zero, PAPER.posterior_variances[2:].log())
-    costs = diffusion.kl(q, Gaussian(zero, reverse.fixed_large(PAPER)[2:]))
+    costs = diffusion.kl(q, Gaussian(zero, variances.fixed_large(PAPER)[2:]))
     assert costs.sum().item() / math.log(2) == pytest.approx(0.486, abs=0.0005)
 
 
@@ -116,16 +116,19 @@ def test_prior_kl_agrees_with_the_general_formula() -> None:
     torch.testing.assert_close(diffusion.prior_kl(PAPER, x_0), expected, rtol=1e-6, atol=1e-12)
 
 
-@pytest.mark.parametrize("prediction", ["eps", "mu_tilde"])
+@pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_a_perfect_network_gives_the_posterior_mean(prediction: str) -> None:
-    """For either prediction: p's mean is mu-tilde and x_0_hat is x_0, at t = 1 too."""
+    """For every prediction: p's mean is mu-tilde, x_0_hat is x_0, eps_hat eps, at t = 1 too."""
     x_0, eps, t = draws(6, 2, 3, 3).clamp(-1, 1), draws(6, 2, 3, 3, seed=1), torch.arange(1, 7)
     x_t = diffusion.q_sample(PAPER, x_0, t, eps)
     truth = diffusion.q_posterior(PAPER, x_0, x_t, t).mean
-    answer = {"eps": eps, "mu_tilde": truth}[prediction]
+    target = PREDICTIONS[prediction].target(PAPER, x_0, x_t, t, eps)
+    assert (target == {"eps": eps, "x_0": x_0, "mu_tilde": truth}.get(prediction, target)).all()
     config = ObjectiveConfig(prediction=prediction, variance="learned")  # type: ignore[arg-type]
     raw = torch.full_like(x_0, -3.0)
-    p, x_0_hat = Denoiser(lambda x, t: torch.cat([answer, raw], 1), PAPER, config)(x_t, t)
+    denoise = Denoiser(lambda x, t: torch.cat([target, raw], 1), PAPER, config)
+    p, x_0_hat = denoise(x_t, t)
+    torch.testing.assert_close(denoise.eps_hat(denoise.evaluate(x_t, t), x_t, t), eps)
     torch.testing.assert_close(p.mean, truth)
     torch.testing.assert_close(x_0_hat, x_0)
     assert (p.log_var == -3).all()
@@ -188,7 +191,7 @@ def test_losses_are_their_definitions() -> None:
     ("settings", "fix"),
     [
         ({"prediction": "mu_tilde"}, "objective.loss=mse or L"),
-        ({"loss": "mse"}, "objective.prediction=mu_tilde"),
+        ({"loss": "mse"}, "objective.loss=L_simple or L"),
         ({"variance": "learned"}, "objective.loss=L"),
     ],
 )
@@ -198,5 +201,5 @@ def test_contradictions_are_refused_with_the_fix(settings: dict[str, str], fix: 
 
 
 def test_eps_cannot_be_predicted_where_no_signal_is_left() -> None:
-    with pytest.raises(FixableError, match="prediction=mu_tilde"):
+    with pytest.raises(FixableError, match="prediction=v, x_0 or mu_tilde"):
         check(ObjectiveConfig(), schedule.build(ScheduleConfig(kind="jsd")))

@@ -210,9 +210,11 @@ def test_the_pipeline_draws_the_same_samples(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """The whole chain from the same noise: x_T and every z are handed to diffusers."""
-    from ddpm_train import noise, sampler, schedule
+    from ddpm_train import noise, schedule
+    from ddpm_train.chain import sample
     from ddpm_train.config import ScheduleConfig
     from ddpm_train.denoiser import Denoiser
+    from ddpm_train.samplers import Ancestral
 
     T, shape, stream = 25, (3, 16, 16), noise.Stream(3, "sample")
     model = ModelConfig(
@@ -235,7 +237,7 @@ def test_the_pipeline_draws_the_same_samples(
     theirs = pipeline(batch_size=2, num_inference_steps=T, output_type="np").images
 
     denoise = Denoiser(checkpoint.network(ours), schedule.build(model.schedule), model.objective)
-    samples: Tensor = sampler.sample(denoise, range(2), shape, stream, like=torch.zeros(1))
+    samples: Tensor = sample(Ancestral(denoise), range(2), shape, stream, like=torch.zeros(1))
     mine = (samples / 2 + 0.5).permute(0, 2, 3, 1).numpy()
     np.testing.assert_allclose(mine, theirs, atol=2e-4)
     assert mine.std() > 0.1

@@ -8,9 +8,10 @@ import torch
 
 from ddpm_train import checkpoint, diffusion, schedule
 from ddpm_train.config import ModelConfig, ObjectiveConfig, ScheduleConfig, UNetConfig
-from ddpm_train.denoiser import VARIANCES, Denoiser
+from ddpm_train.denoiser import Denoiser
 from ddpm_train.errors import FixableError
 from ddpm_train.objective import check
+from ddpm_train.variances import VARIANCES
 
 PROCESS = schedule.build(ScheduleConfig())
 CONFIG = ObjectiveConfig(variance="learned_range")

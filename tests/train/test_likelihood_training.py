@@ -9,17 +9,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddpm_train import checkpoint, data, schedule, times
+from ddpm_train import checkpoint, data, schedule, spacing, times
 from ddpm_train.config import DataConfig, ObjectiveConfig, RunConfig, ScheduleConfig
-from ddpm_train.denoiser import Denoiser, optimal
+from ddpm_train.denoiser import Denoiser
 from ddpm_train.diffusion import q_sample, step_kl
 from ddpm_train.errors import FixableError
 from ddpm_train.loop import Trainer
 from ddpm_train.noise import Stream
 from ddpm_train.objective import Objective
 from ddpm_train.running_errors import RunningErrors
-from ddpm_train.sampler import shorten
 from ddpm_train.settings import override
+from ddpm_train.variances import optimal
 from ddpm_train.world import World
 
 WORLD = World(torch.device("cpu"))
@@ -132,7 +132,8 @@ def test_the_loss_is_the_code_length(drawn: str) -> None:
 
 
 def test_shortened_chains_have_the_variance_of_their_steps() -> None:
-    short = shorten(gaussian("optimal"), "ancestral", steps=10)
+    whole = gaussian("optimal")
+    short = whole.respaced(spacing.even(whole.schedule.T, 10))
     rows = short.schedule.times
     torch.testing.assert_close(
         short.log_variances, optimal(short.schedule, ERRORS[rows]), equal_nan=True

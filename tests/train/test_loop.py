@@ -95,7 +95,7 @@ def test_a_step_is_adam_on_the_mean_loss(tiny: RunConfig, images: data.Images) -
             Stream(0, "dropout"), positions, net.dropout_elements, drop=0.2, device=WORLD.device
         )
         x_t = objective.noisy(x_0, t, noise)
-        loss = objective.loss(net(x_t, t, keep), x_0, x_t, t, noise).mean()
+        loss = objective.loss(net(x_t, t, keep=keep), x_0, x_t, t, noise).mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)

@@ -134,7 +134,7 @@ def test_gradient_is_a_slope() -> None:
             name: parameter + step * direction
             for (name, parameter), direction in zip(net.named_parameters(), along, strict=True)
         }
-        y: Tensor = torch.func.functional_call(net, moved, (x, t, keep))
+        y: Tensor = torch.func.functional_call(net, moved, (x, t, None, keep))
         return y.square().mean()
 
     gradient = torch.autograd.grad(loss(0.0), list(net.parameters()))
@@ -213,11 +213,11 @@ def test_companions_in_the_batch_do_not_matter() -> None:
     net = lively(replace(TINY, dropout=0.3))
     x, t = inputs(TINY, 4)
     keep = random_keep(net, 4)
-    alone = net(x, t, keep)[1:2]
+    alone = net(x, t, keep=keep)[1:2]
     others = [torch.cat([-2 * a[:1], a[1:2], a[2:] * 3]) for a in (x, t)]
     changed = torch.cat([~keep[:1], keep[1:2], ~keep[2:]])
-    assert relative(net(*others, changed)[1:2], alone) < 1e-6
-    assert relative(net(x[1:2], t[1:2], keep[1:2]), alone) < 5e-6
+    assert relative(net(*others, keep=changed)[1:2], alone) < 1e-6
+    assert relative(net(x[1:2], t[1:2], keep=keep[1:2]), alone) < 5e-6
 
 
 def test_layout_gradients_and_mode_do_not_matter() -> None:
@@ -241,7 +241,7 @@ def test_bf16_is_near(base_channels: int) -> None:
     found = []
     for enabled in (True, False):
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            y = net(x, t, keep)
+            y = net(x, t, keep=keep)
         y.float().square().sum().backward()
         gradient = torch.cat([cast(Tensor, p.grad).flatten() for p in net.parameters()])
         net.zero_grad()
@@ -255,7 +255,7 @@ def test_compiles_into_one_graph() -> None:
     x, t = inputs(TINY, 3)
     keep = random_keep(net, 3)
     compiled: Callable[..., Tensor] = torch.compile(net, fullgraph=True, backend="eager")
-    torch.testing.assert_close(compiled(x, t, keep), net(x, t, keep))
+    torch.testing.assert_close(compiled(x, t, keep=keep), net(x, t, keep=keep))
 
 
 # ------------------------------------------------------------------------------------ dropout
@@ -293,7 +293,7 @@ def test_what_is_kept_is_scaled_and_what_is_dropped_is_zero() -> None:
         with torch.no_grad():
             b.conv2.weight[:, i::7] = 0
             b.conv2.weight /= 0.7
-    assert relative(dropping(x, t, keep), plain(x, t)) < 1e-5
+    assert relative(dropping(x, t, keep=keep), plain(x, t)) < 1e-5
     assert sum(a.elements for a, _ in blocks) == dropping.dropout_elements
 
 

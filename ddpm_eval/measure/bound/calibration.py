@@ -13,8 +13,8 @@ from ddpm_eval.measure.bound import sweep, work
 from ddpm_eval.measure.bound.sweep import Array, Every
 from ddpm_eval.measure.bound.work import CHUNK_IMAGES
 from ddpm_train.data import Images
-from ddpm_train.denoiser import optimal
 from ddpm_train.errors import FixableError
+from ddpm_train.variances import optimal
 
 
 def calibrate(job: Job, images: Images, n: int) -> tuple[Tensor | None, dict[str, Any]]:

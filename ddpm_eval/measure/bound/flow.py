@@ -26,7 +26,6 @@ from torch import Tensor
 
 from ddpm_eval.model import Model
 from ddpm_eval.record.arrays import Array
-from ddpm_train.denoiser import PREDICTIONS
 from ddpm_train.errors import FixableError
 from ddpm_train.schedule import NoiseSchedule
 
@@ -102,9 +101,7 @@ class Flow:
         output = denoise.network(x.to(self.model.dtype), times).double()
         if denoise.objective.learns_variance:
             output = output.chunk(2, dim=1)[0]
-        read = PREDICTIONS[denoise.objective.prediction]
-        _, x_0 = read(moment.process, output, x, rows, math.inf)
-        return (x - math.sqrt(1 - moment.noise**2) * x_0) / moment.noise
+        return denoise.prediction.eps(moment.process, x, rows, output)
 
     def drift(self, x: Tensor, probes: Tensor, s: float) -> tuple[Tensor, Tensor]:
         """The right side, and its divergence as each probe sees it.

@@ -14,10 +14,10 @@ from ddpm_eval.measure.bound.calibration import calibrate
 from ddpm_eval.measure.bound.sweep import NATS_PER_BIT, Array, Every, Scores, Sweep, Tables
 from ddpm_eval.model import Model
 from ddpm_eval.record.schema1 import Curve, Measurement, Quantity
-from ddpm_train.denoiser import VARIANCES
 from ddpm_train.diffusion import prior_kl
 from ddpm_train.noise import Stream
 from ddpm_train.schedule import NoiseSchedule
+from ddpm_train.variances import VARIANCES
 
 
 @dataclass(frozen=True, slots=True)

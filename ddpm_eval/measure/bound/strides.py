@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ddpm_eval.record.arrays import Array
+from ddpm_train import spacing
 from ddpm_train.errors import FixableError
-from ddpm_train.schedule import NoiseSchedule, spread
+from ddpm_train.schedule import NoiseSchedule
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +115,7 @@ def quadratic(T: int, count: int) -> tuple[int, ...]:
 
 def even(T: int, count: int) -> tuple[int, ...]:
     """Times 1 .. T at equal distances."""
-    return tuple(spread(T, count))
+    return tuple(spacing.even(T, count))
 
 
 def check(counts: Sequence[int], T: int) -> None:

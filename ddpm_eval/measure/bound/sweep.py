@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from ddpm_eval.model import Model
-from ddpm_train.denoiser import VARIANCES
 from ddpm_train.diffusion import (
     Gaussian,
     bound_term,
@@ -28,6 +27,7 @@ from ddpm_train.diffusion import (
 )
 from ddpm_train.noise import Stream, normal
 from ddpm_train.schedule import NoiseSchedule, at
+from ddpm_train.variances import VARIANCES
 
 NATS_PER_BIT = math.log(2)
 
@@ -175,7 +175,7 @@ class Sweep:
         process, t = denoise.schedule, torch.tensor(times)
         x_0 = x_0.to(self.subject.device)
         x_t = q_sample(process, x_0, t, eps.to(x_0)).to(self.subject.dtype)
-        output = denoise.network(x_t, t)
+        output = denoise.evaluate(x_t, t)
         x_t = x_t.double()
         p, x_0_hat = denoise.read(output, x_t, t, clip=self.clip)
         c_0 = posterior_coefficients(process)[0][t].numpy()

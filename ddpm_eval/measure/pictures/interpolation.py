@@ -22,13 +22,15 @@ from ddpm_eval.record.arrays import Array
 from ddpm_eval.record.schema1 import Measurement
 from ddpm_eval.record.scores import Grid
 from ddpm_eval.record.shards import Arrays
-from ddpm_train import data, sampler
+from ddpm_train import data
+from ddpm_train.chain import chain, walk
 from ddpm_train.data.images import Form
 from ddpm_train.data.pictures import decode
 from ddpm_train.diffusion import q_sample
 from ddpm_train.errors import FixableError
 from ddpm_train.noise import Stream, normal, splitmix64
 from ddpm_train.reading import existing, unreadable
+from ddpm_train.samplers import Ancestral
 
 COARSE = 8  # the rows of coarse to fine are t = 0, T/8, ..., T
 
@@ -140,6 +142,7 @@ def _plan(
     """Every row of both figures, lambda = 0 to 1."""
     subject, batch = job.subject, job.config.batch
     stream = Stream(job.config.seed, "encode")
+    sampler = Ancestral(subject.denoise, job.config.clip)
 
     def make(part: range) -> Generator[None, None, Arrays]:
         ((pair, t),) = rows[part.start : part.stop]
@@ -149,11 +152,7 @@ def _plan(
             if t:
                 start = x_t.to(subject.device, subject.dtype)
                 same = [pair.key] * len(x_t)  # the noise is fixed over lambda
-                for frame in sampler.chain(
-                    subject.denoise, start, same, stream, start=t, clip=job.config.clip
-                ):
-                    x_0_hat = frame.x_0_hat
-                    yield
+                x_0_hat = yield from walk(chain(sampler, start, same, stream, start=t))
             found.append(data.to_uint8(x_0_hat))
         return {"pictures": np.concatenate(found)[None]}
 

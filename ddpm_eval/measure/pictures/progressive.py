@@ -19,8 +19,10 @@ from ddpm_eval.record.arrays import Array
 from ddpm_eval.record.schema1 import Curve, Measurement, Quantity
 from ddpm_eval.record.scores import Grid
 from ddpm_eval.record.shards import Arrays
-from ddpm_train import data, sampler
+from ddpm_train import data
+from ddpm_train.chain import chain, prior, walk
 from ddpm_train.noise import Stream
+from ddpm_train.samplers import Ancestral
 
 N = 64  # samples, if the user does not say how many
 N_THROUGH_EXTRACTOR = 1000  # and if their quality is measured
@@ -97,8 +99,8 @@ def _frames(job: Job, n: int, recorded: list[int], settings: dict[str, Any]) -> 
 
     def make(part: range) -> Generator[None, None, Arrays]:
         kept: list[Tensor] = []
-        x_t = sampler.prior(stream, part, subject.shape).to(subject.device, subject.dtype)
-        for frame in sampler.chain(subject.denoise, x_t, part, stream, clip=job.config.clip):
+        x_t = prior(stream, part, subject.shape).to(subject.device, subject.dtype)
+        for frame in chain(Ancestral(subject.denoise, job.config.clip), x_t, part, stream):
             if frame.t in recorded:
                 kept.append(frame.x_0_hat)
             yield
@@ -139,13 +141,13 @@ def _strips(frames: Array, steps: list[int], job: Job) -> Grid:
 def _shared(job: Job, settings: dict[str, Any]) -> Grid:
     """Continuations of sample 0 from frozen x_t, a row for each time."""
     subject, T = job.subject, job.subject.denoise.schedule.T
-    stops, clip = frozen(T), job.config.clip
+    stops, sampler = frozen(T), Ancestral(subject.denoise, job.config.clip)
     first, others = (Stream(job.config.seed, name) for name in ("sample", "continue"))
 
     def make(part: range) -> Generator[None, None, Arrays]:
         (row,) = part
-        x_t = sampler.prior(first, [0], subject.shape).to(subject.device, subject.dtype)
-        for frame in sampler.chain(subject.denoise, x_t, [0], first, clip=clip):
+        x_t = prior(first, [0], subject.shape).to(subject.device, subject.dtype)
+        for frame in chain(sampler, x_t, [0], first):
             x_t = frame.x_t
             if frame.t == stops[row]:
                 break
@@ -153,10 +155,8 @@ def _shared(job: Job, settings: dict[str, Any]) -> Grid:
         shown, rows = data.to_uint8(x_t), range(CONTINUATIONS)
         start = x_t.expand(CONTINUATIONS, *x_t.shape[1:])
         t = stops[row]
-        for frame in sampler.chain(subject.denoise, start, rows, others, start=t, clip=clip):
-            x_t = frame.x_0_hat
-            yield
-        return {"pictures": np.concatenate([shown, data.to_uint8(x_t)])[None]}
+        x_0 = yield from walk(chain(sampler, start, rows, others, start=t))
+        return {"pictures": np.concatenate([shown, data.to_uint8(x_0)])[None]}
 
     plan = pieces.Plan(
         stage="shared",

@@ -17,10 +17,12 @@ from ddpm_eval.measure.pictures import pieces
 from ddpm_eval.record.arrays import Array
 from ddpm_eval.record.schema1 import Measurement
 from ddpm_eval.record.scores import Grid
-from ddpm_train import data, sampler
+from ddpm_train import data
+from ddpm_train.chain import chain
 from ddpm_train.data import Images
 from ddpm_train.diffusion import q_sample
 from ddpm_train.noise import Stream, normal
+from ddpm_train.samplers import Ancestral
 
 RATES = 10  # rows of reconstructions
 
@@ -104,6 +106,7 @@ def _decode(job: Job, images: Images, n: int, chosen: list[int]) -> tuple[Array,
     One evaluation for each picture: the first frame of a chain that begins at x_t.
     """
     subject, stream = job.subject, Stream(job.config.seed, "nll")
+    sampler = Ancestral(subject.denoise, job.config.clip)
     pictures, mse = [], []
     for t in job.track(chosen, "reconstructions", len(chosen)):
         for part in (range(i, min(n, i + job.config.batch)) for i in range(0, n, job.config.batch)):
@@ -111,8 +114,7 @@ def _decode(job: Job, images: Images, n: int, chosen: list[int]) -> tuple[Array,
             eps = normal(stream, part, subject.shape, steps=t).double()
             x_t = q_sample(subject.denoise.schedule, x_0, torch.full((len(part),), t), eps)
             x_t = x_t.to(subject.device, subject.dtype)
-            walk = sampler.chain(subject.denoise, x_t, part, stream, start=t, clip=job.config.clip)
-            x_0_hat = next(walk).x_0_hat.cpu()
+            x_0_hat = next(chain(sampler, x_t, part, stream, start=t)).x_0_hat.cpu()
             pictures.append(data.to_uint8(x_0_hat))
             mse.append((x_0_hat.double() - x_0).square().flatten(1).mean(1).numpy())
     shape = len(chosen), n

@@ -15,10 +15,12 @@ from ddpm_eval.record import store as stores
 from ddpm_eval.record.schema1 import Measurement
 from ddpm_eval.record.scores import Grid
 from ddpm_eval.record.store import SampleStore
-from ddpm_train import data, sampler
-from ddpm_train.denoiser import Denoiser
+from ddpm_train import data, samplers
+from ddpm_train.chain import chain, prior, walk
+from ddpm_train.config import SamplerConfig
 from ddpm_train.files import require_space
 from ddpm_train.noise import Stream
+from ddpm_train.samplers import Sampler
 
 SHOWN = 64  # samples in the record's grid
 
@@ -67,7 +69,7 @@ def fill(job: Job, n: int, within: range | None = None) -> list[range]:
     Returns:
         The ranges that are missing afterwards, for others to make.
     """
-    denoise = _walk(job)
+    sampler = _sampler(job)
     store = SampleStore(folder(job), facts(job), stores.require_count(n))
     within = within or range(n)
     job.world.once(lambda: filling.begin(store))
@@ -78,8 +80,8 @@ def fill(job: Job, n: int, within: range | None = None) -> list[range]:
             job.world.once(lambda: held.enter_context(_hold(job, store, ours, within)))
         todo = job.world.share(ours)
         label = f"{sum(len(part) for part in ours):,} samples"
-        work = _draw(job, denoise, store, todo)
-        finish(work, job.track, label, len(todo) * denoise.schedule.T)
+        work = _draw(job, sampler, store, todo)
+        finish(work, job.track, label, len(todo) * sampler.schedule.T)
         job.world.barrier()
     return [part for part in missing if part not in ours]
 
@@ -133,9 +135,10 @@ def folder(job: Job) -> Path:
     return Path(out) if out else (job.stores or job.work / "store") / folder_name(facts(job))
 
 
-def _walk(job: Job) -> Denoiser:
-    how = job.config.sampling
-    return sampler.shorten(job.subject.denoise, how.sampler, steps=how.steps, eta=how.eta)
+def _sampler(job: Job) -> Sampler:
+    sampling = job.config.sampling
+    config = SamplerConfig(sampler=sampling.sampler, steps=sampling.steps, eta=sampling.eta)
+    return samplers.build(job.subject.denoise, config, clip=job.config.clip)
 
 
 @contextlib.contextmanager
@@ -158,13 +161,11 @@ def _hold(job: Job, store: SampleStore, missing: Sequence[range], within: range)
 
 
 def _draw(
-    job: Job, denoise: Denoiser, store: SampleStore, parts: Sequence[range]
+    job: Job, sampler: Sampler, store: SampleStore, parts: Sequence[range]
 ) -> Generator[None, None, None]:
-    """Walk the chain for each range; yields after every step."""
+    """Walk the chain of each range; yields after every step."""
     subject, stream = job.subject, Stream(job.config.seed, "sample")
     for part in parts:
-        x_t = sampler.prior(stream, part, subject.shape).to(subject.device, subject.dtype)
-        for frame in sampler.chain(denoise, x_t, part, stream, clip=job.config.clip):
-            if frame.t == denoise.schedule.times[1]:
-                store.shards.write(part, {"images": data.to_uint8(frame.x_0_hat)})
-            yield
+        x_T = prior(stream, part, subject.shape).to(subject.device, subject.dtype)
+        x_0 = yield from walk(chain(sampler, x_T, part, stream))
+        store.shards.write(part, {"images": data.to_uint8(x_0)})

@@ -2,20 +2,21 @@
 
 import itertools
 import math
-from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import Tensor
 
-from ddpm_train import denoiser as reverse
-from ddpm_train import sampler, schedule
-from ddpm_train.config import ObjectiveConfig
+from ddpm_train import samplers, schedule, spacing, variances
+from ddpm_train.chain import Frame, chain, prior, sample
+from ddpm_train.chain import walk as walk_on
+from ddpm_train.config import ObjectiveConfig, SamplerConfig
 from ddpm_train.denoiser import Denoiser
 from ddpm_train.diffusion import kl, q_posterior
 from ddpm_train.errors import FixableError
 from ddpm_train.noise import Stream, normal
-from ddpm_train.sampler import chain, prior, shorten
+from ddpm_train.predictions import PREDICTIONS
+from ddpm_train.samplers import Ancestral, Sampler
 from ddpm_train.schedule import NoiseSchedule, at
 from tests import oracle
 
@@ -23,9 +24,16 @@ STREAM = Stream(5, "sample")
 LIKE = torch.zeros((), dtype=torch.float64)
 
 
-def walk(denoise: Denoiser, n: int, *, clip: bool = False) -> list[sampler.Frame]:
+def shorten(
+    denoise: Denoiser, sampler: str = "ancestral", *, clip: bool = False, **settings: object
+) -> Sampler:
+    config = SamplerConfig(sampler=sampler, **settings)  # type: ignore[arg-type]
+    return samplers.build(denoise, config, clip=clip)
+
+
+def walk(sampler: Sampler, n: int) -> list[Frame]:
     x_T = prior(STREAM, range(n), oracle.SHAPE).to(LIKE)
-    return list(chain(denoise, x_T, range(n), STREAM, clip=clip))
+    return list(chain(sampler, x_T, range(n), STREAM))
 
 
 def plain(denoise: Denoiser, n: int) -> Tensor:
@@ -48,7 +56,7 @@ def assert_standard_normal(x: Tensor) -> None:
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 29, 30])
 def test_any_number_of_ancestral_steps_draws_from_the_data(steps: int) -> None:
     whole = oracle.Exact(oracle.process(30))
-    frames = walk(shorten(whole, "ancestral", steps=steps), 200)
+    frames = walk(shorten(whole, steps=steps), 200)
     assert len(frames) == steps and frames[-1].t == (1 if steps > 1 else 30)
     # The last step is noiseless: it shrinks N(0, I) by x_0_hat's sqrt(alpha-bar_t).
     assert_standard_normal(frames[-1].x_0_hat / whole.schedule.alphas_bar[frames[-1].t].sqrt())
@@ -59,9 +67,7 @@ def test_any_number_of_ancestral_steps_draws_from_the_data(steps: int) -> None:
 def test_all_steps_are_algorithm_2_bit_for_bit() -> None:
     whole = oracle.Exact(oracle.process(30))
     for steps in (0, 30):
-        assert torch.equal(
-            walk(shorten(whole, "ancestral", steps=steps), 3)[-1].x_0_hat, plain(whole, 3)
-        )
+        assert torch.equal(walk(shorten(whole, steps=steps), 3)[-1].x_0_hat, plain(whole, 3))
 
 
 @pytest.mark.parametrize("steps", [2, 5, 40])
@@ -69,7 +75,7 @@ def test_ddim_turns_without_noise(steps: int) -> None:
     """With sqrt(alpha-bar_t) = cos(a_t), x_s = cos(a_t - a_s) x_t: the flow that keeps N(0, I)."""
     whole = oracle.Exact(oracle.process(40))
     short = shorten(whole, "ddim", steps=steps)
-    angles = whole.schedule.alphas_bar[[0, *schedule.spread(40, steps)]].sqrt().arccos()
+    angles = whole.schedule.alphas_bar[[0, *spacing.even(40, steps)]].sqrt().arccos()
     frames = walk(short, 4)
     shrink = (angles[1:] - angles[:-1]).cos().prod()
     torch.testing.assert_close(frames[-1].x_0_hat, shrink * frames[0].x_t, rtol=1e-10, atol=1e-12)
@@ -88,7 +94,7 @@ def test_ddim_with_eta_1_is_ancestral_with_the_posterior_variance(steps: int) ->
     network = oracle.Exact(tables).network
     small = Denoiser(network, tables, ObjectiveConfig(variance="fixedsmall"))
     one, other = (
-        walk(shorten(small, name, steps=steps, eta=eta), 3, clip=True)
+        walk(shorten(small, name, steps=steps, eta=eta, clip=True), 3)
         for name, eta in (("ddim", 1.0), ("ancestral", 0.0))
     )
     for a, b in zip(one, other, strict=True):
@@ -99,70 +105,106 @@ def test_eta_scales_the_deviation_and_keeps_the_marginal() -> None:
     """q(x_s | x_0) is the forward process's for every eta (Song et al., lemma 1)."""
     tables = oracle.process(30)
     x_0, eps = oracle.images(2)
-    for eta in (0.0, 0.3, 1.0):
-        short = shorten(oracle.Exact(tables), "ddim", steps=9, eta=eta)
+    perfect = Denoiser(lambda x, t: eps[None], tables, ObjectiveConfig())
+    for eta, convention in itertools.product((0.0, 0.3, 1.0), samplers.CONVENTIONS):
+        short = shorten(perfect, "ddim", steps=9, eta=eta, convention=convention)
         process = short.schedule
-        for row in range(2, 10):
-            t = torch.tensor([row])
-            x_t = process.alphas_bar[row].sqrt() * x_0 + (1 - process.alphas_bar[row]).sqrt() * eps
-            told = short.read(eps[None], x_t[None], t, clip=False)
-            torch.testing.assert_close(told.x_0_hat[0], x_0, rtol=1e-9, atol=1e-9)
-            rest = told.p.mean[0] - process.alphas_bar[row - 1].sqrt() * x_0
-            variance = told.p.log_var.exp().item()
-            scale = (1 - process.alphas_bar[row - 1] - variance).sqrt()
+        for k in range(2, 10):
+            x_t = process.alphas_bar[k].sqrt() * x_0 + (1 - process.alphas_bar[k]).sqrt() * eps
+            p, x_0_hat = short.step(x_t[None], torch.tensor([k]))
+            torch.testing.assert_close(x_0_hat[0], x_0, rtol=1e-9, atol=1e-9)
+            rest = p.mean[0] - process.alphas_bar[k - 1].sqrt() * x_0
+            variance = p.log_var.exp().item()
+            scale = (1 - process.alphas_bar[k - 1] - variance).sqrt()
             torch.testing.assert_close(rest, scale * eps, rtol=1e-9, atol=1e-9)
-            assert variance == pytest.approx(eta**2 * process.posterior_variances[row].item())
-            assert short.is_certain(row) == (eta == 0)
+            assert variance == pytest.approx(eta**2 * process.posterior_variances[k].item())
+            assert short.is_certain(k) == (eta == 0)
 
 
-def test_the_network_is_told_the_papers_t() -> None:
-    told: list[int] = []
+def test_the_network_is_evaluated_at_the_papers_t() -> None:
+    times: list[int] = []
 
     def network(x: Tensor, t: Tensor) -> Tensor:
-        told.extend(t.tolist())
+        times.extend(t.tolist())
         return 0 * x
 
     whole = Denoiser(network, oracle.process(30), ObjectiveConfig())
-    frames = walk(shorten(whole, "ancestral", steps=4), 1)
-    assert told == [frame.t for frame in frames] == [30, 20, 11, 1]
+    frames = walk(shorten(whole, steps=4), 1)
+    assert times == [frame.t for frame in frames] == [30, 20, 11, 1]
+    assert [frame.k for frame in frames] == [4, 3, 2, 1]
+
+
+def test_a_condition_reaches_the_network_and_only_where_there_is_one() -> None:
+    def network(x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        return condition.to(x).view(-1, 1, 1, 1) * x
+
+    conditional = Ancestral(Denoiser(network, oracle.process(30), ObjectiveConfig()))
+    labels = torch.tensor([0, 2, 1])
+    x_0 = sample(conditional, range(3), oracle.SHAPE, STREAM, like=LIKE, condition=labels)
+    for i, label in enumerate(labels):
+        alone = sample(conditional, [i], oracle.SHAPE, STREAM, like=LIKE, condition=label[None])
+        torch.testing.assert_close(x_0[i : i + 1], alone)
+    assert len({float(image.std()) for image in x_0}) == 3
+    plain = Ancestral(Denoiser(lambda x, t: 0 * x, oracle.process(30), ObjectiveConfig()))
+    assert len(walk(plain, 1)) == 30  # a network of two arguments
+
+
+def test_a_frame_carries_the_step_that_follows() -> None:
+    frames = walk(Ancestral(oracle.Exact(oracle.process(30)), clip=False), 2)
+    for frame, following in itertools.pairwise(frames):
+        z = normal(STREAM, range(2), oracle.SHAPE, steps=frame.t).to(LIKE)
+        assert torch.equal(following.x_t, frame.p.mean + (0.5 * frame.p.log_var).exp() * z)
+
+
+def test_a_walk_ends_as_the_sample() -> None:
+    sampler = Ancestral(oracle.Exact(oracle.process(30)))
+    steps = walk_on(chain(sampler, prior(STREAM, [4], oracle.SHAPE).to(LIKE), [4], STREAM))
+    with pytest.raises(StopIteration) as end:
+        for _ in range(31):
+            next(steps)
+    assert torch.equal(end.value.value, sample(sampler, [4], oracle.SHAPE, STREAM, like=LIKE))
 
 
 def test_noise_belongs_to_the_image_and_the_papers_t() -> None:
     """Another batch, the same images; a walk that begins in the middle, the same noise."""
     whole = oracle.Exact(oracle.process(30))
-    short = shorten(whole, "ancestral", steps=4)
+    short = shorten(whole, steps=4)
     frames = walk(short, 5)
     x_t = frames[1].x_t[[3, 1]]
-    rest = list(chain(short, x_t, [3, 1], STREAM, start=20, clip=False))
+    rest = list(chain(short, x_t, [3, 1], STREAM, start=20))
     assert [frame.t for frame in rest] == [20, 11, 1]
     torch.testing.assert_close(rest[-1].x_0_hat, frames[-1].x_0_hat[[3, 1]], rtol=1e-12, atol=1e-12)
     z = normal(STREAM, [3], oracle.SHAPE, steps=20).to(LIKE)
-    p, _ = short(x_t[:1], torch.tensor([3]), clip=False)
+    p, _ = short.step(x_t[:1], torch.tensor([3]))
     assert torch.equal(rest[1].x_t[:1], p.mean + (0.5 * p.log_var).exp() * z)
     with pytest.raises(FixableError, match="begin at 20"):
         next(chain(short, x_t, [3, 1], STREAM, start=19))
 
 
-def spread_network(tables: NoiseSchedule, prediction: str, *, halves: bool) -> Denoiser:
-    """One guess of x_0, told as noise or as a mean, and a position between the two variances."""
+def one_guess(tables: NoiseSchedule, prediction: str, *, halves: bool = False) -> Denoiser:
+    """One guess of x_0 in the words of any prediction, and a position between two variances."""
     guess = oracle.images(1).clamp(-0.9, 0.9)
+    target = PREDICTIONS[prediction].target
 
     def network(x: Tensor, t: Tensor) -> Tensor:
         bar = tables.alphas_bar
         eps = (x - at(bar.sqrt(), t, x) * guess) * at((1 - bar).rsqrt(), t, x)
-        out = eps if prediction == "eps" else q_posterior(tables, guess, x, t).mean
+        out = target(tables, guess.expand_as(x), x, t, eps)
         return torch.cat([out, torch.full_like(out, 0.5)], 1) if halves else out
 
     variance = "learned_range" if halves else "fixedlarge"
     return Denoiser(network, tables, ObjectiveConfig(prediction=prediction, variance=variance))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["ancestral", "ddim"])
-def test_a_predicted_mean_is_as_good_as_predicted_noise(name: str) -> None:
+@pytest.mark.parametrize(
+    "sampler", [{}, *({"sampler": "ddim", "convention": c} for c in samplers.CONVENTIONS)]
+)
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_every_prediction_walks_the_same_way(prediction: str, sampler: dict[str, str]) -> None:
     tables = oracle.process(30)
     one, two = (
-        walk(shorten(spread_network(tables, prediction, halves=False), name, steps=7), 3)
-        for prediction in ("eps", "mu_tilde")
+        walk(shorten(one_guess(tables, name), steps=7, **sampler), 3)
+        for name in ("eps", prediction)
     )
     for a, b in zip(one, two, strict=True):
         torch.testing.assert_close(a.x_t, b.x_t, rtol=1e-7, atol=1e-7)
@@ -170,11 +212,11 @@ def test_a_predicted_mean_is_as_good_as_predicted_noise(name: str) -> None:
 
 
 def test_a_learned_range_lies_between_the_respaced_variances() -> None:
-    short = shorten(spread_network(oracle.process(30), "eps", halves=True), "ancestral", steps=7)
-    for row in range(2, 8):
+    short = shorten(one_guess(oracle.process(30), "eps", halves=True), steps=7)
+    for k in range(2, 8):
         x_t = oracle.images(1)
-        p, _ = short(x_t, torch.tensor([row]), clip=False)
-        small, large = reverse.fixed_small(short.schedule)[row], short.schedule.betas[row].log()
+        p, _ = short.step(x_t, torch.tensor([k]))
+        small, large = variances.fixed_small(short.schedule)[k], short.schedule.betas[k].log()
         expected = (0.25 * small + 0.75 * large).expand_as(p.log_var)
         torch.testing.assert_close(p.log_var, expected)
 
@@ -206,7 +248,9 @@ def test_respacing_is_the_product_of_its_steps() -> None:
         ({"sampler": "euler"}, "choose ancestral or ddim"),
         ({"sampler": "ddim", "steps": 31}, "choose 1 to 30"),
         ({"sampler": "ddim", "eta": 1.5}, "not between 0 and 1"),
-        ({"sampler": "ancestral", "eta": 0.5}, "add --sampler ddim"),
+        ({"sampler": "ddim", "convention": "theirs"}, "rederived, predicted or unclipped"),
+        ({"eta": 0.5}, "set sampler=ddim, or eta=0"),
+        ({"convention": "predicted"}, "convention=predicted has no effect on the ancestral"),
     ],
 )
 def test_what_means_nothing_is_refused(arguments: dict[str, object], message: str) -> None:
@@ -219,18 +263,10 @@ def test_a_learned_variance_of_single_steps_is_refused_only_where_it_matters() -
     learned = Denoiser(
         lambda x, t: torch.cat([x, x], 1), tables, ObjectiveConfig(variance="learned", loss="L")
     )
-    with pytest.raises(FixableError, match="take all 30 steps, or --sampler ddim"):
-        shorten(learned, "ancestral", steps=10)
-    assert shorten(learned, "ancestral", steps=30) is learned
-    assert len(walk(shorten(learned, "ddim", steps=3, eta=1.0), 1, clip=True)) == 3
-
-
-def test_steps_are_spread_evenly_from_1_to_T() -> None:
-    for T, steps in ((1000, 50), (1000, 999), (200, 7), (2, 2)):
-        times: Sequence[int] = schedule.spread(T, steps)
-        gaps = {b - a for a, b in itertools.pairwise(times)}
-        assert (times[0], times[-1], len(times)) == (1, T, steps)
-        assert max(gaps) - min(gaps) <= 1 and min(gaps) >= 1
+    with pytest.raises(FixableError, match="take all 30 steps, or set sampler=ddim"):
+        shorten(learned, steps=10)
+    assert shorten(learned, steps=30) == Ancestral(learned, clip=False)
+    assert len(walk(shorten(learned, "ddim", steps=3, eta=1.0, clip=True), 1)) == 3
 
 
 @pytest.mark.gpu
@@ -240,7 +276,8 @@ def test_no_step_waits_for_the_accelerator(name: str) -> None:
     def network(x: Tensor, t: Tensor) -> Tensor:
         return x * t.to(x, non_blocking=True).view(-1, 1, 1, 1)
 
-    short = shorten(Denoiser(network, oracle.process(30), ObjectiveConfig()), name, steps=7)
+    whole = Denoiser(network, oracle.process(30), ObjectiveConfig())
+    short = shorten(whole, name, steps=7, clip=True)
     x_T = prior(STREAM, range(3), oracle.SHAPE).cuda()
     torch.cuda.set_sync_debug_mode("error")
     try:

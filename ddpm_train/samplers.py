@@ -1,0 +1,178 @@
+"""Samplers: one step of a walk from x_T to x_0, apart from the denoiser. ``chain`` walks any.
+
+A sampler is its ``step``; one entry each in ``SAMPLERS``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from ddpm_train import spacing
+from ddpm_train.config import SamplerConfig
+from ddpm_train.denoiser import Denoised, Denoiser
+from ddpm_train.diffusion import Gaussian
+from ddpm_train.errors import FixableError
+from ddpm_train.schedule import NoiseSchedule, at
+from ddpm_train.settings import entry
+
+
+class Sampler(Protocol):
+    """A walk through the rows k = K..1 of a schedule, whose paper's t is ``schedule.times[k]``."""
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        """The rows."""
+
+    def step(self, x_t: Tensor, k: Tensor, condition: Tensor | None = None, /) -> Denoised:
+        """Give p(x_s | x_t) and x_0_hat; s is the time of row k - 1, for each image of [B]."""
+
+    def is_certain(self, k: int, /) -> bool:
+        """Whether p has no variance in row k, so that no noise is drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ancestral:
+    """The paper's sampler (Algorithm 2): x_s is drawn from the denoiser's own p."""
+
+    denoise: Denoiser
+    clip: bool = True
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        """The denoiser's."""
+        return self.denoise.schedule
+
+    def step(self, x_t: Tensor, k: Tensor, condition: Tensor | None = None, /) -> Denoised:
+        """Evaluate the denoiser."""
+        return self.denoise(x_t, k, clip=self.clip, condition=condition)
+
+    def is_certain(self, k: int, /) -> bool:
+        """Never: every step has its variance."""
+        return False
+
+
+class Convention(NamedTuple):
+    """A reading of DDIM's equations. They differ where x_0_hat is clipped."""
+
+    clips: bool  # x_0_hat
+    rederives: bool  # eps_hat from x_0_hat; else it is what the network predicts
+
+
+CONVENTIONS = {
+    "rederived": Convention(clips=True, rederives=True),
+    "predicted": Convention(clips=True, rederives=False),
+    "unclipped": Convention(clips=False, rederives=False),
+}
+"""improved-diffusion's and guided-diffusion's, diffusers' pipeline's, the DDIM authors'."""
+
+
+class Ddim:
+    """The non-Markovian reverse process of DDIM (Song, Meng, Ermon 2021, Eqs. 12 and 16).
+
+        mean = sqrt(alpha-bar_s) x_0_hat + sqrt(1 - alpha-bar_s - sigma^2_t) eps_hat
+        sigma^2_t = eta^2 beta-tilde_t
+
+    eta = 0 draws no noise after x_T. eta = 1 is the ancestral process with fixedsmall, where
+    eps_hat is the noise that x_t holds if x_0_hat is its image (``rederived``).
+    """
+
+    def __init__(
+        self,
+        denoise: Denoiser,
+        *,
+        eta: float = 0.0,
+        convention: str = "rederived",
+        clip: bool = True,
+    ) -> None:
+        self.denoise = denoise
+        self.convention = entry(CONVENTIONS, convention, "convention")
+        self.clip = clip and self.convention.clips
+        bar, before = self.schedule.alphas_bar, self.schedule.alphas_bar_before
+        variances = eta**2 * self.schedule.posterior_variances
+        self._eps = (1 - before - variances).sqrt()
+        self._x_0 = before.sqrt()
+        # The same sum, where eps_hat = (x_t - sqrt(alpha-bar_t) x_0_hat) / sqrt(1 - alpha-bar_t).
+        self._c_t = ((1 - before - variances) / (1 - bar)).sqrt()
+        self._c_0 = before.sqrt() - self._c_t * bar.sqrt()
+        self._log_variances = variances.log()
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        """The denoiser's."""
+        return self.denoise.schedule
+
+    def step(self, x_t: Tensor, k: Tensor, condition: Tensor | None = None, /) -> Denoised:
+        """Evaluate the network; give DDIM's mean and variance."""
+        output = self.denoise.evaluate(x_t, k, condition)
+        x_0_hat = self.denoise.x_0_hat(output, x_t, k, clip=self.clip)
+        if self.convention.rederives:
+            mean = at(self._c_0, k, x_t) * x_0_hat + at(self._c_t, k, x_t) * x_t
+        else:
+            eps_hat = self.denoise.eps_hat(output, x_t, k)
+            mean = at(self._x_0, k, x_t) * x_0_hat + at(self._eps, k, x_t) * eps_hat
+        return Denoised(Gaussian(mean, at(self._log_variances, k, x_t)), x_0_hat)
+
+    def is_certain(self, k: int, /) -> bool:
+        """Whether eta is 0."""
+        return bool(self._log_variances[k].isneginf())
+
+
+def _ancestral(denoise: Denoiser, config: SamplerConfig, clip: bool) -> Sampler:  # noqa: FBT001
+    if denoise.objective.variance == "learned" and denoise.schedule is not denoise.whole:
+        raise FixableError(
+            "this network learned the variance of single steps, which says nothing of longer ones",
+            f"take all {denoise.whole.T:,} steps, or set sampler=ddim",
+        )
+    return Ancestral(denoise, clip)
+
+
+def _ddim(denoise: Denoiser, config: SamplerConfig, clip: bool) -> Sampler:  # noqa: FBT001
+    return Ddim(denoise, eta=config.eta, convention=config.convention, clip=clip)
+
+
+class Kind(NamedTuple):
+    """A kind of sampler: builds one for a respaced denoiser, and the settings that it alone has."""
+
+    build: Callable[[Denoiser, SamplerConfig, bool], Sampler]
+    options: tuple[str, ...] = ()
+
+
+SAMPLERS: dict[str, Kind] = {
+    "ancestral": Kind(_ancestral),
+    "ddim": Kind(_ddim, options=("eta", "convention")),
+}
+
+
+def build(denoise: Denoiser, config: SamplerConfig, *, clip: bool = True) -> Sampler:
+    """Build the sampler of a model.
+
+    Args:
+        denoise: The whole reverse process.
+        config: The kind of sampler and its times.
+        clip: Keep x_0_hat inside [-1, 1].
+
+    Raises:
+        FixableError: There is no such sampler, spacing or number of steps, a setting belongs to
+            another sampler, or a learned variance does not give that of longer steps.
+    """
+    kind = entry(SAMPLERS, config.sampler, "sampler")
+    _check_options(config, kind)
+    times = spacing.choose(config.spacing, denoise.schedule.T, config.steps)
+    return kind.build(denoise.respaced(times), config, clip)
+
+
+def _check_options(config: SamplerConfig, kind: Kind) -> None:
+    """Refuse a setting that has no effect on this kind of sampler."""
+    default = SamplerConfig()
+    for name, other in SAMPLERS.items():
+        for option in other.options:
+            value = getattr(config, option)
+            if option not in kind.options and value != getattr(default, option):
+                raise FixableError(
+                    f"{option}={value} has no effect on the {config.sampler} sampler",
+                    f"set sampler={name}, or {option}={getattr(default, option)}",
+                )
+    if not 0 <= config.eta <= 1:
+        raise FixableError(f"eta={config.eta:g}: not between 0 and 1", "0 draws no noise, 1 most")
