@@ -1,23 +1,38 @@
-"""Images at a path that a user names: a sample store, pictures in a folder or zip, an .npz."""
+"""Images at a path that a user names, known by its content: a sample store, pictures, arrays."""
 
 import io
-import zipfile
-import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from numpy.typing import NDArray
+from PIL import Image
 
+from ddpm_eval.progress import silent
 from ddpm_eval.record import store
-from ddpm_train.data import arrays
-from ddpm_train.data.images import Form, Images
+from ddpm_train import archives
+from ddpm_train.data.images import Form, Images, Pixels, Stack
 from ddpm_train.data.pictures import Pictures
 from ddpm_train.data.stores import folder_or_zip
 from ddpm_train.errors import FixableError
-from ddpm_train.reading import existing
+from ddpm_train.reading import damaged, existing, open_file, reading
 
 FILTERS = ("none", "nearest", "box", "bilinear", "bicubic", "lanczos")
+Kind = Literal["store", "lmdb", "folder", "zip", "npz", "npy"]
+
+MEMBERS = ("train", "images", "arr_0")
+"""The arrays of an .npz that hold images, the first that is there; ``test`` has its own split."""
+
+_OTHERS = {  # how files that are no images begin
+    b"\x89PNG": "a single picture: name the folder that holds them",
+    b"\xff\xd8\xff": "a single picture: name the folder that holds them",
+    b"RIFF": "a single picture: name the folder that holds them",
+    b"\x1f\x8b": "a gzip: unpack it and name the folder",
+    b"\x89HDF": "HDF5: write the images with numpy.savez(path, images=levels)",
+    b"\x80": "a pickle, which could run anything: write numpy.savez(path, images=levels)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,73 +49,142 @@ class AsFirst(Form):
         if self.resize == "none" and (width, height) != (side, side):
             raise FixableError(
                 f"{what}: {width}x{height} pixels; the first picture makes it {side}x{side}",
-                "add --resize lanczos (centre crop, then resize), or take it out",
+                "add resize=lanczos (centre crop, then resize), or take it out",
             )
 
 
-def open_images(path: Path, *, channels: int, resize: str = "none") -> Images:
-    """Open the images at a path.
+def kind_of(path: Path) -> Kind:
+    """Tell what holds images at a path by its content.
+
+    Raises:
+        FixableError: Nothing does: says what it is instead.
+    """
+    with reading(path):
+        if path.is_dir():
+            if (path / store.NAME).exists():
+                return "store"
+            return "lmdb" if (path / "data.mdb").is_file() else "folder"
+    with open_file(path) as file:
+        start = file.read(8)
+    if start.startswith(b"\x93NUMPY"):
+        return "npy"
+    if start.startswith(b"PK"):
+        names = [member.filename for member in archives.members_of(path)]
+        return "npz" if any(name.endswith(".npy") for name in names) else "zip"
+    for head, text in _OTHERS.items():
+        if start.startswith(head):
+            raise FixableError(
+                f"{path}: not images but {text.partition(': ')[0]}", text.partition(": ")[2]
+            )
+    raise FixableError(
+        f"{path}: neither a folder, a .zip, an .npz nor a sample store",
+        "write the images with numpy.savez(path, images=levels), uint8 [n, H, W, C]",
+    )
+
+
+def open_images(
+    path: str | Path,
+    *,
+    channels: int = 3,
+    resize: str = "none",
+    notify: Callable[[str], None] = silent,
+) -> Images:
+    """Open all images at a path.
 
     Args:
-        path: A sample store, a folder or .zip of pictures, or an .npz of images.
-        channels: 1 or 3, for pictures; arrays keep theirs.
+        path: A sample store, a folder or .zip of pictures, an .npz or .npy of images.
+        channels: 1 or 3, for pictures; arrays have their own.
         resize: The filter for pictures that are not as large as the first.
+        notify: Is told what of it is not read.
 
     Raises:
         FixableError: Nothing is there, it is damaged, or pictures differ in size.
     """
     if resize not in FILTERS:
-        raise FixableError(f"--resize {resize}: not a filter", f"choose {', '.join(FILTERS)}")
-    found = existing(str(path), "images or a sample store")
-    if found.suffix == ".npz":
-        return _npz(found)
-    if (found / store.NAME).exists():
-        return store.open_store(found)
-    pictures = folder_or_zip(str(found), "train")
-    data, label = pictures.fetch(0), pictures.label(0)
-    try:
-        with Image.open(io.BytesIO(data)) as first:
-            side = min(first.size)
-            square = len(set(first.size)) == 1
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
-        raise FixableError(f"{label}: a broken picture", "replace it or delete it") from error
-    if not square and resize == "none":
-        raise FixableError(f"{label}: not square", "add --resize lanczos (centre crop)")
-    return Pictures(pictures, AsFirst(side, channels, resize))  # type: ignore[arg-type]
+        raise FixableError(f"resize={resize}: not a filter", f"choose {', '.join(FILTERS)}")
+    place = existing(str(path), "images or a sample store")
+    readers: dict[Kind, Callable[[], Images]] = {
+        "store": lambda: store.open_store(place),
+        "npz": lambda: _npz(place, notify),
+        "npy": lambda: _npy(place),
+    }
+    return readers.get(kind_of(place), lambda: _pictures(place, channels, resize, notify))()
 
 
 def has_images(path: Path) -> bool:
-    """Whether an .npz holds images (``train``, ``images``, ``arr_0``) rather than statistics."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name in archive.namelist() for name in _MEMBERS)
-    except (OSError, zipfile.BadZipFile):
-        return False
+    """Whether an .npz holds images rather than statistics alone."""
+    names = {member.filename.removesuffix(".npy") for member in archives.members_of(path)}
+    return not names.isdisjoint(MEMBERS)
 
 
-_MEMBERS = ("train.npy", "images.npy", "arr_0.npy")
-_NOT_IMAGES = (
-    *(OSError, ValueError, LookupError, StopIteration),
-    *(zipfile.BadZipFile, zlib.error),
-)
+def as_stack(pixels: NDArray[np.generic], name: str = "images") -> Stack:
+    """Hold an array of images in memory, uint8 [n, H, W, C]; [n, H, W] is gray.
 
+    Args:
+        pixels: The images.
+        name: What to call them.
 
-def _npz(path: Path) -> Images:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            name = next(name for name in _MEMBERS if name in archive.namelist())
-            with archive.open(name) as member:
-                version = np.lib.format.read_magic(member)
-                read = {
-                    (1, 0): np.lib.format.read_array_header_1_0,
-                    (2, 0): np.lib.format.read_array_header_2_0,
-                }
-                shape = read[version](member)[0]
-        side, channels = (shape[1], shape[3]) if len(shape) == 4 else (shape[2], 1)
-    except _NOT_IMAGES as error:
+    Raises:
+        FixableError: It is of another type or shape, or its channels come first.
+
+    >>> as_stack(np.zeros((2, 8, 8), np.uint8)).read([0]).shape
+    (1, 8, 8, 1)
+    >>> as_stack(np.zeros((2, 3, 32, 32), np.uint8))
+    Traceback (most recent call last):
+    ddpm_train.errors.FixableError: images: [2, 3, 32, 32] has the channels first
+      fix: put them last: images.transpose(0, 2, 3, 1)
+    """
+    if pixels.ndim == 3:
+        pixels = pixels[..., None]
+    shape = list(pixels.shape)
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or not pixels.size:
         raise FixableError(
-            f"{path}: not a whole .npz with images (arr_0, images or train)",
+            f"{name}: {pixels.dtype} {shape} are not uint8 images [n, H, W, C]",
+            "give levels 0..255 with the channels last",
+        )
+    if shape[1] in (1, 3) and min(shape[2:]) > 4:
+        raise FixableError(
+            f"{name}: {shape} has the channels first",
+            "put them last: images.transpose(0, 2, 3, 1)",
+        )
+    levels: Pixels = np.ascontiguousarray(pixels, np.uint8)
+    return Stack(name, levels)
+
+
+def _npz(path: Path, notify: Callable[[str], None]) -> Stack:
+    names = [member.filename.removesuffix(".npy") for member in archives.members_of(path)]
+    name = next((name for name in MEMBERS if name in names), None)
+    if name is None:
+        raise FixableError(
+            f"{path}: has no array {' or '.join(MEMBERS)}, only {', '.join(names[:6])}",
             "write it with numpy.savez(path, images=levels), uint8 [n, H, W, C]",
-        ) from error
-    remedy = "write square images [n, H, W, C], the channels last"
-    return arrays.npz(str(path), "train", Form(side, channels, remedy=remedy))
+        )
+    others = [other for other in names if other != name]
+    if others:
+        more = "" if len(others) <= 6 else f" and {len(others) - 6:,} more"
+        notify(f"{path}: {name} is read; not read: {', '.join(others[:6])}{more}")
+    return as_stack(archives.read_arrays(path, [name])[name], path.stem)
+
+
+def _npy(path: Path) -> Stack:
+    with open_file(path) as file:
+        array = np.lib.format.read_array(file, allow_pickle=False)
+        if file.read(1):
+            raise damaged(path, "it goes on after the end that its header states")
+    return as_stack(array, path.stem)
+
+
+def _pictures(path: Path, channels: int, resize: str, notify: Callable[[str], None]) -> Pictures:
+    pictures = folder_or_zip(str(path), "train")
+    for note in pictures.notes:
+        notify(note)
+    label = pictures.label(0)
+    content = io.BytesIO(pictures.fetch(0))
+    with (
+        reading(label, what="a broken picture", fix="replace it or delete it"),
+        Image.open(content) as first,
+    ):
+        width, height = first.size
+    if width != height and resize == "none":
+        raise FixableError(f"{label}: not square", "add resize=lanczos (centre crop)")
+    return Pictures(pictures, AsFirst(min(width, height), channels, resize))  # type: ignore[arg-type]

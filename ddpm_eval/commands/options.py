@@ -49,7 +49,7 @@ OPTIONS: Mapping[str, str] = {
     **{"batch": "--set compute.batch", "seed": "--set seed"},
     **{"sampler": "--sampler", "steps": "--steps", "eta": "--eta"},
     **{"extractor": "--extractor", "reference": "--reference", "metrics": "--metrics"},
-    **{"path": "--data", "images": "--dataset"},
+    **{"path": "--data", "images": "--dataset", "resize": "--resize"},
 }
 """Which option gives a setting that an error names; what is in no option is a ``--set``."""
 

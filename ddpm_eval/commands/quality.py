@@ -196,7 +196,10 @@ def _of_images(
     work = folder / "unfinished" / "quality"
     extractor = quality.extractor_of(config.quality, here.device)
     images = sources.open_images(
-        path, channels=reference.channels(extractor), resize=config.quality.resize
+        path,
+        channels=reference.channels(extractor),
+        resize=config.quality.resize,
+        notify=lambda text: None if quiet else note(text),
     )
 
     def split(name: Any) -> Any:

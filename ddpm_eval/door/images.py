@@ -1,5 +1,6 @@
 """``images``: the images to measure on, from wherever they are kept."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,6 @@ from ddpm_eval.choice import ImageSet
 from ddpm_eval.model import Model, expanded
 from ddpm_train import data
 from ddpm_train.config import DataConfig
-from ddpm_train.data.images import Stack
 from ddpm_train.errors import FixableError
 from ddpm_train.settings import from_dict
 
@@ -66,14 +66,14 @@ def images(
     if isinstance(what, Model):
         return _of_run(what, split or "test", path)
     if isinstance(what, np.ndarray):
-        return checked(ImageSet.of(_stack(what)), like)
+        return checked(ImageSet.of(sources.as_stack(what, "array")), like)
     kind, where = _place(what, path)
     if split or kind:
         plain = {"source": kind or _kind(where), "path": str(where or ""), "resize": resize}
         return _part(from_dict(DataConfig, plain), split or "test", like, channels)
     taken = like.shape[0] if like else channels
-    found = sources.open_images(expanded(what), channels=taken, resize=resize)
-    return checked(ImageSet.of(found), like)
+    source = sources.open_images(expanded(what), channels=taken, resize=resize, notify=_warn)
+    return checked(ImageSet.of(source), like)
 
 
 def _place(what: str | Path, path: str | Path | None) -> tuple[str, Path | None]:
@@ -144,21 +144,16 @@ def _open(config: DataConfig, shape: Sequence[int], split: Any) -> ImageSet:
 
 
 def _kind(path: Path | None) -> str:
-    """The kind of source that lies at a path."""
-    if path is None or path.suffix == ".npz":
+    """The kind of source that lies at a path, by its content."""
+    if path is None:
         return "npz"
-    return "lmdb" if path.suffix == ".mdb" or (path / "data.mdb").exists() else "folder"
+    kinds = {"npz": "npz", "lmdb": "lmdb", "folder": "folder", "zip": "folder"}
+    kind = sources.kind_of(path)
+    if kind not in kinds:
+        raise FixableError(f"split: {path} has none", "leave split out")
+    return kinds[kind]
 
 
-def _stack(pixels: NDArray[Any]) -> Stack:
-    """Take an array of levels.
-
-    Raises:
-        FixableError: It is of another type or shape.
-    """
-    if pixels.dtype != np.uint8 or pixels.ndim != 4 or not pixels.size or pixels.shape[3] > 4:
-        raise FixableError(
-            f"images: {pixels.dtype} {list(pixels.shape)} are not uint8 [n, H, W, C]",
-            "give levels 0..255 with the channels last",
-        )
-    return Stack("array", np.ascontiguousarray(pixels))
+def _warn(text: str) -> None:
+    """Say what is not read, where Python's user sees it."""
+    warnings.warn(text, stacklevel=4)

@@ -192,7 +192,7 @@ WRONG: list[tuple[str, Callable[[], Any]]] = [
     ("images=cifr10: no such file", lambda: de.images("cifr10")),
     ("path=x: belongs to a named data set", lambda: de.images("y", path="x")),
     ("float64 .* are not uint8", lambda: de.images(np.zeros((2, 8, 8, 1)))),  # type: ignore[arg-type]
-    ("uint8 .* are not uint8 .n, H, W, C.", lambda: de.images(np.zeros((2, 3, 8, 8), np.uint8))),
+    ("has the channels first", lambda: de.images(np.zeros((2, 3, 8, 8), np.uint8))),
     ("does not say what it was trained on", lambda: de.images(wrapped())),
     ("array is 9x8x1 .* the model takes 8x8x1", lambda: de.images(BAD, like=wrapped())),
 ]
