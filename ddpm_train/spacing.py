@@ -63,7 +63,8 @@ def choose(spacing: str, T: int, steps: int = 0) -> list[int]:
 
     Args:
         spacing: A name in ``SPACINGS``, or a respacing string of improved-diffusion: ``25`` or
-            ``10,5,5`` (so many times in sections of equal length), ``ddim25`` (an integer stride).
+            ``10,5,5`` (so many times in sections of equal length), ``ddim25`` (an integer stride),
+            or the times themselves: ``at 1,4,9``, as the bound of few steps chooses them.
         T: The number of diffusion steps.
         steps: How many times; 0 for all, or for as many as the string has.
 
@@ -88,18 +89,23 @@ def choose(spacing: str, T: int, steps: int = 0) -> list[int]:
 def respaced(text: str, T: int) -> list[int]:
     """Choose the times of a respacing string of improved-diffusion, with its rounding.
 
+    ``at 1,4,9`` lists the times themselves.
+
     Raises:
         FixableError: The string says nothing, or T has too few steps for it.
 
     >>> respaced("ddim5", 1000), respaced("5", 1000)
     ([1, 201, 401, 601, 801], [1, 251, 501, 750, 1000])
     """
+    if listed := re.fullmatch(r"at (\d+(,\d+)*)", text):
+        return _listed([int(part) for part in listed[1].split(",")], T)
     if stride := re.fullmatch(r"ddim(\d+)", text):
         return _strided(int(stride[1]), T)
     if not re.fullmatch(r"\d+(,\d+)*", text):
         raise FixableError(
             f"spacing={text}: unknown",
-            f"choose {', '.join(SPACINGS)}, or a respacing string: 25, or 10,5,5, or ddim25",
+            f"choose {', '.join(SPACINGS)}, or a respacing string: 25, or 10,5,5, or ddim25, "
+            "or times: 'at 1,4,9'",
         )
     counts = [int(part) for part in text.split(",")]
     times: list[int] = []
@@ -114,6 +120,15 @@ def respaced(text: str, T: int) -> list[int]:
         offsets = itertools.accumulate(itertools.repeat(gap, count - 1), initial=0.0)
         times += [start + round(offset) for offset in offsets]
         start += size
+    return times
+
+
+def _listed(times: list[int], T: int) -> list[int]:
+    if times != sorted(set(times)) or not 1 <= times[0] <= times[-1] <= T:
+        raise FixableError(
+            f"spacing=at {','.join(map(str, times))}: not rising times in 1..{T:,}",
+            f"list each time once, the lowest first, none above {T:,}",
+        )
     return times
 
 

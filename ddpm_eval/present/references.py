@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
 from importlib import resources
@@ -36,7 +36,10 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of a published table; ``note`` stands where there is no number."""
+    """One line of a published table; ``note`` stands where there is no number.
+
+    ``columns`` are words that belong to the protocol and have columns of their own.
+    """
 
     name: str
     numbers: Mapping[str, Published]
@@ -44,6 +47,7 @@ class Row:
     source: str
     block: str = ""
     note: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ class ReferenceTable:
 
 @cache
 def tables() -> Mapping[str, ReferenceTable]:
-    """Every published table by its key: cifar10, ablation, lsun, rate_distortion, adm.
+    """Every published table by its key: cifar10, ablation, lsun, likelihood, strides, ...
 
     >>> print(tables()["cifar10"].rows[-1].name, tables()["cifar10"].rows[-1].numbers["fid"])
     DDPM (L_simple) 3.17
@@ -73,8 +77,10 @@ def _table(table: Mapping[str, Any]) -> ReferenceTable:
 
 def _row(row: Mapping[str, Any]) -> Row:
     texts = {key: value for key, value in row.items() if key in _TEXTS}
-    numbers = {key: _number(value) for key, value in row.items() if key not in _TEXTS}
-    return Row(numbers=MappingProxyType(numbers), **texts)
+    rest = {key: value for key, value in row.items() if key not in _TEXTS}
+    columns = {key: value for key, value in rest.items() if isinstance(value, str)}
+    numbers = {key: _number(value) for key, value in rest.items() if key not in columns}
+    return Row(numbers=MappingProxyType(numbers), columns=MappingProxyType(columns), **texts)
 
 
 def _number(found: Decimal | Mapping[str, Decimal]) -> Published:

@@ -111,6 +111,20 @@ def test_the_published_curve_falls_and_rises() -> None:
     assert sum(rates) == Decimal("2.00455")
 
 
+def test_likelihoods_say_by_which_route() -> None:
+    rows = references.tables()["likelihood"].rows
+    assert all(list(row.columns) == ["route", "levels", "steps", "draws"] for row in rows)
+    for row in rows:
+        assert row.numbers["bits"].at_most == (row.columns["route"] == "bound")
+    table_1 = {row.name: row for row in references.tables()["cifar10"].rows}
+    assert table_1["DDPM (L_simple)"].numbers["nll_test"] == rows[0].numbers["bits"]
+    few = references.tables()["strides"].rows
+    bits = [row.numbers["bits"].value for row in few]
+    assert bits == sorted(bits, reverse=True) and sum(bits) == Decimal("18.025")
+    longest = {row.name: row.numbers["bits"].value for row in rows}["L_vlb, cosine"]
+    assert abs(bits[-1] - longest) < Decimal("0.006")
+
+
 def test_table_3() -> None:
     rows = {row.name: row.numbers for row in references.tables()["lsun"].rows}
     found = {

@@ -77,3 +77,10 @@ def test_no_steps_are_all_steps() -> None:
 def test_what_no_walk_visits_is_refused(arguments: tuple[str, int], message: str) -> None:
     with pytest.raises(FixableError, match=message):
         spacing.choose(*arguments)
+
+
+def test_times_can_be_listed() -> None:
+    assert spacing.choose("at 1,4,9,1000", 1000) == [1, 4, 9, 1000]
+    for text in ("at 4,1", "at 1,1", "at 0,5", "at 1,1001"):
+        with pytest.raises(FixableError, match="not rising times"):
+            spacing.choose(text, 1000)
