@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from ddpm_train import settings
 from ddpm_train.config import RunConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.presets import PRESETS
+from ddpm_train.reading import existing, read_json, reading
 from ddpm_train.terminal import (
     Group,
     Meter,
@@ -28,7 +30,10 @@ from ddpm_train.terminal import (
 )
 
 if TYPE_CHECKING:
-    from ddpm_train.session import Event, Stepped
+    from ddpm_train.session import Event, Session, Stepped
+
+LOOKED_AT = 50_000
+"""So many pictures are decoded before a run begins; of more, evenly spaced ones."""
 
 app = typer.Typer(
     cls=Group,
@@ -75,7 +80,7 @@ def _command(preset: str, make: Callable[[], RunConfig]) -> None:
     ) -> None:
         config = make()
         if data is not None:
-            source = "npz" if data.suffix == ".npz" else config.data.source
+            source = "npz" if data.suffix.lower() == ".npz" else config.data.source
             config = replace(config, data=replace(config.data, path=str(data), source=source))
         config = replace(config, compute=replace(config.compute, device=device))
         config = settings.override(config, changes or [])
@@ -100,14 +105,11 @@ def resume(
 ) -> None:
     """Go on with a run from its newest checkpoint that verifies."""
     path = run / "config.json"
-    if not path.is_file():
+    with reading(path):
+        is_run = path.is_file()
+    if not is_run:
         raise FixableError(f"{run}: not a run (no config.json)", "name a folder like runs/cifar10")
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise FixableError(
-            f"{path}: damaged", "rerun the command that began the run, with the same --out"
-        ) from error
+    plain = read_json(path, fix="rerun the command that began the run, with the same --out")
     config = settings.override(settings.from_dict(RunConfig, plain), changes or [])
     show = _Display(config, quiet=quiet, json_lines=json_lines)
     _train(config, run, show, accept_changes=accept_changes)
@@ -140,20 +142,22 @@ def export(
     target: Annotated[Path, typer.Argument(help="The file to write.")],
 ) -> None:
     """Write the averaged (EMA) weights alone: a quarter of the size, all that evaluation needs."""
-    if target.exists() and source.exists() and target.samefile(source):
-        raise FixableError(f"{target}: is the source", "name another file")
+    if os.path.lexists(target):
+        raise FixableError(f"{target}: exists already", "name a new file")
     from ddpm_train import checkpoint
 
     full = checkpoint.load(source)
     if not full.ema:
         raise FixableError(f"{source}: holds no averaged weights", "export a training checkpoint")
     checkpoint.save(target, replace(full, weights={}, optimizer={}))
-    say(f"wrote {target} (step {full.step:,}, EMA weights)", to=output)
+    say(f"wrote {escape(str(target))} (step {full.step:,}, EMA weights)", to=output)
 
 
 def _train(config: RunConfig, folder: Path, show: "_Display", *, accept_changes: bool) -> None:
     """Train in a folder until done or told to stop."""
-    from ddpm_train import data, loop, runs, session, tracking, world
+    if config.data.path:
+        existing(config.data.path, "the images")  # before torch is imported, which takes seconds
+    from ddpm_train import data, loop, runs, session, world
     from ddpm_train.fast import memory
 
     memory.keep_freed()
@@ -166,25 +170,48 @@ def _train(config: RunConfig, folder: Path, show: "_Display", *, accept_changes:
                     config.data, image_size=unet.image_size, channels=unet.channels, track=track
                 )
             old, source, warnings = runs.newest(folder)
-            if old is not None:
+            if old is None:
+                here.once(lambda: _look_through(images, stop, quiet=show.silent))
+            else:
                 facts = loop.facts(images)
                 warnings += session.check_same(config, facts, old, accept_changes=accept_changes)
-            for warning in warnings:
+            for warning in [*data.notes(images), *warnings]:
                 show(session.Warned(warning))
-            if old is not None:
-                show(session.Resumed(old.step, source))
-            followers: list[Callable[[Event], None]] = [show]
-            if config.log.tensorboard and here.rank == 0:
-                step = 0 if old is None else old.step
-                followers.append(tracking.tensorboard(folder / "tensorboard", step=step))
             trainer = loop.Trainer(config, images, here, resume=old)
-            with show, contextlib.closing(trainer):
-                for event in session.Session(trainer, folder, stop).run():
-                    for follow in followers:
-                        follow(event)
+            begun = None if old is None else session.Begun(source, old.step, old.facts)
+            _follow(session.Session(trainer, folder, stop, begun), show)
         world.leave()
     if stop():
         raise typer.Exit(stop.status)
+
+
+def _follow(session: "Session", show: "_Display") -> None:
+    """Run a session, with everyone who wants to know."""
+    from ddpm_train import tracking
+    from ddpm_train.session import Resumed
+
+    trainer, begun = session.trainer, session.begun
+    if begun is not None:
+        show(Resumed(begun.step, begun.path))
+    followers: list[Callable[[Event], None]] = [show]
+    if trainer.config.log.tensorboard and trainer.world.rank == 0:
+        followers.append(tracking.tensorboard(session.folder / "tensorboard", step=trainer.step))
+    with show, contextlib.closing(trainer):
+        for event in session.run():
+            for follow in followers:
+                follow(event)
+
+
+def _look_through(images: Any, stop: Stop, *, quiet: bool) -> None:
+    """Decode pictures before training, lest a broken one ends it after hours."""
+    from ddpm_train.data import Pictures
+
+    if isinstance(images, Pictures):
+        with Meter("look at pictures", min(len(images), LOOKED_AT), quiet=quiet) as meter:
+            for done in images.check(LOOKED_AT):
+                meter.move(done)
+                if stop():
+                    break
 
 
 class _Display:

@@ -7,36 +7,68 @@ RUN/samples/step-N.png        grids of the averaged weights, always the same ima
 RUN/lock                      held by the process that writes here, released on its death
 """
 
-import contextlib
-import json
+import re
 from pathlib import Path
-from typing import Any
 
 from ddpm_train import checkpoint
-from ddpm_train.checkpoint import Checkpoint
+from ddpm_train.checkpoint import Checkpoint, NewerVersionError
 from ddpm_train.errors import FixableError
+from ddpm_train.reading import reading
+
+_NAME = re.compile(r"step-(\d{8}|[1-9]\d{8,17})\.pt", re.ASCII)
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a run, newest step first."""
-    found = {}
-    for path in (folder / "checkpoints").glob("step-*.pt"):
-        with contextlib.suppress(ValueError):
-            found[int(path.stem.removeprefix("step-"))] = path
-    return [found[step] for step in sorted(found, reverse=True)]
+    """The checkpoints of a run by their names, newest step first; what they hold is not looked at.
+
+    Raises:
+        FixableError: The folder may not be read.
+    """
+    place = folder / "checkpoints"
+    with reading(place):
+        paths = [path for path in place.iterdir() if _NAME.fullmatch(path.name)] if (
+            place.is_dir()) else []  # fmt: skip
+    return sorted(paths, key=step_in, reverse=True)
+
+
+def step_in(path: Path) -> int:
+    """The step in a checkpoint's name.
+
+    >>> step_in(Path("checkpoints/step-00000020.pt"))
+    20
+    """
+    return int(path.stem.removeprefix("step-"))
+
+
+def load_numbered(path: Path) -> Checkpoint:
+    """Load a checkpoint of a run that is what its name says.
+
+    Raises:
+        FixableError: It is damaged, or of another step than its name says.
+    """
+    content = checkpoint.load(path)
+    if content.step != step_in(path):
+        raise FixableError(
+            f"{path}: holds step {content.step}, not that of its name",
+            f"rename it to step-{content.step:08d}.pt, or move it elsewhere",
+        )
+    return content
 
 
 def newest(folder: Path) -> tuple[Checkpoint | None, Path, list[str]]:
     """The newest checkpoint that verifies, where it lies, and a warning for each that does not.
 
     Raises:
-        FixableError: There are checkpoints and every one is damaged.
+        FixableError: There are checkpoints and every one is damaged, or the newest is of a later
+            version of this program.
     """
     warnings: list[str] = []
     paths = checkpoints(folder)
     for path in paths:
         try:
-            return checkpoint.load(path), path, warnings
+            return load_numbered(path), path, warnings
+        except NewerVersionError:
+            raise
         except FixableError as error:
             warnings.append(f"{error.problem}; trying the one before")
     if paths:
@@ -47,19 +79,6 @@ def newest(folder: Path) -> tuple[Checkpoint | None, Path, list[str]]:
     return None, folder, warnings
 
 
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log; a last line that was cut off by a crash is left out."""
-    if not path.exists():
-        return []
-    lines = []
-    for text in path.read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(text))
-        except ValueError:
-            break
-    return lines
-
-
 def find(path: Path | None, *, root: Path = Path("runs")) -> Path:
     """The checkpoint file that is meant by a file, a run folder, or nothing (the newest run).
 
@@ -67,17 +86,21 @@ def find(path: Path | None, *, root: Path = Path("runs")) -> Path:
         FixableError: There is none.
     """
     if path is None:
-        runs = [run for run in root.glob("*/") if checkpoints(run)]
-        if not runs:
+        with reading(root):
+            runs = {run: checkpoints(run) for run in root.glob("*/")}
+            dates = {run: paths[0].stat().st_mtime for run, paths in runs.items() if paths}
+        if not dates:
             raise FixableError(
                 f"no run with a checkpoint in {root}/", "name a checkpoint, or ddpm-train digits"
             )
-        path = max(runs, key=lambda run: checkpoints(run)[0].stat().st_mtime)
-    if not path.exists():
+        path = max(dates, key=lambda run: dates[run])
+    with reading(path):
+        exists, is_folder = path.exists(), path.is_dir()
+    if not exists:
         raise FixableError(f"{path}: no such checkpoint", "name a .pt file or a run's folder")
-    if not path.is_dir():
+    if not is_folder:
         return path
-    found = checkpoints(path)
-    if not found:
+    paths = checkpoints(path)
+    if not paths:
         raise FixableError(f"{path}: holds no checkpoint", "name a .pt file or a run's folder")
-    return found[0]
+    return paths[0]

@@ -8,12 +8,10 @@ RUN/lock                      held by the process that writes here, released on 
 """
 
 import contextlib
-import fcntl
 import json
-import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +22,11 @@ from ddpm_train import checkpoint
 from ddpm_train.checkpoint import Checkpoint
 from ddpm_train.config import RunConfig
 from ddpm_train.errors import FixableError
-from ddpm_train.files import PARTIAL, explain, write_atomically, write_text
+from ddpm_train.files import PARTIAL, append_to, remove, write_atomically, write_text
+from ddpm_train.keeping import Keeper
+from ddpm_train.locks import locked, name_of_this_process, refuse
+from ddpm_train.log import Log
 from ddpm_train.loop import Trainer
-from ddpm_train.runs import checkpoints, read_log
 from ddpm_train.settings import differences, to_dict
 from ddpm_train.world import World
 
@@ -39,6 +39,12 @@ FREE = (
     "compute.compile",
 )
 """Settings that may change between two parts of a run."""
+
+OURS = ("config.json", "log.jsonl", "checkpoints/step-*.pt", "samples/step-*.png")
+"""What a run writes; the unfinished copies of these that a kill leaves are ours to delete."""
+
+PLACE = ("data.path:", "data.source:", "run.data:")
+"""What names the images, which their digest knows better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,33 +111,17 @@ def lock(folder: Path, world: World) -> Iterator[None]:
     Raises:
         FixableError: Another process writes here; its name is given.
     """
-    path = folder / "lock"
     if world.rank > 0:
         yield
         return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+")
-    except OSError as error:
-        raise explain(error, folder) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            owner = file.read().strip() or "another process"
-            raise FixableError(
-                f"{folder}: {owner} is writing to this run", "wait for it, or choose another --out"
-            ) from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')},")
-        file.flush()
+    path = folder / "lock"
+    busy = refuse(folder, "wait for it, or choose another --out")
+    with append_to(path) as file, locked(file, path, busy=busy):
+        with contextlib.suppress(OSError):  # the name is for people alone
+            file.truncate(0)
+            file.write(name_of_this_process().encode())
+            file.flush()
         yield
-
-
-def _free(config: RunConfig) -> tuple[str, ...]:
-    """The settings that may change; the number of steps decides a learning rate that decays."""
-    return tuple(key for key in FREE if config.optim.decay == "none" or key != "optim.steps")
 
 
 def check_same(
@@ -143,49 +133,25 @@ def check_same(
         FixableError: Something that decides the weights differs; each field is named.
     """
     before = {} if old.run is None else to_dict(old.run)
+    same = {key: old.facts.get(key) for key in facts}
     changes = [
         change
-        for change in differences(
-            {**before, "run": dict(old.facts)}, {**to_dict(config), "run": facts}
-        )
-        if not change.startswith(_free(config))
+        for change in differences({**before, "run": same}, {**to_dict(config), "run": facts})
+        if not change.startswith(FREE)
     ]
+    moved: list[str] = []
+    if same.get("data_digest") == facts.get("data_digest"):
+        moved = [change for change in changes if change.startswith(PLACE)]
+        changes = [change for change in changes if change not in moved]
+    notes = [f"the same images at another place: {'; '.join(moved)}"] if moved else []
     if not changes:
-        return []
+        return notes
     if not accept_changes:
         raise FixableError(
             "the run was begun otherwise: " + "; ".join(changes),
             "rerun with the old settings, add --accept-changes, or choose another --out",
         )
-    return [f"going on with changes: {'; '.join(changes)}"]
-
-
-class Log:
-    """log.jsonl: append-only, cut back to the checkpoint when a run is resumed."""
-
-    def __init__(self, path: Path, *, upto: int) -> None:
-        self.path = path
-        lines = [line for line in read_log(path) if line["step"] <= upto]
-        self.seconds = float(lines[-1]["seconds"]) if lines else 0.0
-        write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
-        self._file = path.open("a", encoding="utf-8")
-
-    def write(self, event: Stepped) -> None:
-        """Append a line; a full disk stops the run with a sentence."""
-        try:
-            line = {name: getattr(event, name) for name in event.__slots__}
-            self._file.write(json.dumps(line) + "\n")
-            self._file.flush()
-        except OSError as error:
-            raise explain(error, self.path) from error
-
-    def sync(self) -> None:
-        """Make the lines survive a power cut: before a checkpoint that counts on them."""
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+    return [*notes, f"going on with changes: {'; '.join(changes)}"]
 
 
 def save_grid(path: Path, images: np.ndarray, columns: int) -> None:
@@ -199,26 +165,63 @@ def save_grid(path: Path, images: np.ndarray, columns: int) -> None:
     write_atomically(path, lambda file: Image.fromarray(pixels).save(file, "PNG"))
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A checkpoint that a run goes on from."""
+
+    path: Path
+    step: int
+    facts: Mapping[str, Any]
+
+
 class Session:
     """Drives a trainer and keeps its run folder."""
 
-    def __init__(self, trainer: Trainer, folder: Path, stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        trainer: Trainer,
+        folder: Path,
+        stopping: Callable[[], bool],
+        begun: Begun | None = None,
+    ) -> None:
+        """Prepare to train.
+
+        Args:
+            trainer: At the step that training begins at or goes on from.
+            folder: The run's folder.
+            stopping: Is asked between steps whether to stop.
+            begun: The checkpoint that the run goes on from.
+        """
         self.trainer, self.folder, self.stopping = trainer, folder, stopping
         self.settings, self.world = trainer.config.log, trainer.world
         self.writes = self.world.rank == 0
+        self.begun = begun
+        self._keeper = Keeper(folder, self.settings)
+        if begun is not None:
+            self._keeper.trust(begun.path)
         self._saved_at = time.monotonic()
         self._saved_step = trainer.step
 
     def run(self) -> Iterator[Event]:
-        """Train to the last step or until asked to stop; every process must iterate to the end."""
+        """Train to the last step or until asked to stop; every process must iterate to the end.
+
+        Raises:
+            FixableError: A step failed; what was trained until then is saved.
+        """
         steps, trainer = self.trainer.config.optim.steps, self.trainer
         log = self._open() if self.writes else None
+        yield from (Warned(text) for text in (log.warnings if log else []))
         before = log.seconds if log else 0.0
         begun = last = time.monotonic()
         last_step = trainer.step
         while trainer.step < steps:
             due = (trainer.step + 1) % self.settings.every == 0 or trainer.step + 1 == steps
-            result = trainer.advance(stopping=self.stopping, measure_loss=due)
+            try:
+                result = trainer.advance(stopping=self.stopping, measure_loss=due)
+            except FixableError:
+                with contextlib.suppress(FixableError):  # the first one says what is wrong
+                    yield from self._save(log)
+                raise
             if result is None:
                 break
             if due:
@@ -235,7 +238,7 @@ class Session:
                 )
                 last, last_step = now, trainer.step
                 if log:
-                    log.write(event)
+                    log.write({name: getattr(event, name) for name in event.__slots__})
                 yield event
             yield from self._housekeeping(log)
         yield from self._save(log)
@@ -244,11 +247,13 @@ class Session:
         yield Ended(trainer.step, complete=trainer.step >= steps)
 
     def _open(self) -> Log:
-        for litter in self.folder.rglob(f"*{PARTIAL}"):
-            litter.unlink(missing_ok=True)
+        for pattern in OURS:
+            for litter in self.folder.glob(pattern + PARTIAL):
+                remove(litter)
         config = json.dumps(to_dict(self.trainer.config), indent=2) + "\n"
         write_text(self.folder / "config.json", config)
-        return Log(self.folder / "log.jsonl", upto=self.trainer.step)
+        mark = None if self.begun is None else self.begun.facts.get("log")
+        return Log(self.folder / "log.jsonl", upto=self.trainer.step, mark=mark)
 
     def _housekeeping(self, log: Log | None) -> Iterator[Event]:
         """Save and sample where the step, or the clock, says so."""
@@ -264,20 +269,15 @@ class Session:
         step, began = self.trainer.step, time.monotonic()
         self._saved_at = began
         path = self.folder / "checkpoints" / f"step-{step:08d}.pt"
-        if log is None or (step == self._saved_step and path.exists()):
+        if log is None or (step == self._saved_step and (path.exists() or not step)):
             return
         log.sync()
-        checkpoint.save(path, self.trainer.checkpoint())
+        content = self.trainer.checkpoint()
+        checkpoint.save(path, replace(content, facts={**content.facts, "log": log.mark}))
         self._saved_step = step
-        self._forget()
+        self._keeper.trust(path)
         yield Saved(step, path, time.monotonic() - began)
-
-    def _forget(self) -> None:
-        """Delete checkpoints beyond the newest few, once a newer one is safe."""
-        keep, every = self.settings.keep, self.settings.keep_every
-        for path in checkpoints(self.folder)[keep:] if keep else []:
-            if not (every and int(path.stem.removeprefix("step-")) % every == 0):
-                path.unlink(missing_ok=True)
+        yield from (Warned(text) for text in self._keeper.forget(path))
 
     def _sample(self) -> Iterator[Event]:
         images = self.trainer.samples(self.settings.samples, stopping=self.stopping)

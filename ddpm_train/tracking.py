@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from ddpm_train.data.pictures import opened
 from ddpm_train.errors import FixableError
+from ddpm_train.files import writing
+from ddpm_train.reading import read_bytes
 from ddpm_train.session import Event, Sampled, Stepped
 
 Tracker = Callable[[Event], None]
@@ -23,7 +25,7 @@ def tensorboard(folder: Path, *, step: int) -> Tracker:
         step: The step that the run begins at; later ones of an earlier part are hidden.
 
     Raises:
-        FixableError: TensorBoard is not installed.
+        FixableError: TensorBoard is not installed, or cannot write there.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -32,15 +34,17 @@ def tensorboard(folder: Path, *, step: int) -> Tracker:
             "log.tensorboard needs TensorBoard, which is not installed",
             "pip install 'ddpm-eval[tensorboard]', or leave the setting out",
         ) from error
-    board = SummaryWriter(folder, purge_step=step + 1)
+    with writing(folder):
+        board = SummaryWriter(folder, purge_step=step + 1)
 
     def follow(event: Event) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(Exception):  # whatever its writing thread met
             if isinstance(event, Stepped):
                 for name in ("loss", "lr", "grad_norm", "images_per_second"):
                     board.add_scalar(name, getattr(event, name), event.step)
             elif isinstance(event, Sampled):
-                pixels = np.atleast_3d(np.asarray(Image.open(event.path)))
+                with opened(read_bytes(event.path), str(event.path)) as picture:
+                    pixels = np.atleast_3d(np.asarray(picture))
                 board.add_image("samples", pixels, event.step, dataformats="HWC")
                 board.flush()
 

@@ -5,7 +5,7 @@ import numpy as np
 from ddpm_eval.job import Job
 from ddpm_eval.record.schema1 import Curve, Measurement, Quantity
 from ddpm_train.errors import FixableError
-from ddpm_train.runs import read_log
+from ddpm_train.log import read_log
 from ddpm_train.settings import to_dict
 
 
@@ -16,7 +16,11 @@ def measure(job: Job) -> Measurement:
         FixableError: The checkpoint does not lie in a run folder with a log.
     """
     upto = job.subject.facts.step or 0
-    lines = [] if job.log is None else [x for x in read_log(job.log) if x["step"] <= upto]
+    lines = (
+        []
+        if job.log is None
+        else [x for x in read_log(job.log, job.subject.facts.file.get("log")) if x["step"] <= upto]
+    )
     if not lines or job.subject.facts.run is None:
         raise FixableError(
             "no training log beside the checkpoint", "measure a checkpoint inside its run's folder"

@@ -14,7 +14,7 @@ from ddpm_train.data.download import Track
 from ddpm_train.data.images import Form, Images, Split, to_model, to_uint8
 from ddpm_train.data.pictures import Pictures
 
-__all__ = ["Images", "Split", "Track", "load", "to_model", "to_uint8"]
+__all__ = ["Images", "Pictures", "Split", "Track", "load", "notes", "to_model", "to_uint8"]
 
 
 def load(
@@ -50,3 +50,8 @@ def load(
         "lmdb": lambda: Pictures(stores.lmdb_or_folder(config.path, split), form),
     }
     return sources[config.source]()
+
+
+def notes(images: Images) -> tuple[str, ...]:
+    """What was left out of images, or taken for something, for people."""
+    return images.notes if isinstance(images, Pictures) else ()

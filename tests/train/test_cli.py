@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from ddpm_train import checkpoint, runs
 from ddpm_train.cli import app
+from ddpm_train.log import read_log
 from ddpm_train.presets import PRESETS
 from ddpm_train.terminal import Meter, duration
 
@@ -61,9 +62,9 @@ def test_tensorboard_follows_and_changes_nothing(tmp_path: Path) -> None:
     digits(tmp_path / "board", "--set", "log.tensorboard=true")
     board = EventAccumulator(str(tmp_path / "board" / "tensorboard"))
     board.Reload()
-    log = runs.read_log(tmp_path / "plain" / "log.jsonl")
+    lines = read_log(tmp_path / "plain" / "log.jsonl")
     assert [(x.step, pytest.approx(x.value)) for x in board.Scalars("loss")] == [
-        (line["step"], line["loss"]) for line in log
+        (line["step"], line["loss"]) for line in lines
     ]
     one, two = (checkpoint.load(runs.find(tmp_path / name)) for name in ("plain", "board"))
     assert checkpoint.weights_digest(one.weights, one.model) == checkpoint.weights_digest(

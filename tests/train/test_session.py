@@ -1,7 +1,6 @@
 """A run folder survives kills, signals, damage, a second writer and changed settings."""
 
 import contextlib
-import json
 import os
 import random
 import signal
@@ -19,8 +18,9 @@ from PIL import Image
 from ddpm_train import checkpoint, data, loop, runs, session
 from ddpm_train.config import DataConfig, RunConfig
 from ddpm_train.errors import FixableError
+from ddpm_train.log import read_log
 from ddpm_train.loop import Trainer
-from ddpm_train.session import Ended, Event, Sampled, Saved, Session
+from ddpm_train.session import Begun, Ended, Event, Sampled, Saved, Session
 from ddpm_train.settings import override
 from ddpm_train.world import World
 
@@ -40,11 +40,12 @@ def go_on(
 ) -> list[Event]:
     """What the command line does: lock, find the newest checkpoint, train."""
     with session.lock(folder, WORLD):
-        old, _, _ = runs.newest(folder)
+        old, source, _ = runs.newest(folder)
         if old is not None:
             session.check_same(config, loop.facts(images), old, accept_changes=False)
+        begun = None if old is None else Begun(source, old.step, old.facts)
         with contextlib.closing(Trainer(config, images, WORLD, resume=old)) as trainer:
-            return list(Session(trainer, folder, stopping).run())
+            return list(Session(trainer, folder, stopping, begun).run())
 
 
 def assert_equals_whole(folder: Path, whole: Path, steps: int = 6) -> None:
@@ -55,7 +56,7 @@ def assert_equals_whole(folder: Path, whole: Path, steps: int = 6) -> None:
         one, two = getattr(a, group), getattr(b, group)
         assert one.keys() == two.keys() and all(torch.equal(one[n], two[n]) for n in one), group
     one, two = (
-        [(x["step"], x["loss"], x["lr"], x["grad_norm"]) for x in runs.read_log(run / "log.jsonl")]
+        [(x["step"], x["loss"], x["lr"], x["grad_norm"]) for x in read_log(run / "log.jsonl")]
         for run in (folder, whole)
     )
     assert one == two and [x[0] for x in one] == list(range(1, steps + 1))
@@ -250,16 +251,6 @@ def test_a_grid_is_laid_out_row_by_row(tmp_path: Path) -> None:
     pixels = np.asarray(Image.open(tmp_path / "grid.png"))
     assert pixels.shape == (4, 9)
     assert pixels[::2, ::3].tolist() == [[0, 1, 2], [3, 4, 255]]
-
-
-def test_a_log_that_was_cut_off_goes_on_from_its_whole_lines(tmp_path: Path) -> None:
-    path = tmp_path / "log.jsonl"
-    lines = [json.dumps({"step": step, "seconds": 1.5 * step}) for step in (1, 2, 3)]
-    path.write_text("\n".join(lines) + '\n{"step": 4, "sec')
-    assert [line["step"] for line in runs.read_log(path)] == [1, 2, 3]
-    log = session.Log(path, upto=2)
-    log.close()
-    assert log.seconds == 3.0 and len(path.read_text().splitlines()) == 2
 
 
 def test_the_checkpoint_that_is_meant(tmp_path: Path, whole: Path) -> None:
