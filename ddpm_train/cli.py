@@ -3,14 +3,15 @@
 import contextlib
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from ddpm_train import settings
 from ddpm_train.config import RunConfig
@@ -23,6 +24,7 @@ from ddpm_train.terminal import (
     Stop,
     console,
     download_meter,
+    escape,
     forgive_encodings,
     is_first_process,
     output,
@@ -35,8 +37,20 @@ if TYPE_CHECKING:
 LOOKED_AT = 50_000
 """So many pictures are decoded before a run begins; of more, evenly spaced ones."""
 
+
+class Commands(Group):
+    """The commands; errors name options, where the functions behind them name settings."""
+
+    def explain(self, error: FixableError) -> tuple[str, str]:
+        """Say what is wrong and the fix, in the words of the command line."""
+        problem, fix = (
+            re.sub(r"\bdevice=", "--device ", text) for text in (error.problem, error.fix)
+        )
+        return problem, fix
+
+
 app = typer.Typer(
-    cls=Group,
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -127,12 +141,12 @@ def presets(
     if not (name or every):
         table = Table("preset", "what", box=None, header_style="bold")
         for n in names:
-            table.add_row(n, escape((PRESETS[n].__doc__ or "").split("\n")[0]))
+            table.add_row(n, Text((PRESETS[n].__doc__ or "").split("\n")[0]))
     else:
         table = Table("setting", *names, box=None, header_style="bold")
         columns = [settings.flatten(settings.to_dict(PRESETS[n]())) for n in names]
         for key in columns[0]:
-            table.add_row(key, *(escape(str(column[key])) for column in columns))
+            table.add_row(key, *(Text(str(column[key])) for column in columns))
     output.print(table)
 
 

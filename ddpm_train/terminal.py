@@ -4,6 +4,7 @@ import contextlib
 import io
 import itertools
 import os
+import re
 import signal
 import sys
 import time
@@ -13,11 +14,12 @@ from typing import Any, TypeVar
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 from typer.core import TyperGroup
 
-from ddpm_train.errors import FixableError
+from ddpm_train.errors import FixableError, printable
+from ddpm_train.reading import expanded
 
 # Before torch is imported: threads that wait by spinning made a step 20 times slower on two cores
 # that had other work, threads that sleep half as fast at most.
@@ -26,8 +28,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 Item = TypeVar("Item")
 PLAIN_SECONDS = 30.0  # between progress lines where there is no terminal
 
-console = Console(stderr=True, highlight=False)
-output = Console(highlight=False, soft_wrap=True)
+console = Console(stderr=True, highlight=False, emoji=False)
+output = Console(highlight=False, soft_wrap=True, emoji=False)
 
 
 def is_first_process() -> bool:
@@ -42,8 +44,8 @@ class Group(TyperGroup):
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the command line, the options of the group first."""
-        return super().parse_args(ctx, self.in_order(args))
+        """Read the command line, the options of the group first, ``~`` as the home folder."""
+        return super().parse_args(ctx, self.in_order([_at_home(word) for word in args]))
 
     def in_order(self, args: Sequence[str]) -> list[str]:
         """Move the group's own options before the command, unless the command has such a one."""
@@ -94,6 +96,20 @@ class Group(TyperGroup):
             raise typer.Exit(141) from None
 
 
+def _at_home(word: str) -> str:
+    """Put the home folder in place of ``~`` at the beginning of a path, also in ``--option=~/x``.
+
+    Shells do the first and not the second, and a folder named ~ is meant by nobody.
+
+    >>> _at_home("--set=optim.lr=1"), _at_home("a~b"), _at_home("./~")
+    ('--set=optim.lr=1', 'a~b', './~')
+    """
+    name, path = word.split("=", 1) if word.startswith("--") and "=" in word else ("", word)
+    if not path.startswith("~"):
+        return word
+    return f"{name}={expanded(path)}" if name else str(expanded(path))
+
+
 def _options(command: Any) -> dict[str, bool]:
     """The options of a command, and whether each takes a value."""
     return {
@@ -111,10 +127,33 @@ def forgive_encodings() -> None:
             stream.reconfigure(errors="replace")
 
 
+def escape(text: str) -> str:
+    r"""Make a stranger's text harmless inside the markup that ``say`` prints.
+
+    Rich's own escape is not exact: it doubles or drops backslashes before brackets and at the end.
+    """
+    return "".join(_STAND_INS.get(sign, sign) for sign in printable(text))
+
+
+_STAND_INS = {"[": "\U000f0000", "\\": "\U000f0001"}  # private: printable() lets none through
+
+
 def say(text: str, *, to: Console = console) -> None:
-    """Print, with a ``?`` for each sign that the terminal's encoding lacks."""
+    r"""Print markup; what would steer the terminal, or its encoding lacks, is escaped.
+
+    >>> say(f"[bold]{escape('[red] a:x: b')}[/] is a name", to=output)
+    [red] a:x: b is a name
+    """
     encoding = to.encoding
-    to.print(text.encode(encoding, "backslashreplace").decode(encoding), soft_wrap=True)
+    pieces = re.split(f"([{''.join(_STAND_INS.values())}])", text)
+    pieces[::2] = [
+        printable(piece).encode(encoding, "backslashreplace").decode(encoding)
+        for piece in pieces[::2]
+    ]
+    shown = Text.from_markup("".join(pieces), emoji=False)
+    for sign, stand_in in _STAND_INS.items():
+        shown.plain = shown.plain.replace(stand_in, sign)
+    to.print(shown, soft_wrap=True)
 
 
 class Stop:
@@ -179,11 +218,11 @@ class Meter:
         self._bar: Progress | None = None
         if not self._silent and console.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
                 console=console,
             )
             self._task = self._bar.add_task(label, total=total, completed=begin, note="")

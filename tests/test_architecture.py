@@ -67,7 +67,7 @@ MAY = {  # module of ddpm_train: its neighbours that it may import
     "samplers": {"config", "denoiser", "diffusion", "errors", "schedule", "settings", "spacing"},
     "chain": {"diffusion", "errors", "noise", "samplers"},
     "world": {"errors"},
-    "terminal": {"errors"},
+    "terminal": {"errors", "reading"},
     "ema": set(),
     "running_errors": {"schedule"},
     "times": {"noise", "schedule"},

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from ddpm_eval.commands.options import (
     Changes,
@@ -14,7 +13,7 @@ from ddpm_eval.commands.options import (
 )
 from ddpm_eval.commands.running import find
 from ddpm_train.errors import FixableError
-from ddpm_train.terminal import output, say
+from ddpm_train.terminal import escape, output, say
 
 
 def import_(

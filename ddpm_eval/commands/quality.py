@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from ddpm_eval.commands.options import (
     Accept,
@@ -38,7 +37,7 @@ from ddpm_eval.commands.running import (
 )
 from ddpm_eval.config import ComputeConfig, EvalConfig, QualityConfig, SamplingConfig
 from ddpm_train.errors import FixableError
-from ddpm_train.terminal import download_meter, output, say, tracker
+from ddpm_train.terminal import download_meter, escape, output, say, tracker
 
 if TYPE_CHECKING:
     from ddpm_eval.measure.quality.quality import Comparison

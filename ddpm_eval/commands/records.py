@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from ddpm_eval.commands.options import (
     Checkpoint,
@@ -16,7 +15,7 @@ from ddpm_eval.commands.options import (
 from ddpm_eval.commands.running import Place, run
 from ddpm_eval.config import EvalConfig
 from ddpm_train.errors import FixableError
-from ddpm_train.terminal import output, say
+from ddpm_train.terminal import escape, output, say
 
 MEASURE_FIRST = "measure first: ddpm-eval nll"
 

@@ -9,12 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rich.markup import escape
-
 from ddpm_eval.commands.options import common
 from ddpm_eval.config import EvalConfig
 from ddpm_train.errors import FixableError
-from ddpm_train.terminal import is_first_process, output, say, tracker
+from ddpm_train.terminal import escape, is_first_process, output, say, tracker
 
 if TYPE_CHECKING:
     from ddpm_eval.job import Job

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from ddpm_eval.commands.options import (
     Checkpoint,
@@ -27,7 +26,7 @@ from ddpm_eval.commands.options import (
 from ddpm_eval.commands.running import Place, note, open_job, run
 from ddpm_eval.config import ComputeConfig, EvalConfig, SamplingConfig
 from ddpm_train.errors import FixableError
-from ddpm_train.terminal import is_first_process, output, say, tracker
+from ddpm_train.terminal import escape, is_first_process, output, say, tracker
 
 Store = Annotated[Path, typer.Argument(help="The folder of a store: the one with store.json.")]
 

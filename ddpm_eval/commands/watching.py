@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from ddpm_eval.commands.options import (
     Accept,
@@ -39,7 +38,7 @@ from ddpm_eval.commands.running import (
 from ddpm_eval.config import EvalConfig, QualityConfig, SamplingConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.files import explain
-from ddpm_train.terminal import output, say
+from ddpm_train.terminal import escape, output, say
 
 if TYPE_CHECKING:
     from ddpm_eval.job import Job

@@ -50,7 +50,7 @@ def test_every_length_is_noticed_but_that_of_a_crash(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for length in range(len(whole) - 2):
         path.write_bytes(whole[:length])
-        assert steps(path) == list(range(1, 1 + whole[:length].count(b"\"}")))  # a crash
+        assert steps(path) == list(range(1, 1 + whole[:length].count(b'"}')))  # a crash
         with pytest.raises(FixableError, match="lacks the line of step 3"):
             read_log(path, mark)
     path.write_bytes(whole + whole.splitlines()[2][:20])  # behind what the checkpoint counts on
