@@ -236,7 +236,7 @@ def _split(images: "Images", at: ImagesAt, split: Any) -> Any:
             "name it: --dataset cifar10, or --dataset npz --data FILE; or --reference FOLDER",
         )
     side, _, channels = images.read([0]).shape[1:]
-    return at.load(None, (channels, side, side), split)
+    return at.load(None, (channels, side, side), split, {})
 
 
 def _record(path: Path, reports: Path, name: str | None) -> Path:

@@ -5,6 +5,7 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,8 +27,10 @@ class ImagesAt(NamedTuple):
     data: Path | None = None
     dataset: str | None = None
 
-    def load(self, run: Any, shape: tuple[int, int, int], split: Any) -> Any:
-        """The images that the checkpoint was trained on, or their test split."""
+    def load(
+        self, run: Any, shape: tuple[int, int, int], split: Any, facts: Mapping[str, Any]
+    ) -> Any:
+        """The images that the checkpoint was trained on, by its facts, or their test split."""
         from ddpm_train import data as sources
         from ddpm_train.config import DataConfig
         from ddpm_train.settings import from_dict
@@ -44,7 +47,8 @@ class ImagesAt(NamedTuple):
         if self.data is not None:
             config = replace(config, path=str(self.data))
         channels, size, _ = shape
-        return sources.load(config, image_size=size, channels=channels, split=split)
+        facts = {} if self.dataset is not None else facts  # which may be any others
+        return sources.load_of_run(config, facts, image_size=size, channels=channels, split=split)
 
 
 class Place:
@@ -104,7 +108,9 @@ def open_job(
     return Job(
         subject=subject,
         config=config,
-        images=lambda split: place.images.load(subject.facts.run, subject.shape, split),
+        images=lambda split: place.images.load(
+            subject.facts.run, subject.shape, split, subject.facts.file
+        ),
         world=here,
         work=place.folder / "unfinished" / f"{measure}-{config.split}",
         stores=place.folder / "store",

@@ -125,7 +125,10 @@ def _of_run(model: Model, split: str, path: str | Path | None) -> ImageSet:
             "name them: dataset=cifar10, or dataset=npz data=FILE",
         )
     config = run.data if path is None else replace(run.data, path=str(expanded(path)))
-    return _open(config, model.shape, split)
+    C, H, _ = model.shape
+    taken: Any = split
+    images = data.load_of_run(config, model.facts.file, image_size=H, channels=C, split=taken)
+    return ImageSet.of(images, split=split)
 
 
 def _part(config: DataConfig, split: str, like: Model | None, channels: int) -> ImageSet:

@@ -5,16 +5,28 @@ download.py and arrays.py read images that fit in memory; pictures.py decodes PN
 when they are asked for, and stores.py says where those lie: a folder, a zip or an lmdb.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from ddpm_train.config import DataConfig
 from ddpm_train.data import arrays, cifar, stores
 from ddpm_train.data.download import Track
 from ddpm_train.data.images import Form, Images, Split, to_model, to_uint8
 from ddpm_train.data.pictures import Pictures
+from ddpm_train.errors import FixableError
 
-__all__ = ["Images", "Pictures", "Split", "Track", "load", "notes", "to_model", "to_uint8"]
+__all__ = [
+    "Images",
+    "Pictures",
+    "Split",
+    "Track",
+    "load",
+    "load_of_run",
+    "notes",
+    "to_model",
+    "to_uint8",
+]
 
 
 def load(
@@ -50,6 +62,46 @@ def load(
         "lmdb": lambda: Pictures(stores.lmdb_or_folder(config.path, split), form),
     }
     return sources[config.source]()
+
+
+def load_of_run(
+    config: DataConfig,
+    facts: Mapping[str, Any],
+    *,
+    image_size: int,
+    channels: int,
+    split: Split = "train",
+) -> Images:
+    """Open the images that a run was trained on, or their test split, and check that they are.
+
+    Args:
+        config: What the run was told; a relative path may lead elsewhere today.
+        facts: The checkpoint's, with the digest of the training images.
+        image_size: As for ``load``.
+        channels: As for ``load``.
+        split: Which part.
+
+    Raises:
+        FixableError: As ``load``, or the training images beside are others.
+    """
+    images = load(config, image_size=image_size, channels=channels, split=split)
+    digest = facts.get("data_digest")
+    if digest and config.source not in PUBLISHED:
+        train = images
+        if split != "train":
+            train = load(config, image_size=image_size, channels=channels)
+        if train.digest != digest:
+            raise FixableError(
+                f"path={config.path}: other images than the model was trained on "
+                f"({facts.get('data', 'train')}, digest {str(digest)[:8]})",
+                "give the path of the same images; to measure on others, name them with dataset="
+                f"{config.source} and their path",
+            )
+    return images
+
+
+PUBLISHED = ("cifar10", "digits")
+"""Sources whose content is fixed, and checked whenever they are opened."""
 
 
 def notes(images: Images) -> tuple[str, ...]:

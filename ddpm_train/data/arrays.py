@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ddpm_train.archives import members_of, read_arrays
-from ddpm_train.data.images import Form, Pixels, Split, Stack, stack
+from ddpm_train.data.images import Form, Pixels, Split, Stack, own_name, stack
 from ddpm_train.errors import FixableError
 from ddpm_train.reading import existing
 
@@ -49,7 +49,7 @@ def npz(path: str, split: Split, form: Form) -> Stack:
     ]
     key = _key(file, keys, split)
     pixels = read_arrays(file, [key])[key]
-    return stack(f"{file.stem} {split}", _images(pixels, file), form)
+    return stack(f"{own_name(file.stem)} {split}", _images(pixels, file), form)
 
 
 _NO_NPZ = "not a whole .npz of plain arrays"

@@ -15,6 +15,7 @@ from torch import Tensor
 from ddpm_train.errors import FixableError
 
 Split = Literal["train", "test"]
+CHANNELS = (1, 3)  # gray and RGB
 Pixels: TypeAlias = NDArray[np.uint8]
 """Images as they are stored, [n, H, W, C], levels 0..255."""
 
@@ -101,6 +102,11 @@ def stack(name: str, pixels: Pixels, form: Form) -> Stack:
         FixableError: They have another number of channels, or another size and no resize is set.
     """
     n, height, width, channels = pixels.shape
+    if channels not in CHANNELS:
+        raise FixableError(
+            f"{name}: {channels} channels; images that can be shown have 1 or 3",
+            "write them as [n, H, W, C], gray or RGB, with the channels last",
+        )
     if channels != form.channels:
         raise FixableError(
             f"{name}: {channels} channel(s); {form.channels} expected",
@@ -112,6 +118,16 @@ def stack(name: str, pixels: Pixels, form: Form) -> Stack:
         fitted = np.stack([np.asarray(form.fit(plane)) for plane in planes])
         pixels = np.moveaxis(fitted.reshape(n, channels, *fitted.shape[1:]), 1, 3)
     return Stack(name, np.ascontiguousarray(pixels))
+
+
+def own_name(name: str) -> str:
+    """What a user's images are called: never as a published data set is.
+
+    >>> own_name("faces"), own_name("CIFAR-10"), own_name("digits")
+    ('faces', 'CIFAR-10 (own copy)', 'digits (own copy)')
+    """
+    plain = "".join(sign for sign in name.lower() if sign.isalnum())
+    return f"{name} (own copy)" if plain in ("cifar10", "digits") else name
 
 
 # ---------------------------------------------------------------------- uint8 <-> [-1, 1]

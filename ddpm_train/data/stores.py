@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ddpm_train.archives import members_of
-from ddpm_train.data.images import Split
+from ddpm_train.data.images import Split, own_name
 from ddpm_train.data.layout import is_hidden, lay_out
 from ddpm_train.data.pictures import Store
 from ddpm_train.errors import FixableError
@@ -61,7 +61,7 @@ class Folder:
         self._root = root
         with reading(root):
             self._sizes = dict(_files_below(root, "", ()))
-            self.name = f"{root.resolve().name} {split}"
+            self.name = f"{own_name(root.resolve().name)} {split}"
         layout = lay_out(self._sizes, split, root)
         self._names, self.notes = layout.names, layout.notes
 
@@ -123,7 +123,7 @@ class Zip:
         self._path, self.notes = path, layout.notes
         self._names = layout.names
         self._members = [members[name] for name in layout.names]
-        self.name = f"{path.stem} {split}"
+        self.name = f"{own_name(path.stem)} {split}"
 
     def __len__(self) -> int:
         return len(self._members)
@@ -192,7 +192,7 @@ class Lmdb:
 
     def __init__(self, root: Path, split: Split) -> None:
         self._root = root.resolve()
-        self.name = f"{self._root.name} {split}"
+        self.name = f"{own_name(self._root.name)} {split}"
         self._keys: list[bytes] = _ask(
             self._root, lambda ask: list(ask.cursor().iternext(values=False))
         )
