@@ -170,7 +170,13 @@ def test_evaluation_stands_on_the_floor_alone() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["ddpm_eval.present", "ddpm_eval.record.disk", "ddpm_eval.cli", "ddpm_train.cli"],
+    [
+        "ddpm_eval.present.document",
+        "ddpm_eval.present",
+        "ddpm_eval.record.disk",
+        "ddpm_eval.cli",
+        "ddpm_train.cli",
+    ],
 )
 def test_reports_and_help_need_no_torch(module: str) -> None:
     code = f"import {module}, sys; sys.exit('torch' in sys.modules)"

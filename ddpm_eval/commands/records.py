@@ -49,7 +49,6 @@ def report(
     """
     from ddpm_eval import present
     from ddpm_eval.record import disk as results
-    from ddpm_eval.record.lowering import lower
 
     there = sorted(path.parent for path in reports.glob(f"*/{results.RECORD}"))
     found = [_record(name, reports, there) for name in names or []] or there
@@ -59,11 +58,11 @@ def report(
         raise FixableError("--compare and --together: two kinds of page", "give one of them")
     if compare or together:
         folder = _folder_of(found, reports, compare=compare)
-        loaded = [replace(lower(results.load(each)), name=each.resolve().name) for each in found]
+        loaded = [replace(results.load(each), name=each.resolve().name) for each in found]
         _say(present.render(loaded, folder, compare=compare))
         return
     for folder in found:
-        _say(present.render([lower(results.load(folder))], folder))
+        _say(present.render([results.load(folder)], folder))
 
 
 def _record(name: str, reports: Path, there: list[Path]) -> Path:

@@ -190,7 +190,7 @@ def _agree(folder: Path, record: Path, settings: Mapping[str, Any]) -> None:
     kept = _kept(folder, record)
     if kept is None:
         return
-    apart = (*watched.FOUND, "weights")  # those are the run's
+    apart = (*watched.FOUND, "weights", "T")  # those are the run's
     before = {key: value for key, value in kept.settings.items() if key not in apart}
     changes = differences(before, settings)
     if changes:

@@ -206,6 +206,15 @@ METRICS: Mapping[str, Metric] = MappingProxyType(_METRICS)
 """The one registry of metrics. A new metric is one entry here and one file beside this one."""
 
 
+def definition(key: str) -> Metric:
+    """The entry of a metric; of one that is not registered here, its key as the title.
+
+    >>> definition("fid").title, definition("coverage of 2030").title
+    ('FID', 'coverage of 2030')
+    """
+    return METRICS.get(key) or Metric(title=key)
+
+
 def register(key: str, metric: Metric) -> None:
     """Add a metric of another package: tables, figures and comparisons show it like ours.
 

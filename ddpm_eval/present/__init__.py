@@ -7,18 +7,18 @@ from typing import BinaryIO
 
 from ddpm_eval.present import page, tables
 from ddpm_eval.present.document import compose
-from ddpm_eval.record import lowering as results
-from ddpm_eval.record.schema1 import Report
+from ddpm_eval.record import disk
+from ddpm_eval.record.record import Record
 from ddpm_train.files import write_atomically
 
 
-def render(reports: Sequence[Report], folder: Path, *, compare: bool = False) -> list[Path]:
+def render(records: Sequence[Record], folder: Path, *, compare: bool = False) -> list[Path]:
     """Write report.html, report.md, tables and figures of one or several records.
 
     The same records give the same bytes.
 
     Args:
-        reports: What was measured; several runs stand side by side.
+        records: What was measured; several runs stand side by side.
         folder: Where the files go; figures go to ``folder/figures``.
         compare: Say what differs between the two runs, and whether chance explains it.
 
@@ -28,16 +28,16 @@ def render(reports: Sequence[Report], folder: Path, *, compare: bool = False) ->
     Raises:
         FixableError: The folder cannot be written.
     """
-    document = compose(reports, compare=compare)
+    document = compose(records, compare=compare)
     texts = {
         f"{table.key}.{suffix}": write(table)
         for table in document.tables()
         for suffix, write in tables.FORMATS.items()
     }
     inside = {name: text for name, text in texts.items() if not name.endswith(".md")}
-    for i, report in enumerate(reports, 1):
-        number = f"-{i}" if len(reports) > 1 else ""
-        inside[f"results{number}.json"] = results.to_json(report)
+    for i, record in enumerate(records, 1):
+        number = f"-{i}" if len(records) > 1 else ""
+        inside[f"results{number}.json"] = disk.to_json(record)
     files = {name: text.encode("utf-8", "replace") for name, text in texts.items()}
     files["report.md"] = page.markdown(document, sorted(texts)).encode("utf-8", "replace")
     files |= {

@@ -3,15 +3,27 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from ddpm_eval.record.protocol import Json
-from ddpm_eval.record.schema1 import Measurement, Quantity, Report
+from ddpm_eval.metrics.registry import METRICS
+from ddpm_eval.present import wording
+from ddpm_eval.present.runs import Run
+from ddpm_eval.record.protocol import ImagesFacts, Json, Protocol, SamplingFacts
+from ddpm_eval.record.ranking import size
+from ddpm_eval.record.record import Measurement
+from ddpm_eval.record.scores import Score
 
-DATASET = "CIFAR-10"
+DATASET, PIXELS = "CIFAR-10", 32
 LEAST_IMAGES = {"test": 9_984, "train": 49_920}  # the paper drops the last incomplete batch
+WHOLE = {"test": 10_000, "train": 50_000}
 SAMPLES = 50_000
 INCEPTION = "inception-v3"
-_ANCESTRAL = ("ancestral", "ddpm")
-_LABELS = {"is": "IS", "fid": "FID", "nll_test": "bits/dim", "nll_train": "training bits/dim"}
+TABLE_1 = {"is": "inception_score", "fid": "fid"}
+"""The metrics of samples in the paper's Table 1, by column."""
+_BOUNDS = {"nll_test": "bits/dim", "nll_train": "training bits/dim"}
+_WEIGHTS = {
+    "raw": "the weights are raw, not averaged",
+    "unknown": "it is not known whether the weights are averaged",
+    "as given": "the file does not say whether the weights are averaged",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,189 +34,196 @@ class Standing:
     reader must know all the same.
     """
 
-    quantity: Quantity
+    score: Score
     obstacles: tuple[str, ...]
     remarks: tuple[str, ...] = ()
 
 
-def standings(report: Report) -> dict[str, Standing]:
+def standings(run: Run) -> dict[str, Standing]:
     """Our entries of Table 1 by column: is, fid, nll_test, nll_train, as far as measured."""
-    found: dict[str, Standing] = {}
-    for name in ("nll", "nll-train"):
-        nll = report.measurements.get(name)
-        if nll is not None and "total" in nll.quantities:
-            split = "train" if nll.settings.get("split") == "train" else "test"
-            found[f"nll_{split}"] = _likelihood(nll, nll.quantities["total"], split)
-    return found | sampled(report, {"is": "IS", "fid": "FID"}, DATASET)
+    bounds: dict[str, Standing] = {}
+    for bound in run.of("bound"):
+        total = bound.score("bits_per_dim", whose="model", part="total", variance="")
+        images = bound.protocol.images
+        if total is not None and images is not None:
+            column = "nll_train" if images.split == "train" else "nll_test"
+            obstacles = (*_of_pixels(run, bound.protocol), *_bound_obstacles(total, images))
+            bounds.setdefault(column, Standing(total, obstacles, (*_bound_remarks(bound),)))
+    return bounds | sampled(run, TABLE_1, DATASET)
 
 
-def sampled(report: Report, names: Mapping[str, str], dataset: str) -> dict[str, Standing]:
+def sampled(run: Run, metrics: Mapping[str, str], dataset: str) -> dict[str, Standing]:
     """Metrics of samples beside those that are published for a data set.
 
     They are taken from the measurement against the training set, which the paper uses, else from
     the first that has them: greyed then.
 
     Args:
-        report: What was measured.
-        names: The name of each quantity by its column.
+        run: What was measured.
+        metrics: The metric of each column.
         dataset: What the published numbers were measured on.
     """
-    found: dict[str, Standing] = {}
-    for name, measured in sorted(report.measurements.items()):
-        if name == "quality" or name.startswith("quality-"):
-            for column, wanted in names.items():
-                if column not in found and wanted in measured.quantities:
-                    found[column] = _quality(measured, wanted, dataset)
-    return found
+    standing: dict[str, Standing] = {}
+    for measurement in run.of("quality"):
+        for column, metric in metrics.items():
+            score = measurement.score(metric, whose="samples", extractor="")
+            if score is not None and column not in standing:
+                obstacles = (*_of_pixels(run, measurement.protocol, dataset),)
+                obstacles += tuple(_quality_obstacles(measurement.protocol, score, dataset))
+                remarks = tuple(_quality_remarks(measurement.protocol))
+                standing[column] = Standing(score, obstacles, remarks)
+    return standing
 
 
-def dataset(report: Report) -> str:
-    """The images that the samples are compared with.
-
-    >>> m = Measurement("quality", settings={"dataset": "church train"})
-    >>> dataset(Report("mine", {}, {"quality": m}))
-    'church'
-    """
-    quality = report.measurements.get("quality")
-    return "" if quality is None else _plain_dataset(quality.settings)
+def dataset(run: Run) -> str:
+    """The data set that the samples are compared with."""
+    for measurement in run.of("quality"):
+        if measurement.protocol.reference is not None:
+            return measurement.protocol.reference.dataset
+    return ""
 
 
-def samples(measured: Measurement, quantity: Quantity) -> int:
-    """How many samples a metric was measured on, whatever it counts: recall, reference images.
-
-    >>> m = Measurement("quality", {"recall": Quantity(0.6, "", 50_000)}, settings={"n": 1_000})
-    >>> samples(m, m.quantities["recall"])
-    1000
-    """
-    n = measured.settings.get("n")
-    return n if isinstance(n, int) else quantity.n
+def image_size(run: Run, digest: str = "") -> Json:
+    """How many pixels wide the images of a model are, where its settings are known."""
+    subjects = run.record.subjects
+    subject = subjects.get(digest) or next(iter(subjects.values()), {})
+    settings = subject.get("model")
+    unet = settings.get("unet") if isinstance(settings, Mapping) else None
+    return unet.get("image_size") if isinstance(unet, Mapping) else None
 
 
-def verdict(report: Report) -> str:
-    """Say in one or two sentences what was found and whether it may be compared.
-
-    >>> nll = Measurement("nll", {"total": Quantity(2.4, "bits/dim", n=360, stderr=0.02)},
-    ...                   settings={"dataset": "digits", "split": "test"})
-    >>> print(verdict(Report("mine", {}, {"nll": nll})))
-    At most 2.400 ± 0.020 bits/dim on 360 test images of digits. This is not comparable with the
-    paper's Table 1: measured on digits, not CIFAR-10; 360 images, not 10,000.
-    """
-    found = standings(report)
-    lead = _lead(report, found)
-    if not found:
+def verdict(run: Run) -> str:
+    """Say in one or two sentences what was measured and whether it may be compared."""
+    standing = standings(run)
+    lead = _lead(run, standing)
+    if not standing:
         nothing = "Neither bits/dim nor IS and FID are measured: nothing to compare yet."
         return f"{lead} {nothing}".strip()
-    apart = {_LABELS[c]: standing for c, standing in found.items() if standing.obstacles}
-    reasons = _distinct(reason for standing in apart.values() for reason in standing.obstacles)
-    if len(apart) == len(found):
+    apart = {_name(column): each for column, each in standing.items() if each.obstacles}
+    reasons = _distinct(reason for each in apart.values() for reason in each.obstacles)
+    if len(apart) == len(standing):
         return f"{lead} This is not comparable with the paper's Table 1: {reasons}."
     if apart:
         lead += f" Not comparable with the paper's Table 1: {', '.join(apart)} ({reasons})."
     rest = "The rest" if apart else "This"
-    remarks = _distinct(remark for standing in found.values() for remark in standing.remarks)
+    remarks = _distinct(remark for each in standing.values() for remark in each.remarks)
     mind = f" Mind that {remarks}." if remarks else ""
     return f"{lead} {rest} is comparable with the paper's Table 1.{mind}"
 
 
-def _lead(report: Report, found: Mapping[str, Standing]) -> str:
+def _name(column: str) -> str:
+    return _BOUNDS.get(column) or METRICS[TABLE_1[column]].title
+
+
+def _lead(run: Run, standing: Mapping[str, Standing]) -> str:
     """The headline numbers as sentences."""
     parts = []
-    nll = report.measurements.get("nll")
-    if nll is not None and "total" in nll.quantities:
-        quantity, settings = nll.quantities["total"], nll.settings
-        number = str(quantity).rpartition(" (n=")[0]
-        where = f"{settings.get('split', '')} images of {settings.get('dataset', 'unnamed data')}"
-        parts.append(f"At most {number} on {quantity.n:,} {where}.")
-    for column, name in (("is", "IS"), ("fid", "FID")):
-        if column in found:
-            parts.append(f"{name} {found[column].quantity}.")
-    quality = report.measurements.get("quality")
-    other = {} if quality is None else quality.quantities
-    for name, quantity in other.items():
-        if name.startswith("FD("):
-            held_out = other.get(f"{name} of held-out images")
-            scale = "" if held_out is None else f"; held-out images have {held_out}"
-            if " of " not in name:
-                parts.append(f"{name} {quantity}{scale}: by a network of ours, so no FID.")
+    bound = standing.get("nll_test")
+    if bound is not None:
+        number = str(bound.score).rpartition(" (n=")[0]
+        images = next(each.protocol.images for each in run.of("bound"))
+        dataset = "unnamed data" if images is None else images.dataset or "unnamed data"
+        split = "" if images is None else images.split
+        parts.append(f"At most {number} on {bound.score.n:,} {split} images of {dataset}.")
+    parts += [
+        f"{_name(column)} {standing[column].score}." for column in TABLE_1 if column in standing
+    ]
+    for measurement in run.of("quality"):
+        parts += _other_distances(measurement)
     return " ".join(parts)
 
 
-def _likelihood(measured: Measurement, quantity: Quantity, split: str) -> Standing:
-    settings = measured.settings
-    obstacles = _dataset(settings)
-    if split == "test" and settings.get("split", split) != split:
-        obstacles.append(f"{settings['split']} images, not test images")
-    if quantity.n < LEAST_IMAGES[split]:
-        whole = {"test": 10_000, "train": 50_000}[split]
-        obstacles.append(f"{quantity.n:,} images, not {whole:,}")
-    remarks = _weights(settings)
-    if settings.get("clip") is False:
-        remarks.append("x̂₀ is not clipped; the paper clips it")
-    variance = settings.get("variance", "fixedlarge")
-    if variance != "fixedlarge":
-        remarks.append(f"the variance is {variance}; the paper's is fixedlarge for L_simple")
-    if settings.get("precision", "float32") != "float32":
-        remarks.append(f"evaluated in {settings['precision']}")
-    if isinstance(settings.get("estimator"), Mapping):
-        remarks.append("the bound is estimated from some of its terms; ± counts that too")
-    return Standing(quantity, tuple(obstacles), tuple(remarks))
+def _other_distances(measurement: Measurement) -> Iterator[str]:
+    """The Fréchet distance through another network, beside that of real images."""
+    score = measurement.score("fid", whose="samples")
+    if score is None or not score.of.extractor:
+        return
+    real = measurement.score("fid", whose="held-out images", extractor=score.of.extractor)
+    scale = "" if real is None else f"; held-out images have {real}"
+    yield f"{score.label} {score}{scale}. Not measured through Inception: not an FID."
 
 
-def _quality(measured: Measurement, name: str, dataset: str) -> Standing:
-    settings, quantity = measured.settings, measured.quantities[name]
-    obstacles = _dataset(settings, dataset)
-    n = samples(measured, quantity)
+# --------------------------------------------------------------------------- obstacles and remarks
+
+
+def _bound_obstacles(total: Score, images: ImagesFacts) -> Iterator[str]:
+    yield from _dataset(images, DATASET)
+    split = "train" if images.split == "train" else "test"
+    if images.split != split:
+        yield f"{images.split or 'unnamed'} images, not test images"
+    if total.n < LEAST_IMAGES[split]:
+        yield f"{total.n:,} images, not {WHOLE[split]:,}"
+
+
+def _bound_remarks(bound: Measurement) -> Iterator[str]:
+    protocol = bound.protocol
+    yield from _weights(protocol)
+    if protocol.clip is False:
+        yield "x̂₀ is not clipped; the paper clips it"
+    if protocol.variance not in ("", "fixedlarge"):
+        yield f"the variance is {protocol.variance}; the paper's is fixedlarge for L_simple"
+    if protocol.precision != "float32":
+        yield f"evaluated in {protocol.precision}"
+    if protocol.estimator is not None:
+        yield "the bound is estimated from some of its terms; ± counts that too"
+
+
+def _quality_obstacles(protocol: Protocol, score: Score, dataset: str) -> Iterator[str]:
+    title, n = METRICS[score.metric].title, size(protocol)
+    reference, extractor = protocol.reference, protocol.extractor
+    yield from _dataset(reference, dataset)
     if n < SAMPLES:
-        obstacles.append(f"{name} on {n:,} samples, not {SAMPLES:,}")
-    extractor = settings.get("extractor")
-    if extractor != INCEPTION:
-        obstacles.append(f"features of {extractor or 'an unnamed network'}, not Inception-v3")
-    if name != "IS":  # which needs none
-        obstacles += _reference(settings, dataset)
-    obstacles += _sampler(settings)
-    remarks = _weights(settings)
-    if settings.get("precision", "float32") != "float32":
-        remarks.append(f"sampled in {settings['precision']}")
-    return Standing(quantity, tuple(obstacles), tuple(remarks))
+        yield f"{title} on {n:,} samples, not {SAMPLES:,}"
+    if extractor is None or extractor.name != INCEPTION:
+        name = "an unnamed network" if extractor is None else extractor.name
+        yield f"features of {name}, not Inception-v3"
+    if score.metric != "inception_score":  # which needs no reference
+        yield from _reference(reference, dataset)
+    yield from _sampler(protocol.sampling)
 
 
-def _reference(settings: Mapping[str, Json], dataset: str) -> Iterator[str]:
+def _reference(reference: ImagesFacts | None, dataset: str) -> Iterator[str]:
     """What is wrong with the images that samples are compared with."""
-    reference, n = str(settings.get("reference", "unnamed images")), settings.get("reference_n")
-    if reference not in ("train", f"{dataset} train"):
-        yield f"FID against {reference}, not the training set"
-    elif dataset == DATASET and isinstance(n, int) and n != SAMPLES:
-        yield f"FID against {n:,} training images, not {SAMPLES:,}"
+    if reference is None or reference.split != "train":
+        yield f"FID against {wording.images(reference)}, not the training set"
+    elif dataset == DATASET and reference.n not in (0, SAMPLES):
+        yield f"FID against {reference.n:,} training images, not {SAMPLES:,}"
 
 
-def _sampler(settings: Mapping[str, Json]) -> Iterator[str]:
-    """How the samples were made, if not by all of Algorithm 2."""
-    sampler, steps, T = (settings.get(key) for key in ("sampler", "steps", "T"))
-    if not (sampler and isinstance(steps, int) and isinstance(T, int)):
+def _sampler(sampling: SamplingFacts | None) -> Iterator[str]:
+    """How the samples were drawn, if not by all of Algorithm 2."""
+    if sampling is None or not sampling.T:
         yield "the record does not say how the samples were made"
-    elif sampler not in _ANCESTRAL:
-        yield f"sampled by {sampler}, not by the ancestral chain"
-    elif steps < T:
-        yield f"sampled in {steps:,} steps, not {T:,}"
+    elif sampling.sampler != "ancestral":
+        yield f"sampled by {sampling.sampler}, not by the ancestral chain"
+    elif sampling.steps < sampling.T:
+        yield f"sampled in {sampling.steps:,} steps, not {sampling.T:,}"
 
 
-def _dataset(settings: Mapping[str, Json], wanted: str = DATASET) -> list[str]:
-    dataset = _plain_dataset(settings)
-    return [] if dataset == wanted else [f"measured on {dataset}, not {wanted}"]
+def _quality_remarks(protocol: Protocol) -> Iterator[str]:
+    yield from _weights(protocol)
+    if protocol.precision != "float32":
+        yield f"sampled in {protocol.precision}"
 
 
-def _plain_dataset(settings: Mapping[str, Json]) -> str:
-    name = str(settings.get("dataset", "unnamed data"))
-    return name.removesuffix(" train").removesuffix(" test")
+def _dataset(images: ImagesFacts | None, wanted: str) -> Iterator[str]:
+    name = "" if images is None else images.dataset
+    if name != wanted:
+        yield f"measured on {name or 'unnamed data'}, not {wanted}"
 
 
-def _weights(settings: Mapping[str, Json]) -> list[str]:
-    reasons = {
-        "raw": ["the weights are raw, not averaged"],
-        "unknown": ["it is not known whether the weights are averaged"],
-        "as given": ["the file does not say whether the weights are averaged"],
-    }
-    return reasons.get(str(settings.get("weights")), [])
+def _of_pixels(run: Run, protocol: Protocol, dataset: str = DATASET) -> Iterator[str]:
+    """Images that are called CIFAR-10 and have another size are not CIFAR-10."""
+    pixels = image_size(run, protocol.model)
+    if dataset == DATASET and isinstance(pixels, int) and pixels != PIXELS:
+        images = protocol.images or protocol.reference
+        if images is not None and images.dataset == DATASET:
+            yield f"images of {pixels} pixels, not {PIXELS}"
+
+
+def _weights(protocol: Protocol) -> Iterator[str]:
+    if protocol.weights in _WEIGHTS:
+        yield _WEIGHTS[protocol.weights]
 
 
 def _distinct(reasons: Iterable[str]) -> str:

@@ -3,50 +3,56 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
 
+from ddpm_eval.metrics.registry import METRICS, definition
+from ddpm_eval.present import wording
+from ddpm_eval.present.runs import Run
 from ddpm_eval.present.tables import Cell, Column, Row, Table
-from ddpm_eval.record.schema1 import Curve, Measurement, Quantity, Report
+from ddpm_eval.record.record import Measurement
+from ddpm_eval.record.scores import Curve, Score
 
-_TERMS = {
-    "prior": "Prior (what x_T still says)",
-    "kl": "Steps (sum of their KL terms)",
-    "decoder": "Decoder (the last step, to pixels)",
-    "total": "Total bound",
-    "total of these images": "Total bound of these images (the error is the estimate's alone)",
-    "total (fixedlarge)": "Total with σ² = β (fixedlarge)",
-    "total (fixedsmall)": "Total with σ² = β̃ (fixedsmall)",
-    "total (optimal)": "Total with the best isotropic σ²",
-    "variance mismatch (fixedlarge)": "of which σ² = β costs a perfect mean",
-}
+_TERMS: tuple[tuple[str, str, Mapping[str, str]], ...] = (  # text, metric, what it is of
+    ("Prior (what x_T still says)", "bits_per_dim", {"part": "prior", "variance": ""}),
+    ("Steps (sum of their KL terms)", "bits_per_dim", {"part": "steps", "variance": ""}),
+    ("Decoder (the last step, to pixels)", "bits_per_dim", {"part": "decoder", "variance": ""}),
+    ("Total bound", "bits_per_dim", {"part": "total", "variance": ""}),
+    (
+        "Total bound of these images (the error is the estimate's alone)",
+        "bits_per_dim",
+        {"part": "these images", "variance": ""},
+    ),
+    (
+        "Total with σ² = β (fixedlarge)",
+        "bits_per_dim",
+        {"part": "total", "variance": "fixedlarge"},
+    ),
+    (
+        "Total with σ² = β̃ (fixedsmall)",
+        "bits_per_dim",
+        {"part": "total", "variance": "fixedsmall"},
+    ),
+    ("Total with the best isotropic σ²", "bits_per_dim", {"part": "total", "variance": "optimal"}),
+    (
+        "of which σ² = β costs a perfect mean",
+        "variance_mismatch",
+        {"variance": "fixedlarge"},
+    ),
+)
 
 
-_METRICS: Mapping[str, Literal["", "higher", "lower"]] = {
-    **{"IS": "higher", "FID": "lower", "FD": "lower", "FID-infinity": "lower"},
-    **{"FD-infinity": "lower", "sFID": "lower", "sFD": "lower", "KID": "lower", "KD": "lower"},
-    **{"precision": "higher", "recall": "higher"},
-}
-_PLAIN = ("KD", "precision", "recall")
-"""Metrics whose column needs no network in its name: the table's title has it."""
-HELD_OUT = " of held-out images"
-"""How the name of a yardstick ends."""
-
-
-def bits(reports: Sequence[Report]) -> Table | None:
+def bits(runs: Sequence[Run]) -> Table | None:
     """Where the bits of the bound go, and what trivial models need; None if nothing is measured."""
     rows: list[Row] = []
-    for report in reports:
-        run = f"{report.name}: " if len(reports) > 1 else ""
-        scale = report.measurements.get("baselines")
-        for name, block in (("nll", "The bound"), ("nll-train", "The bound on training images")):
-            nll = report.measurements.get(name)
-            if nll is not None:
-                found = nll.quantities
-                terms = {text: found[key] for key, text in _TERMS.items() if key in found}
-                rows += [_measured_row(t, q, f"{run}{block}") for t, q in terms.items()]
-        if scale is not None:
-            ordered = sorted(scale.quantities.items(), key=lambda item: (item[1].value, item[0]))
-            rows += [_measured_row(t, q, f"{run}For scale") for t, q in ordered]
+    for run in runs:
+        for bound in run.of("bound"):
+            block = f"{run.lead}The bound{_on_split(bound)}"
+            for text, metric, of in _TERMS:
+                score = bound.score(metric, whose="model", **of)
+                if score is not None:
+                    rows.append(_row(text, score, block, bold=text == "Total bound"))
+        scores = [score for each in run.of("baselines") for score in each.scores]
+        scores.sort(key=lambda score: (score.value, score.of.whose))
+        rows += [_row(_baseline(score), score, f"{run.lead}For scale") for score in scores]
     if not rows:
         return None
     caption = (
@@ -57,119 +63,128 @@ def bits(reports: Sequence[Report]) -> Table | None:
     return Table("bits", "Bits/dim", columns, tuple(dict.fromkeys(rows)), (), caption)
 
 
-def quality(reports: Sequence[Report]) -> Iterator[Table]:
+def _baseline(score: Score) -> str:
+    return {"histograms": "independent-pixel histograms"}.get(score.of.whose, score.of.whose)
+
+
+def _on_split(measurement: Measurement) -> str:
+    images = measurement.protocol.images
+    return " on training images" if images is not None and images.split == "train" else ""
+
+
+# ------------------------------------------------------------------------------- sample quality
+
+
+def quality(runs: Sequence[Run]) -> Iterator[Table]:
     """The metrics of samples, one table for each feature network: never two in one."""
-    measured = [
-        (report.name, found)
-        for report in reports
-        for name, found in sorted(report.measurements.items())
-        if name == "quality" or name.startswith("quality-")
-    ]
-    suffixes = dict.fromkeys(_suffix(q) for _, found in measured for q in found.quantities)
-    for suffix in sorted(suffixes):
-        lines = [line for name, found in measured for line in _metrics(name, found, suffix)]
-        known = [*_METRICS]
-        names = sorted(
-            {name for _, cells in lines for name in cells},
-            key=lambda name: (known.index(name) if name in known else len(known), name),
-        )
-        columns = tuple(
-            Column(name if name in _PLAIN else f"{name}{suffix}", _METRICS.get(name, ""))
-            for name in names
-        )
+    measured = [(run.name, each) for run in runs for each in run.of("quality")]
+    extractors = {score.of.extractor for _, each in measured for score in each.scores}
+    for extractor in sorted(extractors):
+        lines = [line for name, each in measured for line in _lines(name, each, extractor)]
+        used = dict.fromkeys(metric for _, scores in lines for metric in scores)
+        metrics = [metric for metric in METRICS if metric in used]
+        metrics += [metric for metric in used if metric not in METRICS]
         rows = [
-            replace(row, cells=tuple(cells.get(name, Cell()) for name in names))
-            for row, cells in lines
+            replace(row, cells=tuple(_cell(scores.get(metric)) for metric in metrics))
+            for row, scores in lines
         ]
         order = list(dict.fromkeys(row.block for row in rows))
         rows.sort(key=lambda row: (order.index(row.block), not row.ours))
-        network = suffix.strip("()") or "Inception-v3"
-        of_recall = ", and for recall reference images" * ("recall" in names)
-        caption = (
-            f"Features of {network}; n counts samples{of_recall}; ± is the spread over parts for "
-            "IS and over subsets for the kernel distance, as published, and a standard error "
-            "elsewhere."
-        )
-        if suffix:
-            caption += (
-                " A Fréchet distance of this network is no FID: it may be compared with its own "
-                "kind alone, at the same n. Held-out images are the yardstick: about what a "
-                "perfect model would get with as many images."
-            )
-        key = "-".join(["quality", *re.findall(r"[A-Za-z0-9_]+", suffix)])
+        network = _network(measured, extractor)
         yield Table(
-            key,
+            "-".join(["quality", *re.findall(r"[A-Za-z0-9_]+", extractor)]),
             f"Quality of samples, by {network}",
-            columns,
+            tuple(_column(metric, extractor) for metric in metrics),
             tuple(dict.fromkeys(rows)),
             (),
-            caption,
+            _caption(network, [score for _, scores in lines for score in scores.values()]),
         )
 
 
-def _suffix(name: str) -> str:
-    """The network in the name of a metric, if it is not Inception.
-
-    >>> _suffix("FD(digits-cnn) of held-out images"), _suffix("FID")
-    ('(digits-cnn)', '')
-    """
-    found = re.search(r"\([^()]*\)", name)
-    return found[0] if found else ""
-
-
-def reference(found: Measurement) -> str:
-    """What samples are compared with.
-
-    >>> reference(Measurement("m", settings={"dataset": "digits", "reference": "train"}))
-    'digits train'
-    """
-    name = str(found.settings.get("reference", "unnamed images"))
-    dataset = found.settings.get("dataset")
-    return f"{dataset} {name}" if dataset and name in ("train", "test") else name
-
-
-def _metrics(run: str, found: Measurement, suffix: str) -> Iterator[tuple[Row, Mapping[str, Cell]]]:
-    """A run against one reference, then the yardstick: a row without cells, and its cells."""
-    n = found.settings.get("reference_n")
-    block = f"against {reference(found)}"
-    block += f", {n:,} images" if isinstance(n, int) else ""
-    for held_out in (False, True):
-        cells = {
-            name.removesuffix(HELD_OUT).replace(suffix, ""): Cell(*each.texts, n=each.n)
-            for name, each in found.quantities.items()
-            if _suffix(name) == suffix and name.endswith(HELD_OUT) == held_out
+def _lines(
+    run: str, measurement: Measurement, extractor: str
+) -> Iterator[tuple[Row, Mapping[str, Score]]]:
+    """A run against one reference, then its yardsticks: rows without cells, and their scores."""
+    reference = measurement.protocol.reference
+    block = f"against {wording.images(reference)}"
+    block += f", {reference.n:,} images" if reference is not None and reference.n else ""
+    for whose in dict.fromkeys(score.of.whose for score in measurement.scores):
+        scores = {
+            score.metric: score
+            for score in measurement.scores
+            if (score.of.extractor, score.of.whose) == (extractor, whose)
         }
-        if cells:
-            yield Row("held-out images" if held_out else run, (), block, ours=not held_out), cells
+        ours = whose == "samples"
+        if scores:
+            yield Row(run if ours else whose, (), block, ours=ours), scores
 
 
-def rates(measured: Measurement) -> dict[str, Curve]:
-    """The rates over the reverse steps by variance, the model's own first.
+def _column(metric: str, extractor: str) -> Column:
+    entry = definition(metric)
+    return Column(entry.title_through(extractor), entry.better)
 
-    >>> curve = Curve([1], [1], "x", "y", 1)
-    >>> found = {"rate (fixedlarge)": curve, "rate (fixedsmall)": curve, "distortion": curve}
-    >>> list(rates(Measurement("m", curves=found, settings={"variance": "fixedsmall"})))
-    ['fixedsmall', 'fixedlarge']
-    """
-    found = {
-        name.removeprefix("rate (").removesuffix(")"): curve
-        for name, curve in measured.curves.items()
-        if name.startswith("rate (")
+
+def _network(measured: Sequence[tuple[str, Measurement]], extractor: str) -> str:
+    """The network behind scores with this suffix."""
+    for _, each in measured:
+        facts = each.protocol.extractor
+        if facts is not None and any(score.of.extractor == extractor for score in each.scores):
+            return {"inception-v3": "Inception-v3"}.get(facts.name, facts.name)
+    return "an unnamed network"
+
+
+def _caption(network: str, scores: Sequence[Score]) -> str:
+    counts = {score.metric: score.error.over for score in scores if score.error is not None}
+    of_recall = ", and for recall reference images"
+    parts = [
+        f"Features of {network}; n counts samples"
+        + of_recall * (counts.get("recall") == "reference images"),
+        *_errors(scores),
+    ]
+    text = "; ".join(parts) + "."
+    if all(score.of.extractor for score in scores):
+        text += (
+            f" Distances through {network} are no FID: they may be compared with their own kind "
+            "alone, at the same n. Held-out images are the yardstick: about what a perfect model "
+            "would get with as many images."
+        )
+    return text
+
+
+def _errors(scores: Sequence[Score]) -> Iterator[str]:
+    """What stands behind each ±: ``± is the spread over 10 parts for IS``."""
+    kinds: dict[str, dict[str, None]] = {}
+    for score in scores:
+        if score.error is not None:
+            article = "the " if score.error.kind == "spread" else "a "
+            interval = "half of a 95% interval" if score.error.kind == "interval" else ""
+            kind = f"{interval or article + score.error.kind} over {score.error.over}"
+            kinds.setdefault(kind, {})[score.label] = None
+    for i, (kind, labels) in enumerate(kinds.items()):
+        yield f"{'± is ' * (i == 0)}{kind} for {', '.join(labels)}"
+
+
+# ------------------------------------------------------------------------------ rate, distortion
+
+
+def rates(measurement: Measurement) -> dict[str, Curve]:
+    """The rates over the reverse steps by variance, the model's own first."""
+    curves = {
+        curve.of.variance or measurement.protocol.variance: curve
+        for curve in measurement.curves
+        if curve.metric == "rate"
     }
-    own = measured.settings.get("variance")
-    return dict(sorted(found.items(), key=lambda item: item[0] != own))
+    own = measurement.protocol.variance
+    return dict(sorted(curves.items(), key=lambda item: item[0] != own))
 
 
-def decomposition(measured: Measurement) -> str:
-    """Rate and distortion as the paper quotes them, for the model's own variance.
-
-    >>> found = {"rate": Quantity(1.78, "bits/dim", 9), "distortion": Quantity(1.97, "bits/dim", 9),
-    ...          "RMSE": Quantity(0.95, "grey levels", 9)}
-    >>> print(decomposition(Measurement("rate_distortion", found)))
-    The bound is 1.780 bits/dim of rate and 1.970 bits/dim of distortion, the latter at an RMSE of
-    0.950 grey levels. The paper's model on CIFAR-10: 1.78 and 1.97 at 0.95.
-    """
-    rate, left, rmse = (measured.quantities[name] for name in ("rate", "distortion", "RMSE"))
+def decomposition(measurement: Measurement) -> str:
+    """Rate and distortion as the paper quotes them, for the model's own variance."""
+    rate = measurement.score("rate", variance="")
+    left = measurement.score("bits_per_dim", part="decoder", variance="")
+    rmse = measurement.score("rmse")
+    if rate is None or left is None or rmse is None:
+        return ""
     return (
         f"The bound is {_plain(rate)} bits/dim of rate and {_plain(left)} bits/dim of distortion, "
         f"the latter at an RMSE of {_plain(rmse)} grey levels. The paper's model on CIFAR-10: "
@@ -177,22 +192,51 @@ def decomposition(measured: Measurement) -> str:
     )
 
 
-def _plain(quantity: Quantity) -> str:
-    return " ± ".join(text for text in quantity.texts if text)
+def _plain(score: Score) -> str:
+    return " ± ".join(text for text in score.texts if text)
 
 
-def quantities(measurement: Measurement) -> Table:
-    """Every quantity of a measurement that has no table of its own."""
+# -------------------------------------------------------------------------------- everything else
+
+
+def scores(key: str, measurement: Measurement) -> Table:
+    """Every score of a measurement that has no table of its own."""
     rows = tuple(
-        _measured_row(name if found.unit in ("", name) else f"{name} ({found.unit})", found, "")
-        for name, found in sorted(measurement.quantities.items())
+        _row(wording.axis(score.metric, score.label), score, "") for score in measurement.scores
     )
     columns: tuple[Column, ...] = (Column("value"), Column("n"))
-    if all(found.n == 1 for found in measurement.quantities.values()):  # n says nothing then
+    if all(score.n == 1 for score in measurement.scores):  # n says nothing then
         rows, columns = tuple(replace(row, cells=row.cells[:1]) for row in rows), columns[:1]
-    return Table(measurement.name, "In numbers", columns, rows)
+    return Table(key, "In numbers", columns, rows)
 
 
-def _measured_row(name: str, quantity: Quantity, block: str) -> Row:
-    cell = Cell(*quantity.texts, bold=name == _TERMS["total"])
-    return Row(name, (cell, Cell(f"{quantity.n:,}")), block)
+def others(run: Run) -> Table | None:
+    """What is recorded beside the measurements that are shown; None if there is nothing."""
+    rows = []
+    for weaker, stronger in run.others():
+        difference = wording.apart(run.record, weaker.protocol, stronger.protocol)
+        score = next(iter(weaker.scores), None)
+        name = title(weaker) if score is None else wording.axis(score.metric, score.label)
+        count = Cell() if score is None else Cell(f"{score.n:,}")
+        rows.append(Row(f"{name}: {difference}", (_cell(score, n=False), count), title(weaker)))
+    if not rows:
+        return None
+    return Table(f"{run.prefix}others", "Also measured", (Column("value"), Column("n")), (*rows,))
+
+
+def title(measurement: Measurement) -> str:
+    """The name of a measure in a heading.
+
+    >>> from ddpm_eval.record.protocol import Protocol
+    >>> title(Measurement(measure="rate_distortion", protocol=Protocol(version=1)))
+    'Rate distortion'
+    """
+    return measurement.measure.replace("_", " ").capitalize()
+
+
+def _row(name: str, score: Score, block: str, *, bold: bool = False) -> Row:
+    return Row(name, (Cell(*score.texts, bold=bold), Cell(f"{score.n:,}")), block)
+
+
+def _cell(score: Score | None, *, n: bool = True) -> Cell:
+    return Cell() if score is None else Cell(*score.texts, n=score.n if n else None)

@@ -1,106 +1,177 @@
 """Two runs against each other: what differs, and whether chance explains it.
 
-Errors are paired where both records hold the terms of the same images under the same noise: the
-difference is then far better known than either number. Otherwise they are independent.
+Like is compared with like: of several measurements of one kind the two whose protocols differ
+least, and every setting that differs is named. Errors are paired where both hold the terms of the
+same images under the same noise: the difference is then far better known than either number.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from ddpm_eval.present.comparable import samples
-from ddpm_eval.present.contents import HELD_OUT
+from ddpm_eval.present import wording
+from ddpm_eval.present.parts import Facts
 from ddpm_eval.present.tables import Cell, Column, Row, Table
 from ddpm_eval.record.arrays import Array
-from ddpm_eval.record.schema1 import Measurement, Quantity, Report
+from ddpm_eval.record.protocol import Protocol
+from ddpm_eval.record.ranking import size
+from ddpm_eval.record.record import Measurement, Record
+from ddpm_eval.record.scores import Error, Score
 
 CHANCE = 2.0
 """So many standard errors may be chance."""
+COMPARED = ("bound", "rate_distortion", "quality")
+"""Measures whose scores tell models from each other."""
 _GREY_LEVELS = 127.5
-_PARTS_OF_IS = 10
-_SAME: Mapping[str, str] = {  # a setting that must agree, and what it is called
-    **{"dataset": "data set", "split": "split", "data_digest": "images"},
-    **{"reference": "reference", "reference_digest": "reference images"},
-    **{"extractor": "feature network", "extractor_digest": "weights of the feature network"},
-}
+_MUST_AGREE = (
+    *("images.dataset", "images.split", "images.digest", "reference.dataset", "reference.split"),
+    *("reference.digest", "extractor.name", "extractor.digest"),
+)
+"""Settings without which two numbers say nothing of each other."""
 _PARTS: Mapping[str, Callable[[Array], Array]] = {  # of the terms [n, T+1]
     "total": lambda terms: terms.sum(1),
-    "kl": lambda terms: terms[:, 1:-1].sum(1),
+    "steps": lambda terms: terms[:, 1:-1].sum(1),
     "decoder": lambda terms: terms[:, 0],
 }
 _NAMES = {
-    ("nll", "total"): "The bound",
-    ("nll", "kl"): "The bound's steps",
-    ("nll", "decoder"): "The bound's decoder",
-    ("rate_distortion", "RMSE"): "RMSE of the last x̂₀",
+    ("bound", "bits_per_dim", "total"): "The bound",
+    ("bound", "bits_per_dim", "steps"): "The bound's steps",
+    ("bound", "bits_per_dim", "decoder"): "The bound's decoder",
+    ("rate_distortion", "rmse", "total"): "RMSE of the last x̂₀",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The same quantity of two runs.
+    """The same score of two runs.
 
-    ``gap`` is the other's minus the one's; its error is None where none is known. ``how`` says
-    where the error comes from, and ``obstacle`` why the two may not be compared at all.
+    Attributes:
+        name: What is compared.
+        one: The first run's score.
+        other: The second run's.
+        gap: The other's minus the one's; without an error where none is known.
+        basis: Where the error comes from.
+        obstacle: Why the two may not be compared at all.
+        settings: Settings that differ beside the model.
     """
 
     name: str
-    one: Quantity
-    other: Quantity
-    gap: Quantity
-    how: str = ""
+    one: Score
+    other: Score
+    gap: Score
+    basis: str = ""
     obstacle: str = ""
+    settings: tuple[str, ...] = ()
 
     @property
     def errors(self) -> float | None:
         """How many standard errors the gap is wide, if its error is known."""
-        return abs(self.gap.value) / self.gap.stderr if self.gap.stderr else None
+        error = self.gap.error
+        return abs(self.gap.value) / error.size if error is not None and error.size else None
 
     def sentence(self, one: str, other: str) -> str:
         """The difference in plain words.
 
-        >>> q = Quantity(3.75, "bits/dim", 100)
-        >>> gap = Quantity(-0.021, "bits/dim", 100, 0.004)
-        >>> found = Difference("The bound", q, q, gap, "paired")
-        >>> found.sentence("A", "B")
+        >>> score = Score(metric="bits_per_dim", value=3.75, n=100)
+        >>> gap = Score(metric="bits_per_dim", value=-0.021, n=100, error=Error(size=0.004))
+        >>> difference = Difference("The bound", score, score, gap, "paired")
+        >>> difference.sentence("A", "B")
         'The bound: B is 0.021 ± 0.004 bits/dim lower than A (5.2 standard errors, paired).'
-        >>> replace(found, name="FID", gap=Quantity(0.12, "", 9)).sentence("A", "B")
-        'FID: B is 0.120 higher than A; no error is known, so its significance cannot be told.'
+        >>> fid = replace(difference, name="FID", gap=Score(metric="fid", value=0.12, n=9))
+        >>> replace(fid, settings=("steps 1,000 and 20",)).sentence("A", "B")
+        'FID: B is 0.120 higher than A; no error is known, so its significance cannot be told. The
+        settings differ too: steps 1,000 and 20.'
         """
         if self.obstacle:
             return f"{self.name}: not compared, for {self.obstacle}."
+        aside = f" The settings differ too: {'; '.join(self.settings)}." if self.settings else ""
         gap = self.gap
         if gap.value == 0:
-            return f"{self.name}: {other} and {one} are equal."
-        size = str(replace(gap, value=abs(gap.value))).rpartition(" (n=")[0]
-        lead = f"{self.name}: {other} is {size} {'lower' if gap.value < 0 else 'higher'} than {one}"
+            return f"{self.name}: {other} and {one} are equal.{aside}"
+        width = str(replace(gap, value=abs(gap.value))).rpartition(" (n=")[0]
+        side = "lower" if gap.value < 0 else "higher"
+        lead = f"{self.name}: {other} is {width} {side} than {one}"
         if self.errors is None:
-            return f"{lead}; no error is known, so its significance cannot be told."
+            return f"{lead}; no error is known, so its significance cannot be told.{aside}"
         chance = "; that may be chance" if self.errors < CHANCE else ""
-        return f"{lead} ({self.errors:.1f} standard errors, {self.how}{chance})."
+        return f"{lead} ({self.errors:.1f} standard errors, {self.basis}{chance}).{aside}"
 
 
-def between(one: Report, other: Report) -> tuple[Difference, ...]:
-    """Every difference between the measurements that both have."""
-    shared = [name for name in one.measurements if name in other.measurements]
+def between(one: Record, other: Record) -> tuple[Difference, ...]:
+    """Every difference between the scores that both have."""
+    bounds = pairs(one, other, "bound")
     return tuple(
-        found
-        for name in sorted(shared, key=_order)
-        for found in _measured(name, one.measurements, other.measurements)
+        difference
+        for measure in COMPARED
+        for pair in pairs(one, other, measure)
+        for difference in _differences(pair, bounds)
     )
 
 
-def table(one: Report, other: Report, found: tuple[Difference, ...]) -> Table:
+Pair = tuple[Measurement, Measurement]
+
+
+def pairs(one: Record, other: Record, measure: str) -> list[Pair]:
+    """Measurements of one kind in both records, those together whose protocols differ least."""
+    alike: dict[tuple[str, ...], Pair] = {}
+    candidates = [
+        (a, b)
+        for a in one.of(measure)
+        for b in other.of(measure)
+        if _kind(a.protocol) == _kind(b.protocol)
+    ]
+    for a, b in candidates:  # the strongest first
+        kind = _kind(a.protocol)
+        if kind not in alike or _distance((a, b)) < _distance(alike[kind]):
+            alike[kind] = (a, b)
+    return list(alike.values())
+
+
+def _kind(protocol: Protocol) -> tuple[str, ...]:
+    """What a measurement is of: the split, the reference and the extractor."""
+    images, reference, extractor = protocol.images, protocol.reference, protocol.extractor
+    return (
+        "" if images is None else images.split,
+        "" if reference is None else reference.split or reference.dataset,
+        "" if extractor is None else extractor.name,
+    )
+
+
+def _distance(pair: Pair) -> int:
+    return len(wording.differing(pair[0].protocol, pair[1].protocol))
+
+
+def facts(one: Record, other: Record) -> list[tuple[str, Facts]]:
+    """Every setting that differs, measure by measure."""
+    groups = []
+    for measure in COMPARED:
+        for pair in pairs(one, other, measure):
+            kind = " ".join(filter(None, _kind(pair[0].protocol)))
+            title = f"{measure.replace('_', ' ')} ({kind}), {one.name} / {other.name}"
+            groups.append((title, tuple(_lines((one, other), pair))))
+    return [(title, lines) for title, lines in groups if lines]
+
+
+def _lines(records: tuple[Record, Record], pair: Pair) -> Iterator[tuple[str, str]]:
+    """The settings that differ between two measurements, the model first."""
+    models = [each.protocol.model for each in pair]
+    if models[0] != models[1]:
+        yield "model", " / ".join(map(wording.model, records, models))
+    for name, values in wording.differing(pair[0].protocol, pair[1].protocol).items():
+        yield wording.setting(name), " / ".join(map(wording.text, values))
+
+
+def table(one: Record, other: Record, differences: tuple[Difference, ...]) -> Table:
     """The differences as a table."""
     columns = (
         *(Column(one.name), Column(other.name)),
         *(Column("difference"), Column("standard errors")),
     )
-    notes = tuple(dict.fromkeys(each.obstacle or each.how for each in found))
-    rows = tuple(_row(each, notes) for each in found)
+    texts = dict.fromkeys(note for each in differences for note in _notes(each))
+    notes = tuple(texts)
+    rows = tuple(_row(each, notes) for each in differences)
     caption = (
         f"Differences are {other.name} minus {one.name}. Fewer than {CHANCE:g} standard errors may "
         "be chance; with many rows, a few beyond that are expected too."
@@ -108,108 +179,124 @@ def table(one: Report, other: Report, found: tuple[Difference, ...]) -> Table:
     return Table("differences", f"{other.name} against {one.name}", columns, rows, notes, caption)
 
 
-def _row(found: Difference, notes: tuple[str, ...]) -> Row:
-    unit = f" ({found.gap.unit})" if found.gap.unit else ""
-    marks = (notes.index(found.obstacle or found.how) + 1,)
-    pair = tuple(Cell(*each.texts, n=each.n) for each in (found.one, found.other))
-    if found.obstacle:
-        return Row(f"{found.name}{unit}", (*pair, Cell(), Cell()), ours=True)
-    gap, errors = found.gap, found.errors
+def _notes(difference: Difference) -> tuple[str, ...]:
+    if difference.obstacle:
+        return (difference.obstacle,)
+    settings = "; ".join(difference.settings)
+    return (difference.basis, *([f"the settings differ: {settings}"] if settings else []))
+
+
+def _row(difference: Difference, notes: tuple[str, ...]) -> Row:
+    gap, errors = difference.gap, difference.errors
+    unit = f" ({gap.definition.unit})" if gap.definition.unit else ""
+    marks = tuple(notes.index(note) + 1 for note in _notes(difference))
+    sides = tuple(Cell(*each.texts, n=each.n) for each in (difference.one, difference.other))
+    if difference.obstacle:
+        blank = Cell(notes=marks)
+        return Row(f"{difference.name}{unit}", (*sides, blank, Cell()), ours=True)
     number, spread = gap.texts
     sure = errors is not None and errors >= CHANCE
     cell = Cell(f"+{number}" if gap.value > 0 else number.replace("-", "−"), spread, notes=marks)
     count = Cell() if errors is None else Cell(f"{errors:.1f}", bold=sure)
-    return Row(f"{found.name}{unit}", (*pair, replace(cell, bold=sure), count), ours=True)
+    return Row(f"{difference.name}{unit}", (*sides, replace(cell, bold=sure), count), ours=True)
 
 
-def _order(name: str) -> tuple[int, str]:
-    heads = ("nll", "rate_distortion", "quality")
-    return next((i for i, head in enumerate(heads) if name.startswith(head)), len(heads)), name
+# ------------------------------------------------------------------------------- one pair
 
 
-def _measured(
-    name: str, one: Mapping[str, Measurement], other: Mapping[str, Measurement]
-) -> Iterator[Difference]:
-    a, b = one[name], other[name]
-    base = name.removesuffix("-train")
-    if base == "nll":
-        names = [part for part in _PARTS if part in a.quantities]
-    elif base == "rate_distortion":
-        names = ["RMSE"]
-    elif name.startswith("quality"):
-        names = [key for key in a.quantities if not key.endswith(HELD_OUT)]
-    else:
-        return
-    bound = f"nll{name.removeprefix(base)}"
-    terms = (one.get(bound), other.get(bound))
-    for key in names:
-        if key in b.quantities:
-            yield _difference(name, key, (a, b), terms)
+def _differences(pair: Pair, bounds: list[Pair]) -> Iterator[Difference]:
+    a, b = pair
+    terms = next((each for each in bounds if _kind(each[0].protocol) == _kind(a.protocol)), None)
+    for one in a.scores:
+        if _tells(a, one):
+            other = next((x for x in b.scores if (x.metric, x.of) == (one.metric, one.of)), None)
+            if other is not None:
+                yield _difference(pair, (one, other), terms)
 
 
-def _difference(
-    name: str,
-    key: str,
-    pair: tuple[Measurement, Measurement],
-    terms: tuple[Measurement | None, Measurement | None],
-) -> Difference:
-    one, other = (each.quantities[key] for each in pair)
-    base = name.removesuffix("-train")
-    where = {"nll-train": ", training images", "rate_distortion-train": ", training images"}
-    against = pair[0].settings.get("reference")
-    suffix = where.get(name, f" against {against}" if against and name != "quality" else "")
-    label = f"{_NAMES.get((base, key), key)}{suffix}"
-    errors = [_error(key, each) for each in (one, other)]
-    gap = Quantity(other.value - one.value, one.unit, min(one.n, other.n), _independent(errors))
-    how = "no error is known" if gap.stderr is None else "independent errors"
-    if key.startswith("IS") and gap.stderr is not None:
-        how = f"{how}, from the spread over {_PARTS_OF_IS} parts"
-    found = Difference(label, one, other, gap, how, _obstacle(*pair, one, other))
-    paired = None if found.obstacle else _paired(key, *terms)
+def _tells(measurement: Measurement, score: Score) -> bool:
+    """Whether a score tells models from each other: no yardstick, and no other variance."""
+    of = score.of
+    return (
+        bool(score.definition.better)
+        and of.whose in ("model", "samples")
+        and not of.variance
+        and (measurement.measure != "bound" or of.part in _PARTS)
+        and (measurement.measure != "rate_distortion" or score.metric != "bits_per_dim")
+    )
+
+
+def _difference(pair: Pair, scores: tuple[Score, Score], terms: Pair | None) -> Difference:
+    one, other = scores
+    gap = Score(metric=one.metric, value=other.value - one.value, n=min(one.n, other.n), of=one.of)
+    error, basis = _independent(one, other)
+    changes = wording.differing(pair[0].protocol, pair[1].protocol)
+    difference = Difference(
+        name=_name(pair[0], one),
+        one=one,
+        other=other,
+        gap=replace(gap, error=error),
+        basis=basis,
+        obstacle=_obstacle(pair),
+        settings=tuple(
+            f"{wording.setting(key)} {wording.text(a)} and {wording.text(b)}"
+            for key, (a, b) in changes.items()
+        ),
+    )
+    paired = None if difference.obstacle or terms is None else _paired(one, terms)
     if paired is None or not np.isclose(paired[0], gap.value, rtol=1e-3, atol=1e-4):
-        return found  # the terms are not those of the quantity
-    exact = replace(gap, stderr=paired[1])
-    return replace(found, gap=exact, how=f"paired over {one.n:,} images")
+        return difference  # the terms are not those of the score
+    exact = replace(gap, error=Error(size=paired[1]))
+    return replace(difference, gap=exact, basis=f"paired over {one.n:,} images")
 
 
-def _error(name: str, found: Quantity) -> float | None:
-    """The standard error of a quantity: what is published beside some is another spread.
-
-    That of IS is the deviation of its parts, which share no sample, so their mean is known better;
-    that of a kernel distance is over subsets, which do, and tells no error.
-
-    >>> [_error(name, Quantity(9.4, "", 50_000, 0.12)) for name in ("IS", "KD(x)", "FID")]
-    [0.04, None, 0.12]
-    """
-    if found.stderr is None or name.startswith(("KID", "KD")):
-        return None
-    return found.stderr / (_PARTS_OF_IS - 1) ** 0.5 if name.startswith("IS") else found.stderr
+def _name(measurement: Measurement, score: Score) -> str:
+    """What is compared, with the split or the reference where it is not the usual one."""
+    protocol = measurement.protocol
+    name = _NAMES.get((measurement.measure, score.metric, score.of.part), score.label)
+    if protocol.images is not None and protocol.images.split == "train":
+        return f"{name}, training images"
+    reference = protocol.reference
+    if reference is not None and reference.split != "train":
+        return f"{name} against {wording.images(reference)}"
+    return name
 
 
-def _independent(errors: list[float | None]) -> float | None:
-    known = [error for error in errors if error is not None]
-    return math.hypot(*known) if len(known) == 2 else None
+def _independent(one: Score, other: Score) -> tuple[Error | None, str]:
+    """The error of a difference of independent scores, and where it comes from."""
+    errors = [each.error for each in (one, other) if each.error is not None]
+    sizes = [error.standard for error in errors if error.standard is not None]
+    if len(sizes) < 2:
+        return None, "no error is known"
+    kinds = dict.fromkeys(f", from the spread over {x.over}" for x in errors if x.kind == "spread")
+    return Error(size=math.hypot(*sizes)), "independent errors" + "".join(kinds)
 
 
-def _obstacle(a: Measurement, b: Measurement, one: Quantity, other: Quantity) -> str:
-    """Why two numbers cannot be compared, if they cannot."""
-    for key, name in _SAME.items():
-        if a.settings.get(key) != b.settings.get(key):
-            return f"the {name} differ" if name.endswith("s") else f"the {name} differs"
-    counts = samples(a, one), samples(b, other)
-    if a.name.startswith("quality") and counts[0] != counts[1]:
-        return f"they are on {counts[0]:,} and {counts[1]:,} samples"
+def _obstacle(pair: Pair) -> str:
+    """Why the numbers of two measurements cannot be compared, if they cannot."""
+    a, b = (each.protocol for each in pair)
+    changes = wording.differing(a, b)
+    for key in _MUST_AGREE:
+        if key in changes:
+            name = wording.setting(key)
+            return f"the {name} differ" if name.split()[0].endswith("s") else f"the {name} differs"
+    if pair[0].measure == "quality" and size(a) != size(b):
+        return f"they are on {size(a):,} and {size(b):,} samples"
     return ""
 
 
-def _paired(key: str, a: Measurement | None, b: Measurement | None) -> tuple[float, float] | None:
+# ------------------------------------------------------------------------------ paired errors
+
+
+def _paired(score: Score, bounds: Pair) -> tuple[float, float] | None:
     """The gap and its error, image by image, if both saw the same images and noise."""
-    if a is None or b is None or not _same_noise(a, b):
+    a, b = bounds
+    if not _same_noise(a.protocol, b.protocol):
         return None
-    if key == "RMSE":
-        one, other = (_linear_rmse(each.arrays.get("mse")) for each in (a, b))
-    elif key in _PARTS:
-        one, other = (_each(key, measured.arrays.get("terms")) for measured in (a, b))
+    if score.metric == "rmse":
+        one, other = (_linear_rmse(each.arrays.get("mse")) for each in bounds)
+    elif score.metric == "bits_per_dim" and score.of.part in _PARTS:
+        one, other = (_sums(score.of.part, each.arrays.get("terms")) for each in bounds)
     else:
         return None
     if one is None or other is None or one.shape != other.shape or len(one) < 2:
@@ -218,17 +305,15 @@ def _paired(key: str, a: Measurement | None, b: Measurement | None) -> tuple[flo
     return float(gap.mean()), float(gap.std(ddof=1) / len(gap) ** 0.5)
 
 
-def _same_noise(a: Measurement, b: Measurement) -> bool:
+def _same_noise(a: Protocol, b: Protocol) -> bool:
     """Whether every image of both had the same noise."""
-
-    def named(found: Measurement) -> list[Any]:
-        return [found.settings.get(key) for key in ("data_digest", "split", "seed", "T")]
-
-    return named(a) == named(b) and None not in named(a)
+    return (
+        a.images is not None and bool(a.images.digest) and (a.images, a.seed) == (b.images, b.seed)
+    )
 
 
-def _each(key: str, terms: Array | None) -> Array | None:
-    return None if terms is None else _PARTS[key](terms.astype(np.float64))
+def _sums(part: str, terms: Array | None) -> Array | None:
+    return None if terms is None else _PARTS[part](terms.astype(np.float64))
 
 
 def _linear_rmse(mse: Array | None) -> Array | None:
@@ -237,5 +322,5 @@ def _linear_rmse(mse: Array | None) -> Array | None:
         return None
     last = mse[:, 1].astype(np.float64)
     root = np.sqrt(max(last.mean(), 1e-24))
-    found: Array = _GREY_LEVELS * (root + (last - last.mean()) / (2 * root))
-    return found
+    linear: Array = _GREY_LEVELS * (root + (last - last.mean()) / (2 * root))
+    return linear

@@ -1,70 +1,64 @@
 """What a report says, and in which order; how it looks is decided elsewhere."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict
+from itertools import chain
 
-from ddpm_eval.present import comparable, differences, published, sections
+from ddpm_eval.present import comparable, contents, differences, published, sections, wording
 from ddpm_eval.present.parts import Document, Facts, Section
-from ddpm_eval.present.sections import bound, pictures, quality
-from ddpm_eval.present.sections.shared import Place, a_model
+from ddpm_eval.present.runs import WHOLE_PAGE, Run
 from ddpm_eval.record.protocol import Json
-from ddpm_eval.record.schema1 import Measurement, Report
+from ddpm_eval.record.record import Measurement, Record
 
-PAGE_IMAGE_BYTES = 2_100_000
-"""What all images together may need uncompressed, so that a page stays below 5 MB ..."""
 RUN_BYTES = 600_000
-"""... and what the curves of each further run take from that."""
-
-_SHOWN_ELSEWHERE = ("frames", "verdict", "units")
+"""What the curves of each further run take from the images of a page."""
 
 
-def compose(reports: Sequence[Report], *, compare: bool = False) -> Document:
+def compose(records: Sequence[Record], *, compare: bool = False) -> Document:
     """Write up records, several runs side by side; two of them also against each other."""
-    several = len(reports) > 1
-    most = _share(reports)
-    places = [
-        Place(f"{i}-" if several else "", most, report.measurements)
-        for i, report in enumerate(reports, 1)
+    several = len(records) > 1
+    most = _share(records)
+    runs = [
+        Run(record, f"{i}-" if several else "", most, several)
+        for i, record in enumerate(records, 1)
     ]
-    verdicts = [comparable.verdict(report) for report in reports]
-    if several:
-        verdicts = [f"{r.name}: {v}" for r, v in zip(reports, verdicts, strict=True)]
-    against = tuple(_against(*reports)) if compare else ()
-    told = (
+    verdicts = [run.lead + comparable.verdict(run) for run in runs]
+    against = tuple(_against(*records)) if compare else ()
+    story = (
         *against,
-        Section("Beside the published numbers", tables=tuple(published.tables(reports))),
-        *quality.quality(reports, places),
-        *bound.bits(reports, places),
-        *pictures.side_by_side(reports, most),
-        *_measured(reports, places),
-        *(each for report in reports for each in _origins(report, several=several)),
+        Section("Beside the published numbers", tables=tuple(published.tables(runs))),
+        *sections.build(runs),
+        *chain.from_iterable(map(_others, runs)),
+        *chain.from_iterable(map(_origins, runs)),
     )
-    title = (" against " if compare else ", ").join(report.name for report in reports)
-    about = "" if several else _about(reports[0].subject)
+    title = (" against " if compare else ", ").join(record.name for record in records)
+    about = "" if several else _about(records[0])
     first = (text for section in against for text in section.texts[:1])
-    return Document(title, about, (*first, *verdicts), told)
+    return Document(title, about, (*first, *verdicts), story)
 
 
-def _against(one: Report, other: Report) -> Iterator[Section]:
+def _against(one: Record, other: Record) -> Iterator[Section]:
     """What differs between two runs, in words and in numbers."""
-    found = differences.between(one, other)
-    if not found:
+    gaps = differences.between(one, other)
+    if not gaps:
         yield Section("What differs", ("The two records hold no number in common.",))
         return
-    sentences = tuple(each.sentence(one.name, other.name) for each in found)
-    yield Section("What differs", sentences, tables=(differences.table(one, other, found),))
+    sentences = tuple(each.sentence(one.name, other.name) for each in gaps)
+    table = differences.table(one, other, gaps)
+    settings = tuple(differences.facts(one, other))
+    yield Section("What differs", sentences, tables=(table,), facts=settings)
 
 
-def _share(reports: Sequence[Report]) -> int:
+def _share(records: Sequence[Record]) -> int:
     """What each grid may need uncompressed: what small ones leave goes to large ones."""
     needs = sorted(
         grid.images.nbytes
-        for report in reports
-        for found in report.measurements.values()
-        for grid in found.grids.values()
-        for _ in range(1 + _flickers(found, several=len(reports) > 1))
+        for record in records
+        for measurement in Run(record).shown
+        for grid in measurement.grids.values()
+        for _ in range(1 + _flickers(measurement, several=len(records) > 1))
     )
-    room = whole = max(PAGE_IMAGE_BYTES - RUN_BYTES * (len(reports) - 1), PAGE_IMAGE_BYTES // 8)
+    room = whole = max(WHOLE_PAGE - RUN_BYTES * (len(records) - 1), WHOLE_PAGE // 8)
     for i, need in enumerate(needs):
         share = room // (len(needs) - i)
         if need > share:
@@ -73,12 +67,15 @@ def _share(reports: Sequence[Report]) -> int:
     return whole
 
 
-def _flickers(found: Measurement, *, several: bool) -> bool:
+def _flickers(measurement: Measurement, *, several: bool) -> bool:
     """Whether many images of a measurement are in the page once more, all in one place."""
-    return "frames" in found.settings or (several and found.name == "samples")
+    always = "frames" in measurement.facts or measurement.measure == "neighbours"
+    return always or (several and measurement.measure == "samples")
 
 
-def _about(subject: Mapping[str, Json]) -> str:
+def _about(record: Record) -> str:
+    """What a record is of: its images, or its newest model."""
+    subject = max(record.subjects.values(), key=_step, default={})
     if isinstance(subject.get("images"), int):  # nobody says what drew them
         return f"{subject['images']:,} images, {subject.get('file', 'unnamed')}"
     parts = ["A denoising diffusion model"]
@@ -92,65 +89,86 @@ def _about(subject: Mapping[str, Json]) -> str:
     return ", ".join(parts)
 
 
-def _measured(reports: Sequence[Report], places: Sequence[Place]) -> Iterator[Section]:
-    """What is no common table: measurement by measurement, run by run."""
-    names = {name for report in reports for name in report.measurements}
-    if a_model(reports) and "samples" not in names:
-        yield Section("Samples", ("Not measured: run ddpm-eval sample",))
-    for name in sorted(filter(sections.apart, names), key=sections.order):
-        for report, place in zip(reports, places, strict=True):
-            found = report.measurements.get(name)
-            suffix = f": {report.name}" if len(reports) > 1 else ""
-            for section in sections.build(found, place) if found else ():
-                yield replace(section, title=section.title + suffix)
+def _step(subject: Mapping[str, Json]) -> int:
+    step = subject.get("step")
+    return step if isinstance(step, int) else 0
+
+
+def _others(run: Run) -> Iterator[Section]:
+    """What is recorded, and not shown because something stronger is."""
+    table = contents.others(run)
+    if table is not None:
+        yield Section(f"Also measured{_of(run)}", tables=(table,))
 
 
 # ------------------------------------------------------------------------ settings and origins
 
 
-def _origins(report: Report, *, several: bool) -> Iterator[Section]:
+def _origins(run: Run) -> Iterator[Section]:
     """Settings, provenance and warnings of a run."""
-    suffix = f": {report.name}" if several else ""
-    found = report.measurements
-    yield Section(f"Settings{suffix}", facts=tuple(_distinct(_settings(report))))
-    origins = tuple(_provenance(found))
+    yield Section(f"Settings{_of(run)}", facts=tuple(_distinct(_settings(run))))
+    origins = tuple(_provenance({run.key(each): each for each in run.shown}))
     if origins:
-        yield Section(f"Where the numbers come from{suffix}", facts=origins)
-    warnings = [f"{name}: {text}" for name, m in sorted(found.items()) for text in m.warnings]
+        yield Section(f"Where the numbers come from{_of(run)}", facts=origins)
+    warnings = tuple(f"{run.key(each)}: {text}" for each in run.shown for text in each.warnings)
     if warnings:
-        yield Section(f"Warnings{suffix}", numbered=tuple(warnings))
+        yield Section(f"Warnings{_of(run)}", numbered=warnings)
 
 
-def _settings(report: Report) -> Iterator[tuple[str, Facts]]:
-    groups = {key: value for key, value in report.subject.items() if isinstance(value, Mapping)}
-    rest = {key: value for key, value in report.subject.items() if key not in groups}
-    yield "checkpoint", facts(rest)
-    for name, measurement in sorted(report.measurements.items()):
-        told = measurement.settings.items()
-        yield name, facts({key: value for key, value in told if key not in _SHOWN_ELSEWHERE})
-    for key, group in sorted(groups.items()):
-        yield key, facts(group)
+def _of(run: Run) -> str:
+    return f": {run.name}" if run.several else ""
+
+
+def _settings(run: Run) -> Iterator[tuple[str, Facts]]:
+    """What is known of each model, then the protocol of each measurement."""
+    for digest, subject in run.record.subjects.items():
+        groups = {key: value for key, value in subject.items() if isinstance(value, Mapping)}
+        rest = {key: value for key, value in subject.items() if key not in groups}
+        yield wording.model(run.record, digest), facts({"digest": digest, **rest})
+        for key, group in sorted(groups.items()):
+            yield key, facts(group)
+    for measurement in run.shown:
+        yield run.key(measurement), _protocol(measurement, run.record)
+
+
+def _protocol(measurement: Measurement, record: Record) -> Facts:
+    """The settings that a measurement depends on, but for the model and its run."""
+    protocol = asdict(measurement.protocol)
+    if protocol["settings"] == record.subjects.get(protocol["model"], {}).get("run"):
+        del protocol["settings"]
+    lines = facts(protocol)
+    nothing = ("none", "(empty)")
+    return tuple(
+        (name.removeprefix("settings."), text)
+        for name, text in lines
+        if text not in nothing and name != "model"
+    )
 
 
 def _distinct(groups: Iterator[tuple[str, Facts]]) -> list[tuple[str, Facts]]:
-    """Leave out empty groups and those that another one contains."""
-    kept: list[tuple[str, Facts]] = []
-    for name, group in sorted(groups, key=lambda item: -len(item[1])):
-        if group and not any(set(group) <= set(other) for _, other in kept):
-            kept.append((name, group))
-    return sorted(kept, key=lambda item: (item[0] != "checkpoint", item[0]))
+    """Leave out empty groups and those that another one contains, in the order that they have."""
+    whole = [group for group in groups if group[1]]
+    inside = [
+        any(
+            set(lines) < set(other) or (set(lines) == set(other) and j < i)
+            for j, (_, other) in enumerate(whole)
+            if j != i
+        )
+        for i, (_, lines) in enumerate(whole)
+    ]
+    return [group for group, is_inside in zip(whole, inside, strict=True) if not is_inside]
 
 
 def _provenance(measurements: Mapping[str, Measurement]) -> Iterator[tuple[str, Facts]]:
     """What every measurement shares once, then what is each one's own."""
-    found = {name: facts(m.provenance) for name, m in sorted(measurements.items())}
-    sets = [set(group) for group in found.values() if group]
+    origins = {name: facts(each.provenance) for name, each in measurements.items()}
+    sets = [set(lines) for lines in origins.values() if lines]
     shared = set.intersection(*sets) if len(sets) > 1 else set()
-    first = next((group for group in found.values() if group), ())
+    first = next((lines for lines in origins.values() if lines), ())
     if shared:
-        yield "all measurements", tuple(item for item in first if item in shared)
-    for name, group in found.items():
-        own = tuple(item for item in group if item not in shared)
+        yield "all measurements", tuple(line for line in first if line in shared)
+    for name, lines in origins.items():
+        own = tuple(line for line in lines if line not in shared)
         if own:
             yield name, own
 
@@ -166,15 +184,5 @@ def facts(plain: Mapping[str, Json]) -> Facts:
         if isinstance(value, Mapping):
             lines += [(f"{key}.{name}", text) for name, text in facts(value)]
         else:
-            lines.append((key, _text(value)))
+            lines.append((key, value if isinstance(value, str) and value else wording.text(value)))
     return tuple(lines)
-
-
-def _text(value: Json) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "none", True: "yes", False: "no"}[value]
-    if isinstance(value, str):
-        return value or "(empty)"
-    if isinstance(value, Sequence):
-        return ", ".join(map(_text, value))
-    return f"{value:,}" if isinstance(value, int) else repr(value)

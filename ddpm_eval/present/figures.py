@@ -13,8 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
+from ddpm_eval.present.wording import axis, over
 from ddpm_eval.record.arrays import Array
-from ddpm_eval.record.schema1 import Curve
+from ddpm_eval.record.scores import Curve
 
 COLUMN_INCHES = 3.3
 """The width of a column in a two-column paper; text is readable at this width."""
@@ -74,36 +75,36 @@ class Picture:
     reduced: "Picture | None" = None
 
 
-def curve(key: str, found: Curve, caption: str = "") -> Picture:
+def curve(key: str, curve: Curve, caption: str = "") -> Picture:
     """Draw y over x, with a band of one standard error where there is one."""
     with style():
-        figure, axes = _axes(found)
-        _line(axes, found)
-        return finish(key, figure, (_alt(found), caption))
+        figure, axes = _axes(curve)
+        _line(axes, curve)
+        return finish(key, figure, (_alt(curve), caption))
 
 
 def panels(
-    key: str, found: Mapping[str, Curve], caption: str = "", *, mark: float | None = None
+    key: str, curves: Sequence[Curve], caption: str = "", *, mark: float | None = None
 ) -> Picture:
     """Draw curves side by side, each with its own y; ``mark`` is an x to point out."""
     with style():
-        width = min(len(found), 3) * 0.7 * COLUMN_INCHES
-        rows = -(-len(found) // 3)
+        width = min(len(curves), 3) * 0.7 * COLUMN_INCHES
+        rows = -(-len(curves) // 3)
         figure = Figure(figsize=(max(COLUMN_INCHES, width), 1.9 * rows), layout="constrained")
-        places = figure.subplots(rows, min(len(found), 3), squeeze=False).flat
-        for curve in found.values():
+        places = figure.subplots(rows, min(len(curves), 3), squeeze=False).flat
+        for curve in curves:
             axes = next(places)
             _scales(axes, curve.log)
             axes.xaxis.set_major_locator(MaxNLocator(4))
-            axes.set_xlabel(curve.x_name, parse_math=False)
-            axes.set_ylabel(_broken(curve.y_name), parse_math=False)
+            axes.set_xlabel(axis(curve.over), parse_math=False)
+            axes.set_ylabel(_broken(axis(curve.metric, curve.label)), parse_math=False)
             if mark is not None:
                 axes.axvline(mark, color=ORANGE, linestyle="--", linewidth=0.9)
             _line(axes, curve)
         for axes in places:
             axes.set_axis_off()
-        alt = f"{len(found)} panels. {'. '.join(map(_alt, found.values()))}"
-        return replace(finish(key, figure, (alt, caption)), wide=len(found) > 1)
+        alt = f"{len(curves)} panels. {'. '.join(map(_alt, curves))}"
+        return replace(finish(key, figure, (alt, caption)), wide=len(curves) > 1)
 
 
 def rate_distortion(
@@ -137,18 +138,18 @@ def rate_distortion(
         if distortion.x[-1] == paper[0].max():  # the same number of steps
             first.plot(paper[0], paper[2], label=_PAPER, **points)
             second.plot(paper[0], paper[1], label=_PAPER, **points)
-        theirs = third.plot(paper[1], paper[2], label=_PAPER, **points)
+        published_points = third.plot(paper[1], paper[2], label=_PAPER, **points)
         for axes, x, y in (
-            (first, distortion.x_name, distortion.y_name),
-            (second, distortion.x_name, "rate (bits/dim)"),
-            (third, "rate (bits/dim)", distortion.y_name),
+            (first, axis(distortion.over), axis("rmse")),
+            (second, axis(distortion.over), axis("rate")),
+            (third, axis("rate"), axis("rmse")),
         ):
             axes.set_xlabel(x, parse_math=False)
             axes.set_ylabel(y, parse_math=False)
             axes.set_ylim(bottom=0)
         first.legend()
         second.legend()
-        third.legend(handles=theirs)
+        third.legend(handles=published_points)
         rate = next(iter(rates.values()))
         alt = (
             f"Three panels. {_alt(distortion)}. {_alt(rate)}. Distortion falls over rate from "
@@ -157,43 +158,42 @@ def rate_distortion(
         return replace(finish(key, figure, (alt, caption)), wide=True)
 
 
-def _line(axes: Axes, found: Curve) -> None:
-    axes.plot(found.x, found.y, color=BLUE, marker="." if len(found.x) < 30 else "")
-    if found.stderr is not None:
-        low, high = found.y - found.stderr, found.y + found.stderr
-        if "y" in found.log:
-            low = np.maximum(low, found.y / 10)  # a logarithm has no place for less
-        _fill(axes, found.x, low, high, BLUE)
+def _line(axes: Axes, curve: Curve) -> None:
+    axes.plot(curve.x, curve.y, color=BLUE, marker="." if len(curve.x) < 30 else "")
+    if curve.error is not None:
+        low, high = curve.y - curve.error, curve.y + curve.error
+        if "y" in curve.log:
+            low = np.maximum(low, curve.y / 10)  # a logarithm has no place for less
+        _fill(axes, curve.x, low, high, BLUE)
 
 
-def _band(axes: Axes, found: Curve, colour: str, label: str, line: str = "-") -> None:
-    axes.plot(found.x, found.y, color=colour, linestyle=line, label=label)
-    if found.stderr is not None:
-        low, high = found.y - found.stderr, found.y + found.stderr
-        _fill(axes, found.x, low, high, colour)
+def _band(axes: Axes, curve: Curve, colour: str, label: str, line: str = "-") -> None:
+    axes.plot(curve.x, curve.y, color=colour, linestyle=line, label=label)
+    if curve.error is not None:
+        _fill(axes, curve.x, curve.y - curve.error, curve.y + curve.error, colour)
 
 
 def _rate_band(axes: Axes, rate: Curve, distortion: Curve, colour: str) -> None:
-    if distortion.stderr is not None:
-        low, high = distortion.y - distortion.stderr, distortion.y + distortion.stderr
+    if distortion.error is not None:
+        low, high = distortion.y - distortion.error, distortion.y + distortion.error
         _fill(axes, rate.y, low, high, colour)
 
 
 def _fill(axes: Axes, x: Array, low: Array, high: Array, colour: str) -> None:
     """Draw a band by as many points as a column can show: it is smooth, and large in a file."""
-    kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), _POINTS)).round().astype(int))
-    axes.fill_between(x[kept], low[kept], high[kept], color=colour, alpha=0.25, linewidth=0)
+    points = np.unique(np.linspace(0, len(x) - 1, min(len(x), _POINTS)).round().astype(int))
+    axes.fill_between(x[points], low[points], high[points], color=colour, alpha=0.25, linewidth=0)
 
 
-def loss(key: str, found: Curve, caption: str = "") -> Picture:
+def loss(key: str, curve: Curve, caption: str = "") -> Picture:
     """Draw a noisy curve: its values faintly, their running average over 1% of it clearly."""
-    average = pd.Series(found.y).ewm(span=max(10.0, len(found.y) / 100)).mean().to_numpy()
+    average = pd.Series(curve.y).ewm(span=max(10.0, len(curve.y) / 100)).mean().to_numpy()
     with style():
-        figure, axes = _axes(replace(found, log="y") if found.y.min() > 0 else found)
-        axes.plot(*thin(found.x, found.y), color=BLUE, alpha=0.45, linewidth=0.6, label="as logged")
-        axes.plot(*thin(found.x, average), color=ORANGE, label="running average")
+        figure, axes = _axes(replace(curve, log="y") if curve.y.min() > 0 else curve)
+        axes.plot(*thin(curve.x, curve.y), color=BLUE, alpha=0.45, linewidth=0.6, label="as logged")
+        axes.plot(*thin(curve.x, average), color=ORANGE, label="running average")
         axes.legend()
-        return finish(key, figure, (_alt(found), caption))
+        return finish(key, figure, (_alt(curve), caption))
 
 
 def thin(x: Array, y: Array) -> tuple[Array, Array]:
@@ -219,12 +219,12 @@ def style() -> Iterator[None]:
         yield
 
 
-def _axes(found: Curve) -> tuple[Figure, Axes]:
+def _axes(curve: Curve) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(COLUMN_INCHES, 2.1), layout="constrained")
     axes = figure.add_subplot()
-    axes.set_xlabel(found.x_name, parse_math=False)
-    axes.set_ylabel(_broken(found.y_name), parse_math=False)
-    _scales(axes, found.log)
+    axes.set_xlabel(axis(curve.over), parse_math=False)
+    axes.set_ylabel(_broken(axis(curve.metric, curve.label)), parse_math=False)
+    _scales(axes, curve.log)
     return figure, axes
 
 
@@ -241,11 +241,11 @@ def _scales(axes: Axes, log: str) -> None:
     """Few ticks, whole numbers with commas; powers of ten without mathtext, which is slow."""
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.10g}"))
-    for name, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
+    for name, side in (("x", axes.xaxis), ("y", axes.yaxis)):
         if name in log:
             axes.set(**{f"{name}scale": "log"})
-            axis.set_major_formatter(FuncFormatter(lambda x, _: power(x)))
-            axis.set_minor_formatter(NullFormatter())
+            side.set_major_formatter(FuncFormatter(lambda x, _: power(x)))
+            side.set_minor_formatter(NullFormatter())
 
 
 def power(x: float) -> str:
@@ -260,11 +260,11 @@ def power(x: float) -> str:
     return f"10{digits}"
 
 
-def _alt(found: Curve) -> str:
-    x, y = found.x, found.y
+def _alt(curve: Curve) -> str:
+    x, y = curve.x, curve.y
     return (
-        f"Curve of {found.y_name} over {found.x_name}: {y[0]:.3g} at {x[0]:.6g}, "
-        f"{y[-1]:.3g} at {x[-1]:.6g}; lowest {y.min():.3g}, highest {y.max():.3g}"
+        f"Curve of {axis(curve.metric, curve.label)} over {over(curve.over)}: {y[0]:.3g} at "
+        f"{x[0]:.6g}, {y[-1]:.3g} at {x[-1]:.6g}; lowest {y.min():.3g}, highest {y.max():.3g}"
     )
 
 

@@ -17,49 +17,47 @@ _MOST = 4_500_000  # pixels of a figure that is enlarged
 _FEW = 10
 
 
-def draw(
-    key: str, found: Grid, caption: str = "", *, suffixes: Sequence[str] = SUFFIXES
-) -> Picture:
+def draw(key: str, grid: Grid, caption: str = "", *, suffixes: Sequence[str] = SUFFIXES) -> Picture:
     """Set images in rows, each pixel a whole number of pixels, labels underneath."""
-    n, height, width = found.images.shape[:3]
-    columns = min(found.columns, n)
+    n, height, width = grid.images.shape[:3]
+    columns = min(grid.columns, n)
     scale = (_WIDE if columns > _FEW else _PIXELS) // (columns * width)
     scale = max(1, min(scale, math.isqrt(_MOST // (n * height * width))))
     gap = max(2, scale * width // 16)
     wide = columns * (scale * width + gap) - gap
-    longest = max((len(part) for label in found.labels for part in label.split("\n")), default=0)
+    longest = max((len(part) for label in grid.labels for part in label.split("\n")), default=0)
     font = wide * 6.5 / (72 * COLUMN_INCHES)  # 6.5 points once the figure is a column wide
     font = min(font, 1.35 * scale * width / max(1, longest))  # and no wider than its image
     tops = [0]
     for first in range(0, n, columns):  # room for labels only where a row has some
-        labels = filter(None, found.labels[first : first + columns])
+        labels = filter(None, grid.labels[first : first + columns])
         lines = max((label.count("\n") + 1 for label in labels), default=0)
         tops.append(tops[-1] + scale * height + gap + round(lines * 1.3 * font))
     tall = tops[-1] - gap
     canvas = np.zeros((tall, wide, 4), np.uint8)  # transparent between the images
     with style():  # at 72 dpi a pixel is a point, so that no backend resamples
         figure = Figure(figsize=(wide / 72, tall / 72), dpi=72, facecolor="none")
-        for i, image in enumerate(found.images):
+        for i, image in enumerate(grid.images):
             row, column = divmod(i, columns)
             top, left = tops[row], column * (scale * width + gap)
             bottom, right = top + scale * height, left + scale * width
             canvas[top:bottom, left:right, :3] = image.repeat(scale, 0).repeat(scale, 1)
             canvas[top:bottom, left:right, 3] = 255
-            if found.labels and found.labels[i]:
-                middle, under = (left + right) / 2 / wide, 1 - (bottom + 0.15 * font) / tall
-                how = {"ha": "center", "va": "top", "color": GREY, "fontsize": font}
-                figure.text(middle, under, found.labels[i], **how, parse_math=False)
+            if grid.labels and grid.labels[i]:
+                middle, below = (left + right) / 2 / wide, 1 - (bottom + 0.15 * font) / tall
+                text = {"ha": "center", "va": "top", "color": GREY, "fontsize": font}
+                figure.text(middle, below, grid.labels[i], **text, parse_math=False)
         figure.figimage(canvas, origin="upper")
         alt = f"{n} images in {-(-n // columns)} rows of {columns}"
-        made = finish(key, figure, (alt, caption), dpi=72, suffixes=suffixes)
-        return replace(made, images=True, wide=columns > _FEW)
+        picture = finish(key, figure, (alt, caption), dpi=72, suffixes=suffixes)
+        return replace(picture, images=True, wide=columns > _FEW)
 
 
-def shrunk(found: Grid, most_bytes: int, *, least: int = 32) -> tuple[Grid, int]:
+def shrunk(grid: Grid, most_bytes: int, *, least: int = 32) -> tuple[Grid, int]:
     """Average images over squares until all together need at most so many bytes.
 
     Args:
-        found: The images.
+        grid: The images.
         most_bytes: What they may need uncompressed.
         least: How many pixels wide they stay.
 
@@ -71,35 +69,35 @@ def shrunk(found: Grid, most_bytes: int, *, least: int = 32) -> tuple[Grid, int]
     >>> small.images[0, :, :, 0].tolist(), side
     ([[2, 4], [10, 12]], 2)
     """
-    n, height, width, channels = found.images.shape
+    n, height, width, channels = grid.images.shape
     side = 1
     while (
-        found.images.nbytes > most_bytes * side**2
+        grid.images.nbytes > most_bytes * side**2
         and width // (2 * side) >= least
         and not (width % (2 * side) or height % (2 * side))
     ):
         side *= 2
     if side == 1:
-        return found, 1
-    squares = found.images.reshape(n, height // side, side, width // side, side, channels)
-    return replace(found, images=squares.mean((2, 4)).round().astype(np.uint8)), side
+        return grid, 1
+    squares = grid.images.reshape(n, height // side, side, width // side, side, channels)
+    return replace(grid, images=squares.mean((2, 4)).round().astype(np.uint8)), side
 
 
-def first_columns(found: Grid, most_bytes: int) -> Grid:
+def first_columns(grid: Grid, most_bytes: int) -> Grid:
     """The columns of a grid that need at most so many bytes uncompressed, at least one."""
-    n, columns = len(found.images), found.columns
-    fit = max(1, most_bytes // (-(-n // columns) * found.images[0].nbytes))
+    n, columns = len(grid.images), grid.columns
+    fit = max(1, most_bytes // (-(-n // columns) * grid.images[0].nbytes))
     if fit >= columns:
-        return found
-    kept = [i for i in range(n) if i % columns < fit]
-    labels = [found.labels[i] for i in kept] if found.labels else ()
-    return replace(found, images=found.images[kept], columns=fit, labels=labels)
+        return grid
+    inside = [i for i in range(n) if i % columns < fit]
+    labels = [grid.labels[i] for i in inside] if grid.labels else ()
+    return replace(grid, images=grid.images[inside], columns=fit, labels=labels)
 
 
-def first_rows(found: Grid, most_bytes: int) -> Grid:
+def first_rows(grid: Grid, most_bytes: int) -> Grid:
     """The rows of a grid that need at most so many bytes uncompressed, at least one image."""
-    fit = most_bytes // found.images[0].nbytes
-    if fit >= len(found.images):
-        return found
-    n = max(1, fit // found.columns * found.columns or fit)
-    return replace(found, images=found.images[:n], labels=found.labels[:n])
+    fit = most_bytes // grid.images[0].nbytes
+    if fit >= len(grid.images):
+        return grid
+    n = max(1, fit // grid.columns * grid.columns or fit)
+    return replace(grid, images=grid.images[:n], labels=grid.labels[:n])

@@ -1,6 +1,5 @@
 """What a report is made of: sections of texts, tables and pictures. How it looks is not decided."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ Facts = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading and what stands under it, in this order."""
+    """A heading and what stands below it, in this order."""
 
     title: str
     texts: tuple[str, ...] = ()
@@ -40,13 +39,3 @@ class Document:
     def pictures(self) -> Iterator[Picture]:
         """Every picture."""
         return (picture for section in self.sections for picture in section.pictures)
-
-
-def key(measurement: str, name: str = "") -> str:
-    """A file's name from names in the record, whatever they are.
-
-    >>> key("nll", "terms"), key("samples", "samples"), key("../x", "a/b")
-    ('nll-terms', 'samples', 'x-a-b')
-    """
-    text = name if name == measurement else f"{measurement}-{name}"
-    return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-")

@@ -6,30 +6,22 @@ from dataclasses import replace
 
 import numpy as np
 
+from ddpm_eval.metrics.registry import METRICS, definition
 from ddpm_eval.present import comparable, contents, references
 from ddpm_eval.present.comparable import Standing
+from ddpm_eval.present.runs import Run
 from ddpm_eval.present.tables import Cell, Column, Row, Table
 from ddpm_eval.record.protocol import Json
-from ddpm_eval.record.schema1 import Curve, Measurement, Quantity, Report
+from ddpm_eval.record.record import Measurement
+from ddpm_eval.record.scores import Curve, number_texts
 
 Ours = tuple[str, str, Mapping[str, Standing]]
 """A run in a published table: its name, its block, its numbers by column."""
 
-_TABLE_1 = {
-    "is": Column("IS", "higher"),
-    "fid": Column("FID", "lower"),
-    "nll_test": Column("NLL test", "lower"),
-    "nll_train": Column("NLL train", "lower"),
-}
-_TABLE_2 = {"is": Column("IS", "higher"), "fid": Column("FID", "lower")}
+_BOUNDS = {"nll_test": Column("NLL test", "lower"), "nll_train": Column("NLL train", "lower")}
 _TABLE_3 = {name: Column(name.capitalize(), "lower") for name in ("bedroom", "church", "cat")}
-_ADM = {
-    "fid": Column("FID", "lower"),
-    "sfid": Column("sFID", "lower"),
-    "precision": Column("Precision", "higher"),
-    "recall": Column("Recall", "higher"),
-}
-_ADM_NAMES = {"fid": "FID", "sfid": "sFID", "precision": "precision", "recall": "recall"}
+_ADM = {"fid": "fid", "sfid": "sfid", "precision": "precision", "recall": "recall"}
+"""The metrics of ADM's table, by column."""
 _LSUN = ("bedroom", "church", "cat", "horse")
 _PREDICTIONS = {"eps": "ε prediction", "mu_tilde": "μ̃ prediction"}
 _SET_APART = (
@@ -39,34 +31,45 @@ _SET_APART = (
 _OTHER_EVALUATOR = "ours is not the ADM evaluator: its numbers differ in the last digits"
 
 
-def tables(reports: Sequence[Report]) -> Iterator[Table]:
+def tables(runs: Sequence[Run]) -> Iterator[Table]:
     """Table 1, and Tables 2, 3 and ADM's where a run has numbers for them."""
-    yield table_1(reports)
-    for table in (table_2(reports), table_3(reports), adm(reports)):
+    yield table_1(runs)
+    for table in (table_2(runs), table_3(runs), adm(runs)):
         if table is not None:
             yield table
 
 
-def table_1(reports: Sequence[Report]) -> Table:
+def _columns(metrics: Mapping[str, str]) -> dict[str, Column]:
+    """The columns of metrics, as the registry calls them."""
+    return {
+        column: Column(METRICS[metric].title, METRICS[metric].better)
+        for column, metric in metrics.items()
+    }
+
+
+def table_1(runs: Sequence[Run]) -> Table:
     """The paper's Table 1 with our runs in it."""
-    ours = [(r.name, "Unconditional", comparable.standings(r)) for r in reports]
+    ours = [(run.name, "Unconditional", comparable.standings(run)) for run in runs]
     caption = (
         "NLL in bits/dim; ≤ marks an upper bound; ± is a standard error over images for our NLL, "
         "and as printed elsewhere."
     )
-    return _beside("table1", "cifar10", _TABLE_1, ours, caption)
+    columns = _columns(comparable.TABLE_1) | _BOUNDS
+    return _beside("table1", "cifar10", columns, ours, caption)
 
 
-def table_2(reports: Sequence[Report]) -> Table | None:
+def table_2(runs: Sequence[Run]) -> Table | None:
     """The paper's Table 2, where a run has the objective of a row and samples of CIFAR-10."""
     ours = []
-    for report in reports:
-        place = objective_row(report.subject)
-        found = comparable.sampled(report, {"is": "IS", "fid": "FID"}, comparable.DATASET)
-        if place and found and comparable.dataset(report) == comparable.DATASET:
-            ours.append((f"{report.name}: {place[1]}", place[0], found))
+    for run in runs:
+        subject = next(iter(run.record.subjects.values()), {})
+        place = objective_row(subject)
+        standing = comparable.sampled(run, comparable.TABLE_1, comparable.DATASET)
+        if place and standing and comparable.dataset(run) == comparable.DATASET:
+            ours.append((f"{run.name}: {place[1]}", place[0], standing))
     caption = "What the network predicts, and the loss it is trained with."
-    return _beside("table2", "ablation", _TABLE_2, ours, caption) if ours else None
+    columns = _columns(comparable.TABLE_1)
+    return _beside("table2", "ablation", columns, ours, caption) if ours else None
 
 
 def objective_row(subject: Mapping[str, Json]) -> tuple[str, str] | None:
@@ -94,37 +97,37 @@ def objective_row(subject: Mapping[str, Json]) -> tuple[str, str] | None:
     return (block, row) if block and row and (block, row) in rows else None
 
 
-def table_3(reports: Sequence[Report]) -> Table | None:
+def table_3(runs: Sequence[Run]) -> Table | None:
     """The paper's Table 3, where a run's samples are of LSUN."""
     ours = []
-    for report in reports:
-        column = _lsun(comparable.dataset(report))
+    for run in runs:
+        column = _lsun(comparable.dataset(run))
         if column in _TABLE_3:
-            found = comparable.sampled(report, {"fid": "FID"}, comparable.dataset(report))
-            ours += [(report.name, "", {column: each}) for each in _of_size(found, report).values()]
+            standing = comparable.sampled(run, {"fid": "fid"}, comparable.dataset(run))
+            ours += [(run.name, "", {column: each}) for each in _of_size(standing, run).values()]
     return _beside("table3", "lsun", _TABLE_3, ours, "") if ours else None
 
 
-def adm(reports: Sequence[Report]) -> Table | None:
+def adm(runs: Sequence[Run]) -> Table | None:
     """The ADM paper's table: the blocks of data sets that our runs have FID and its kin for."""
     ours = []
-    for report in reports:
-        block = _adm_block(report)
-        found = comparable.sampled(report, _ADM_NAMES, comparable.dataset(report))
-        if block and found:
-            kept = _of_size(found, report) if block.startswith("LSUN") else found
+    for run in runs:
+        block = _adm_block(run)
+        standing = comparable.sampled(run, _ADM, comparable.dataset(run))
+        if block and standing:
+            sized = _of_size(standing, run) if block.startswith("LSUN") else standing
             remarked = {
                 column: replace(each, remarks=(*each.remarks, _OTHER_EVALUATOR))
-                for column, each in kept.items()
+                for column, each in sized.items()
             }
-            ours.append((report.name, block, remarked))
+            ours.append((run.name, block, remarked))
     if not ours:
         return None
     caption = (
         "The ADM evaluator's numbers differ from those of Table 3 for the same samples. n counts "
         "samples, and for recall reference images."
     )
-    table = _beside("adm", "adm", _ADM, ours, caption)
+    table = _beside("adm", "adm", _columns(_ADM), ours, caption)
     blocks = {block for _, block, _ in ours}
     return replace(table, rows=tuple(row for row in table.rows if row.block in blocks))
 
@@ -141,27 +144,22 @@ def _lsun(dataset: str) -> str:
     return next((word.rstrip("s") for word in words if word.rstrip("s") in _LSUN), "")
 
 
-def _adm_block(report: Report) -> str:
+def _adm_block(run: Run) -> str:
     """The block of ADM's table for a run's data set and size of images, if there is one."""
-    name, size = comparable.dataset(report), _image_size(report)
-    wanted = f"LSUN {_lsun(name)}s 256x256" if _lsun(name) else f"ImageNet {size}x{size}"
+    name, pixels = comparable.dataset(run), comparable.image_size(run)
+    wanted = f"LSUN {_lsun(name)}s 256x256" if _lsun(name) else f"ImageNet {pixels}x{pixels}"
     blocks = {row.block for row in references.tables()["adm"].rows}
-    known = wanted in blocks and (_lsun(name) or "imagenet" in name.casefold())
-    return wanted if known else ""
+    is_published = wanted in blocks and (_lsun(name) or "imagenet" in name.casefold())
+    return wanted if is_published else ""
 
 
-def _image_size(report: Report) -> Json:
-    model = report.subject.get("model")
-    unet = model.get("unet") if isinstance(model, Mapping) else None
-    return unet.get("image_size") if isinstance(unet, Mapping) else None
-
-
-def _of_size(found: Mapping[str, Standing], report: Report) -> dict[str, Standing]:
+def _of_size(standing: Mapping[str, Standing], run: Run) -> dict[str, Standing]:
     """LSUN's published numbers are of 256 pixels."""
-    size = _image_size(report)
-    wrong = () if size == 256 else (f"images of {size or 'unnamed'} pixels, not 256",)
+    pixels = comparable.image_size(run)
+    wrong = () if pixels == 256 else (f"images of {pixels or 'unnamed'} pixels, not 256",)
     return {
-        column: replace(each, obstacles=(*each.obstacles, *wrong)) for column, each in found.items()
+        column: replace(each, obstacles=(*each.obstacles, *wrong))
+        for column, each in standing.items()
     }
 
 
@@ -179,8 +177,8 @@ def _beside(
         for row in published.rows
     ]
     notes: list[str] = []
-    for run, block, found in ours:
-        cells = tuple(_standing(found.get(column), notes) for column in columns)
+    for run, block, standing in ours:
+        cells = tuple(_standing(standing.get(column), notes) for column in columns)
         rows.append(Row(run, cells, block, ours=True))
     order = list(dict.fromkeys(row.block for row in rows))
     rows.sort(key=lambda row: order.index(row.block))
@@ -190,10 +188,10 @@ def _beside(
     return Table(key, published.title, heads, _best(rows, heads), tuple(notes), text)
 
 
-def table_4(key: str, measured: Measurement) -> Table:
+def table_4(key: str, measurement: Measurement) -> Table:
     """The paper's Table 4, then our rates under each variance and our distortion."""
     published = references.tables()["rate_distortion"]
-    rates = contents.rates(measured)
+    rates = contents.rates(measurement)
     own, *others = rates
     columns = (
         Column("Rate (bits/dim)", "lower"),
@@ -209,49 +207,52 @@ def table_4(key: str, measured: Measurement) -> Table:
         )
         for row in published.rows
     ]
-    distortion, told = measured.curves["distortion"], measured.settings
-    T = int(distortion.x[-1])
-    block = f"{told.get('dataset', 'unnamed data')}, {distortion.n:,} images, {own}"
+    distortion = measurement.curve("rmse")
+    if distortion is None:
+        raise ValueError("Table 4 of a measurement without distortion")
+    T, images = int(distortion.x[-1]), measurement.protocol.images
+    dataset = "unnamed data" if images is None else images.dataset or "unnamed data"
+    block = f"{dataset}, {distortion.n:,} images, {own}"
     for steps in sorted({max(1, round(T * part / 10)) for part in range(1, 11)})[::-1]:
-        first, *rest = (_at(curve, steps, "bits/dim") for curve in rates.values())
+        first, *rest = (_at(curve, steps) for curve in rates.values())
         bare = (replace(cell, spread="") for cell in rest)
-        cells = (first, *bare, _at(distortion, steps, ""))
+        cells = (first, *bare, _at(distortion, steps))
         rows.append(Row(str(steps), cells, block, ours=True))
     caption = (
-        "Rate spent after so many reverse steps and the error of x̂₀ decoded there, "
-        f"{told.get('distortion', 'its root mean square')}; ± is a standard error over images, "
-        "hardly another for the other variances. "
+        "Rate spent after so many reverse steps and the error of x̂₀ decoded there, 127.5 times the "
+        "root of the mean squared error; ± is a standard error over images, hardly another for the "
+        "other variances. "
         f"Published rows: {published.rows[0].source}; {published.rows[0].protocol}."
     )
     return Table(key, published.title, columns, tuple(rows), (), caption)
 
 
-def _at(curve: Curve, steps: int, unit: str) -> Cell:
+def _at(curve: Curve, steps: int) -> Cell:
     i = int(np.abs(curve.x - steps).argmin())
     if curve.x[i] != steps:
         return Cell()
-    error = None if curve.stderr is None else float(curve.stderr[i])
-    return Cell(*Quantity(float(curve.y[i]), unit, curve.n, error).texts)
+    error = None if curve.error is None else float(curve.error[i])
+    return Cell(*number_texts(float(curve.y[i]), error, least=definition(curve.metric).decimals))
 
 
-def _published(found: references.Published | None) -> Cell:
-    if found is None:
+def _published(number: references.Published | None) -> Cell:
+    if number is None:
         return Cell()
-    spread = "" if found.spread is None else str(found.spread)
-    return Cell(str(found.value), spread, at_most=found.at_most)
+    spread = "" if number.spread is None else str(number.spread)
+    return Cell(str(number.value), spread, at_most=number.at_most)
 
 
-def _standing(found: comparable.Standing | None, notes: list[str]) -> Cell:
-    if found is None:
+def _standing(standing: Standing | None, notes: list[str]) -> Cell:
+    if standing is None:
         return Cell()
-    reasons = (*found.obstacles, *found.remarks)
+    reasons = (*standing.obstacles, *standing.remarks)
     notes += [reason for reason in reasons if reason not in notes]
     return Cell(
-        *found.quantity.texts,
-        found.quantity.n,
-        at_most=found.quantity.unit == "bits/dim",
+        *standing.score.texts,
+        standing.score.n,
+        at_most=standing.score.metric == "bits_per_dim",
         notes=tuple(sorted(notes.index(reason) + 1 for reason in reasons)),
-        muted=bool(found.obstacles),
+        muted=bool(standing.obstacles),
     )
 
 

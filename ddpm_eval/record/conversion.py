@@ -125,10 +125,11 @@ def measurement(
     measure = MEASURES.get(old.name) or MEASURES.get(old.name.partition("-")[0])
     if measure is None:
         raise _unknown(old.name)
-    settings = _Settings(old)
+    subject = subject or {}
+    settings = _Settings(old, _steps(subject))
     if measure == "watch":
         model = ""  # of the whole run
-    weights = str(settings.take("weights") or (subject or {}).get("weights", ""))
+    weights = str(settings.take("weights") or subject.get("weights", ""))
     return Measurement(
         measure=measure,
         scores=tuple(_score(measure, name, old) for name in _ordered(measure, old)),
@@ -140,6 +141,14 @@ def measurement(
         warnings=tuple(old.warnings),
         provenance=old.provenance,
     )
+
+
+def _steps(subject: Mapping[str, Json]) -> int:
+    """T of a model; 0 where its settings are not known."""
+    model = subject.get("model")
+    schedule = model.get("schedule") if isinstance(model, Mapping) else None
+    T = schedule.get("T") if isinstance(schedule, Mapping) else None
+    return T if isinstance(T, int) else 0
 
 
 # ----------------------------------------------------------------------------- scores and curves
@@ -241,8 +250,8 @@ _DESCRIBED = ("is_spread", "kid_spread", "infinity_interval", "samples", "checkp
 class _Settings:
     """The settings of a measurement of schema 1, taken apart one by one."""
 
-    def __init__(self, old: schema1.Measurement) -> None:
-        self.old = old
+    def __init__(self, old: schema1.Measurement, T: int) -> None:
+        self.old, self.T = old, T
         self.rest: dict[str, Any] = {
             name: value for name, value in old.settings.items() if name not in _DESCRIBED
         }
@@ -299,7 +308,7 @@ class _Settings:
         return SamplingFacts(
             sampler=self.take("sampler") or "ancestral",
             steps=steps,
-            T=self.take("T") or 0,
+            T=self.take("T") or self.T,
             seed=self.rest.get("seed", 0),
             n=self.take("n") or 0,
             eta=self.take("eta"),
@@ -331,7 +340,9 @@ class _Settings:
             return None
         name, end = _dataset(str(dataset or ""))
         counts = [each.n for each in self.old.quantities.values() if each.unit == "bits/dim"]
-        n = self.take("n") or max(counts, default=0)
+        counts += [curve.n for name, curve in self.old.curves.items() if name == "bits/dim"]
+        paired = 2 * len(self.rest.get("pairs", ()))
+        n = self.take("n") or max(counts, default=paired)
         return ImagesFacts(digest=digest, n=n, choice="first", dataset=name, split=split or end)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ddpm_eval.metrics.estimate import Error as Error
 from ddpm_eval.metrics.estimate import ErrorKind
-from ddpm_eval.metrics.registry import METRICS, Metric
+from ddpm_eval.metrics.registry import Metric, definition
 from ddpm_eval.record.arrays import Array
 
 Part: TypeAlias = Literal["total", "these images", "prior", "steps", "decoder"]
@@ -48,8 +48,7 @@ class Qualifiers:
         >>> Qualifiers(whose="samples", at=("reverse_steps", 100)).label("rmse")
         'RMSE, at 100 reverse steps'
         """
-        definition = METRICS[metric]
-        title = definition.title_through(self.extractor)
+        title = definition(metric).title_through(self.extractor)
         parts = [
             title if self.part == "total" else f"{title}, {self.part}",
             f"({self.variance})" if self.variance else "",
@@ -60,7 +59,7 @@ class Qualifiers:
             f"in {self.space}" if self.space else "",
         ]
         if self.at is not None:
-            axis = METRICS[self.at[0]].title.partition(" (")[0]
+            axis = definition(self.at[0]).title.partition(" (")[0]
             named.append(f"at {self.at[1]:,g} {axis[:1].lower()}{axis[1:]}")
         return ", ".join(part for part in named if part)
 
@@ -93,7 +92,7 @@ class Score:
     @property
     def definition(self) -> Metric:
         """The metric's entry in the registry."""
-        return METRICS[self.metric]
+        return definition(self.metric)
 
     @property
     def label(self) -> str:

@@ -1,6 +1,5 @@
 """The report that is committed is what its record gives."""
 
-import json
 import re
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pytest
 
 from ddpm_eval import present
 from ddpm_eval.present.page import GENERATOR
-from ddpm_eval.record import arrays, disk, schema1
+from ddpm_eval.record import disk
 
 FOLDER = Path(__file__).parents[2] / "reports" / "digits"
 DRAWN = re.compile(r'data:image/[a-z+]+;base64,[^"]*|<meta name="generator" [^>]*>')
@@ -20,16 +19,11 @@ def drawn_with(page: str) -> str:
     return found[1] if found else ""
 
 
-def recorded() -> schema1.Report:
-    plain = json.loads((FOLDER / disk.RECORD).read_text())
-    return schema1.decode(plain, lambda key: arrays.read(FOLDER / disk.ARRAYS, key))
-
-
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """What the record gives now, by name."""
     folder = tmp_path_factory.mktemp("digits")
-    paths = present.render([recorded()], folder)
+    paths = present.render([disk.load(FOLDER)], folder)
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
@@ -69,4 +63,5 @@ def test_what_is_left_out_is_what_is_drawn_and_no_more(written: dict[str, bytes]
     assert drawn_with(page) == GENERATOR
     assert "data:image" not in left
     assert "data:text/csv" in left
-    assert str(recorded().measurements["nll"].quantities["total"].texts[0]) in left
+    bound = disk.load(FOLDER).strongest("bound")
+    assert bound is not None and bound.scores[0].texts[0] in left

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -10,9 +11,9 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ddpm_eval.present import figures, grids
-from ddpm_eval.record.schema1 import Curve
-from ddpm_eval.record.scores import Grid
+from ddpm_eval.present import contents, figures, grids
+from ddpm_eval.record.arrays import Array
+from ddpm_eval.record.scores import Curve, Grid, Qualifiers
 from tests.eval import records
 
 
@@ -76,7 +77,11 @@ def test_a_long_curve_keeps_its_extremes_and_its_order() -> None:
     np.testing.assert_array_equal(thinned, y[x])
 
 
-CURVE = Curve(np.arange(40), np.geomspace(2, 0.1, 40), "t", "rate (bits/dim)", 9, np.full(40, 0.5))
+def curve(x: Array, y: Array, error: Array | None = None, **fields: Any) -> Curve:
+    return Curve(**{"metric": "rate", "over": "t", "n": 1, **fields}, x=x, y=y, error=error)
+
+
+CURVE = curve(np.arange(40), np.geomspace(2, 0.1, 40), np.full(40, 0.5), n=9)
 
 
 def test_a_curve_is_the_same_bytes_whatever_the_users_settings() -> None:
@@ -119,25 +124,22 @@ def test_every_panel_without_a_curve_is_blank(n: int, monkeypatch: pytest.Monkey
 
     kept = figures.finish
     monkeypatch.setattr(figures, "finish", finish)
-    line = Curve(x=np.arange(3.0), y=np.arange(3.0), x_name="x", y_name="y", n=3)
-    figures.panels("key", {str(i): line for i in range(n)})
+    figures.panels("key", [curve(np.arange(3.0), np.arange(3.0))] * n)
     shown = [axes.axison for axes in drawn[0].axes]
     assert shown == [True] * n + [False] * (len(shown) - n)
 
 
 def test_the_axes_are_logarithmic_where_the_curve_says_so() -> None:
     x = np.geomspace(1, 1000, 31)
-    found = line(
-        figures.curve("c", Curve(x, x**-2.0, "x", "y", 1, log="xy")).files["svg"], "#0072b2"
-    )
+    found = line(figures.curve("c", curve(x, x**-2.0, log="xy")).files["svg"], "#0072b2")
     steps = np.diff(found, axis=0)
     np.testing.assert_allclose(steps, np.broadcast_to(steps[0], steps.shape), atol=1e-3)  # straight
 
 
 def test_the_average_of_the_loss_is_between_its_values() -> None:
     y = np.tile([1.0, 3.0], 500)
-    curve = Curve(np.arange(1000), y, "step", "loss", 1)
-    svg = figures.loss("c", curve).files["svg"]
+    logged = curve(np.arange(1000), y, metric="loss", over="training_steps")
+    svg = figures.loss("c", logged).files["svg"]
     found, raw = line(svg, figures.ORANGE), line(svg, figures.BLUE)
     assert np.ptp(raw[:, 1]) > 5 * np.ptp(found[100:, 1])
     middle = raw[:, 1].min() + np.ptp(raw[:, 1]) * (1 - np.log(2) / np.log(3))
@@ -146,7 +148,8 @@ def test_the_average_of_the_loss_is_between_its_values() -> None:
 
 def test_names_on_axes_are_text() -> None:
     name = f"--><script> {records.HOSTILE} $\\frac{{ " + records.LATEX_SPECIALS.replace("中", "")
-    picture = figures.curve("c", Curve(np.ones(2), np.ones(2), name, name, 1))
+    strange = curve(np.ones(2), np.ones(2), metric=name, over=name, of=Qualifiers(whose=name))
+    picture = figures.curve("c", strange)
     svg = picture.files["svg"].decode()
     assert "<script" not in svg
     assert "<img" not in svg
@@ -155,11 +158,34 @@ def test_names_on_axes_are_text() -> None:
 
 def test_a_zero_does_not_break_a_logarithmic_axis() -> None:
     y = np.array([1.0, 0.0, 0.01])
-    picture = figures.curve("c", Curve(np.arange(3), y, "t", "y", 1, y / 2, log="xy"))
+    picture = figures.curve("c", curve(np.arange(3), y, y / 2, log="xy"))
     assert len(pixels(picture.files["png"])) == 630
 
 
 def test_the_text_describes_the_curve() -> None:
     assert figures.curve("c", CURVE, "So it falls.").alt == (
-        "Curve of rate (bits/dim) over t: 2 at 0, 0.1 at 39; lowest 0.1, highest 2"
+        "Curve of Rate (bits/dim) over t: 2 at 0, 0.1 at 39; lowest 0.1, highest 2"
     )
+
+
+def markers(svg: bytes) -> int:
+    """How many markers and bands lie on the data of an SVG."""
+    groups = re.findall(r'<g clip-path="[^"]*">(.*?)</g>', svg.decode(), re.DOTALL)
+    return sum(group.count("<use ") for group in groups)
+
+
+def test_published_points_are_drawn_where_the_steps_are_the_same() -> None:
+    points = [(int(r), 0.1 * i, 10.0 * i) for i, r in enumerate(range(100, 1100, 100))]
+    drawn = []
+    for T in (1000, 40):
+        measurement = records.stretched(records.measured("rate_distortion"), T)
+        distortion = measurement.curve("rmse")
+        assert distortion is not None
+        rates = contents.rates(measurement)
+        drawn.append(figures.rate_distortion("f", distortion, rates, points, ""))
+    same, other = drawn
+    assert same.shape[0] > 2 * 990
+    bands = 7
+    assert markers(same.files["svg"]) == 30 + bands
+    assert markers(other.files["svg"]) == 10 + bands
+    assert "Three panels" in same.alt

@@ -19,11 +19,13 @@ from PIL import Image
 
 from ddpm_eval import present
 from ddpm_eval.present import document
-from ddpm_eval.record import lowering
-from ddpm_eval.record.schema1 import Curve, Measurement, Quantity, Report
-from ddpm_eval.record.scores import Grid
+from ddpm_eval.record import disk
+from ddpm_eval.record.protocol import Protocol
+from ddpm_eval.record.record import Measurement, Record
+from ddpm_eval.record.scores import Curve, Grid, Score
 from tests.eval import records
 
+PARTS = ("bound", "baselines", "samples", "training")
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 
@@ -64,9 +66,8 @@ class Page(HTMLParser):
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A rendered report with a hostile name."""
     folder = tmp_path_factory.mktemp("report")
-    made = records.report(records.HOSTILE)
-    present.render([made], folder)
-    (folder / "results.json").write_text(lowering.to_json(made))
+    disk.save(folder, records.only(records.HOSTILE, *PARTS))
+    present.render([disk.load(folder)], folder)
     return folder
 
 
@@ -117,14 +118,13 @@ def test_the_order_is_verdict_table_bound_samples_training_settings_origin(page:
         "Training",
         "Settings",
         "Where the numbers come from",
-        "Warnings",
         "Files inside this page",
     ]
     first = page.said("p")[:2]
     assert first[0] == (
-        "A denoising diffusion model, 407,123 parameters, step 2,000, averaged (EMA) weights"
+        "A denoising diffusion model, 701,345 parameters, step 1,000, averaged (EMA) weights"
     )
-    assert first[1].startswith("At most 2.413 ± 0.012 bits/dim on 360 test images of digits.")
+    assert first[1].startswith("At most 6.187 ± 0.017 bits/dim on 297 test images of digits.")
     assert "not comparable" in first[1]
 
 
@@ -172,21 +172,21 @@ def test_every_file_is_named_and_there(folder: Path) -> None:
     assert len(links) > 8
     assert all((folder / link).is_file() for link in links)
     figures = {path.name for path in (folder / "figures").iterdir()}
-    names = ("samples", "nll-terms", "training-loss")
+    names = ("samples", "bound-L_t", "training-loss")
     assert figures == {f"{name}.{kind}" for name in names for kind in ("png", "svg", "pdf")}
 
 
 def test_another_process_without_torch_writes_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from ddpm_eval import present\n"
-        "from tests.eval import records\n"
-        "there = Path(sys.argv[1])\n"
-        "written = present.render([records.report(records.HOSTILE)], there)\n"
+        "from ddpm_eval.record import disk\n"
+        "here, there = map(Path, sys.argv[1:])\n"
+        "written = present.render([disk.load(here)], there)\n"
         "assert 'torch' not in sys.modules, 'torch was imported'\n"
         "print(*(path.relative_to(there) for path in written), sep='\\n')"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)],
+        [sys.executable, "-c", code, str(folder), str(tmp_path)],
         env=os.environ | {"PYTHONHASHSEED": "7", "LC_ALL": "C", "TZ": "Asia/Tokyo"},
         capture_output=True,
         text=True,
@@ -201,7 +201,7 @@ def test_another_process_without_torch_writes_the_same_bytes(folder: Path, tmp_p
 
 
 def test_what_is_not_measured_is_absent_or_says_how(tmp_path: Path) -> None:
-    present.render([records.report("empty", records.baselines())], tmp_path)
+    present.render([records.only("empty", "baselines")], tmp_path)
     page = Page((tmp_path / "report.html").read_text("utf-8"))
     assert not page.of("img")
     assert "Training" not in page.said("h2")
@@ -210,38 +210,38 @@ def test_what_is_not_measured_is_absent_or_says_how(tmp_path: Path) -> None:
     assert "Not measured: run ddpm-eval sample" in page.said("p")
 
 
+IMAGES = {"d" * 64: {"file": "png", "images": 1_280}}
+
+
 def test_images_of_unknown_origin_are_not_called_a_model() -> None:
-    found = replace(
-        records.report("png", records.digits_quality()),
-        subject={"checkpoint": "d" * 64, "file": "png", "images": 1_280},
-    )
-    assert document.compose([found]).about == "1,280 images, png"
+    images = replace(records.only("png", "quality"), subjects=IMAGES)
+    assert document.compose([images]).about == "1,280 images, png"
 
 
 def test_images_alone_are_not_said_to_lack_what_takes_a_model() -> None:
-    subject = {"checkpoint": "d" * 64, "file": "png", "images": 1_280}
-    images = replace(records.report("png", records.digits_quality()), subject=subject)
-    model = records.report("model", records.digits_quality())
+    images = replace(records.only("png", "quality"), subjects=IMAGES)
+    model = records.only("model", "quality")
 
-    def missing(*reports: Report) -> list[str]:
+    def missing(*reports: Record) -> list[str]:
         sections = document.compose(reports).sections
         return [each.title for each in sections if any("Not measured" in t for t in each.texts)]
 
     assert missing(images) == missing(images, images) == []
     assert missing(model) == missing(model, images) == ["Where the bits go", "Samples"]
-    assert missing(replace(images, measurements={})) == ["Sample quality"]
+    assert missing(replace(images, measurements=())) == ["Sample quality"]
 
 
 def test_a_measurement_from_the_future_is_shown_and_stays_in_its_folder(tmp_path: Path) -> None:
     strange = Measurement(
-        "../../rate_distortion",
-        {"rate": Quantity(1.7758, "bits/dim", 9, 0.004)},
-        {"a/b": Curve(np.arange(3), np.ones(3), "x", "y", 9)},
+        measure="../../coverage",
+        protocol=Protocol(version=9),
+        scores=(Score(metric="cover", value=1.7758, n=9),),
+        curves=(Curve(metric="a/b", over="x", x=np.arange(3), y=np.ones(3), n=9),),
     )
-    written = present.render([records.report("r", strange)], tmp_path / "in" / "out")
+    written = present.render([records.only("r", strange)], tmp_path / "in" / "out")
     page = Page(written[0].read_text("utf-8"))
-    assert any("rate distortion" in title for title in page.said("h2"))
-    assert "1.776" in page.said("td")
+    assert any("coverage" in title for title in page.said("h2"))
+    assert "1.78" in page.said("td") and "cover" in page.said("th")
     assert all(path.parent.name in ("out", "figures") for path in written)
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(written)
 
@@ -257,8 +257,8 @@ def test_a_measurement_from_the_future_is_shown_and_stays_in_its_folder(tmp_path
 def test_large_samples_fit_a_page_and_it_is_said(
     tmp_path: Path, n: int, size: int, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(document, "PAGE_IMAGE_BYTES", 180_000)
-    present.render([records.report("r", records.samples(n, size, 3))], tmp_path)
+    monkeypatch.setattr(document, "WHOLE_PAGE", 180_000)
+    present.render([records.only("r", records.samples(n, size, 3))], tmp_path)
     assert (tmp_path / "report.html").stat().st_size < 5e5
     page = Page((tmp_path / "report.html").read_text("utf-8"))
     (caption,) = page.said("figcaption")
@@ -266,40 +266,40 @@ def test_large_samples_fit_a_page_and_it_is_said(
 
 
 def test_samples_of_256_pixels_are_drawn_pixel_for_pixel(tmp_path: Path) -> None:
-    found = records.samples(6, 256, 3)
-    present.render([records.report("r", found)], tmp_path)
+    drawn = records.samples(6, 256, 3)
+    present.render([records.only("r", drawn)], tmp_path)
     shown = np.asarray(Image.open(tmp_path / "figures" / "samples.png"))
-    np.testing.assert_array_equal(shown[:256, :256, :3], found.grids["samples"].images[0])
+    np.testing.assert_array_equal(shown[:256, :256, :3], drawn.grids["samples"].images[0])
 
 
 def test_several_runs_stand_side_by_side(tmp_path: Path) -> None:
-    runs = [
-        records.report("first", records.nll(), records.samples()),
-        records.report("second", records.nll(total=2.5, n=99), checkpoint="b2"),
-    ]
+    other = records.counted(records.valued(records.measured("bound"), bits_per_dim=6.5), 99)
+    runs = [records.only("first", "bound", "samples"), records.only("second", other)]
     present.render(runs, tmp_path)
     page = Page((tmp_path / "report.html").read_text("utf-8"))
     assert page.said("h1") == ["first, second"]
-    assert {"2.413", "2.500"} <= set(page.said("td"))
+    assert {"6.187", "6.500"} <= set(page.said("td"))
     titles = page.said("h2")
     assert "Samples: first" in titles
     assert any(text.startswith("second: What each term") for text in page.said("figcaption"))
     names = {a.get("download") for a in page.of("a")}
     assert {"results-1.json", "results-2.json"} <= names
-    assert (tmp_path / "figures" / "2-nll-terms.svg").is_file()
+    assert (tmp_path / "figures" / "2-bound-L_t.svg").is_file()
 
 
 def test_what_all_measurements_share_is_said_once(page: Page) -> None:
     assert page.said("dt").count("versions.torch") == 1
     assert "all measurements" in page.said("h3")
-    assert {"ddpm-eval nll", "ddpm-eval baselines"} <= set(page.said("dd"))
+    commands = {"ddpm-eval nll runs/digits --calibrate 32", "ddpm-eval baselines runs/digits"}
+    assert commands <= set(page.said("dd"))
 
 
 def test_odd_names_do_not_stop_a_report(tmp_path: Path) -> None:
     labels = ["$\\frac{", "<b>", "\n"]
     grid = Grid(np.zeros((3, 4, 4, 3), np.uint8), 3, labels, "a & b")
     name = f"{records.LATEX_SPECIALS}\udc80\n"
-    present.render([records.report(name, Measurement("samples", grids={"g": grid}))], tmp_path)
+    odd = replace(records.measured("samples"), grids={"g": grid})
+    present.render([records.only(name, odd)], tmp_path)
     page = Page((tmp_path / "report.html").read_text("utf-8"))
     assert page.said("h1")[0].startswith("100% a_b & $x$ #1 {c} ~d ^e \\f é")
-    assert "a & b" in page.said("figcaption")
+    assert "a & b Seed 0." in page.said("figcaption")

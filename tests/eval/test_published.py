@@ -6,20 +6,20 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ddpm_eval.present import comparable, contents, differences, published, references, tables
+from ddpm_eval.present.runs import Run
 from ddpm_eval.present.tables import Row, Table
 from ddpm_eval.record.protocol import Json
-from ddpm_eval.record.schema1 import Measurement, Report
+from ddpm_eval.record.record import Measurement
 from tests.eval import records
 
 
-def modelled(found: Measurement, size: int = 32, **objective: Json) -> Report:
-    told = {"prediction": "eps", "loss": "L_simple", "variance": "fixedlarge", **objective}
-    model: Json = {"objective": told, "unet": {"image_size": size}}
-    return Report("mine", {"checkpoint": "a", "model": model}, {found.name: found})
+def run(*measurements: Measurement, name: str = "mine", size: int = 32, **objective: Json) -> Run:
+    return Run(records.modelled(records.only(name, *measurements), size, **objective))
 
 
 def ours(table: Table | None) -> list[Row]:
@@ -32,48 +32,48 @@ def reasons(table: Table, column: int) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("changed", "reason"),
+    ("change", "reason"),
     [
-        ({"extractor": "digits-cnn"}, "features of digits-cnn, not Inception-v3"),
+        ({"extractor": {"name": "digits-cnn"}}, "features of digits-cnn, not Inception-v3"),
         ({"extractor": None}, "features of an unnamed network, not Inception-v3"),
-        ({"sampler": "ddim"}, "sampled by ddim, not by the ancestral chain"),
-        ({"sampler": None}, "the record does not say how the samples were made"),
-        ({"T": None}, "the record does not say how the samples were made"),
-        ({"steps": 100}, "sampled in 100 steps, not 1,000"),
-        ({"reference": "CIFAR-10 test"}, "FID against CIFAR-10 test, not the training set"),
-        ({"reference": "other train"}, "FID against other train, not the training set"),
-        ({"reference_n": 49_000}, "FID against 49,000 training images, not 50,000"),
+        ({"sampling": {"sampler": "ddim"}}, "sampled by ddim, not by the ancestral chain"),
+        ({"sampling": {"T": 0}}, "the record does not say how the samples were made"),
+        ({"sampling": {"steps": 100}}, "sampled in 100 steps, not 1,000"),
+        (
+            {"reference": {"split": "test"}},
+            "FID against CIFAR-10 test, not the training set",
+        ),
+        ({"reference": {"split": ""}}, "FID against CIFAR-10, not the training set"),
+        ({"reference": {"n": 49_000}}, "FID against 49,000 training images, not 50,000"),
+        ({"reference": {"dataset": "other"}}, "measured on other, not CIFAR-10"),
     ],
 )
 def test_fid_by_another_protocol_is_greyed_with_its_reason(
-    changed: dict[str, Json], reason: str
+    change: dict[str, Any], reason: str
 ) -> None:
-    table = published.table_1([modelled(records.quality(**changed))])
+    table = published.table_1([run(records.changed(records.quality(), **change))])
     fid = ours(table)[0].cells[1]
     assert fid.muted
     assert not fid.bold
     assert reasons(table, 1) == [reason]
 
 
-@pytest.mark.parametrize("sampler", ["ancestral", "ddpm"])
-def test_the_whole_chain_may_be_called_by_either_name(sampler: str) -> None:
-    assert (
-        not ours(published.table_1([modelled(records.quality(sampler=sampler))]))[0].cells[1].muted
-    )
+def test_images_that_nobody_drew_have_no_sampler() -> None:
+    images = records.changed(records.quality(), sampling=None, images={"n": 50_000})
+    table = published.table_1([run(images)])
+    assert reasons(table, 1) == ["the record does not say how the samples were made"]
 
 
 def test_inception_score_needs_no_reference() -> None:
-    (row,) = ours(published.table_1([modelled(records.quality(reference="CIFAR-10 test"))]))
+    (row,) = ours(published.table_1([run(records.quality(reference="CIFAR-10 test"))]))
     assert [row.cells[0].muted, row.cells[1].muted] == [False, True]
 
 
 def test_a_measurement_against_the_training_set_is_preferred() -> None:
-    test = records.quality("quality-test", reference="CIFAR-10 test")
-    report = modelled(records.quality())
-    both = replace(report, measurements={"quality-test": test, **report.measurements})
+    test = records.quality(reference="CIFAR-10 test")
+    both = run(test, records.quality())
     assert not ours(published.table_1([both]))[0].cells[1].muted
-    alone = ours(published.table_1([modelled(test)]))[0]
-    assert alone.cells[1].muted
+    assert ours(published.table_1([run(test)]))[0].cells[1].muted
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_measurement_against_the_training_set_is_preferred() -> None:
 def test_a_run_stands_in_its_row_of_table_2(
     objective: dict[str, Json], block: str, name: str
 ) -> None:
-    (row,) = ours(published.table_2([modelled(records.quality(), **objective)]))
+    (row,) = ours(published.table_2([run(records.quality(), **objective)]))
     assert (row.block, row.name) == (block, f"mine: {name}")
     assert row.cells[1].number == "3.17"
     assert name in {each.name for each in references.tables()["ablation"].rows}
@@ -105,17 +105,16 @@ def test_a_run_stands_in_its_row_of_table_2(
     ],
 )
 def test_an_objective_of_no_row_has_no_table_2(objective: dict[str, Json]) -> None:
-    assert published.table_2([modelled(records.quality(), **objective)]) is None
+    assert published.table_2([run(records.quality(), **objective)]) is None
 
 
 def test_other_data_have_no_table_2() -> None:
-    assert published.table_2([modelled(records.quality(dataset="digits"))]) is None
-    assert published.table_2([modelled(records.digits_quality())]) is None
+    assert published.table_2([run(records.quality(reference="digits train"))]) is None
+    assert published.table_2([run(records.measured("quality"))]) is None
 
 
-def lsun(name: str = "LSUN church", size: int = 256, **settings: Json) -> Report:
-    found = records.quality(dataset=name, reference=f"{name} train", **settings)
-    return modelled(found, size)
+def lsun(name: str = "LSUN church", size: int = 256, n: int = 50_000) -> Run:
+    return run(records.quality(n, f"{name} train"), size=size)
 
 
 def test_lsun_stands_in_its_column_of_table_3() -> None:
@@ -127,7 +126,7 @@ def test_lsun_stands_in_its_column_of_table_3() -> None:
     ]
     assert not any(cell.muted for row in rows for cell in row.cells)
     assert rows[0].cells[1].bold  # below StyleGAN2's 3.86
-    assert published.table_3([modelled(records.quality())]) is None
+    assert published.table_3([run(records.quality())]) is None
     assert published.table_3([lsun("cat pictures")]) is None
 
 
@@ -143,56 +142,55 @@ def test_adm_s_table_has_the_run_s_data_set_alone_and_says_that_the_evaluator_di
     assert table is not None
     assert {row.block for row in table.rows} == {"LSUN cats 256x256"}
     assert len(table.rows) == 4
-    assert [cell.number for cell in table.rows[-1].cells] == ["3.17", "5.12", "0.670", "0.580"]
+    assert [cell.number for cell in table.rows[-1].cells] == ["3.17", "5.12", "0.67", "0.580"]
     assert all("ADM evaluator" in reason for reason in reasons(table, 1))
     imagenet = published.adm([lsun("ImageNet", 64)])
     assert imagenet is not None
     assert {row.block for row in imagenet.rows} == {"ImageNet 64x64"}
-    assert published.adm([modelled(records.quality())]) is None
+    assert published.adm([run(records.quality())]) is None
 
 
 def test_the_n_of_recall_is_of_the_reference_images_that_its_error_is_over() -> None:
-    found = records.quality(n=1_000)
-    (table,) = contents.quality([modelled(found)])
+    (table,) = contents.quality([run(records.quality(1_000))])
     cells = dict(zip((column.name for column in table.columns), table.rows[0].cells, strict=True))
-    assert (cells["precision"].n, cells["recall"].n) == (1_000, 50_000)
+    assert (cells["Precision"].n, cells["Recall"].n) == (1_000, 1_500)
     assert "n counts samples, and for recall reference images" in table.caption
-    of_fid = replace(found, quantities={"FID": found.quantities["FID"]})
-    assert "recall" not in next(contents.quality([modelled(of_fid)])).caption
+    assert "a standard error over reference images for Recall" in table.caption
+    fid = tuple(each for each in records.quality().scores if each.metric == "fid")
+    assert (
+        "recall"
+        not in next(contents.quality([run(replace(records.quality(), scores=fid))])).caption
+    )
 
 
 def test_recall_of_few_samples_is_not_the_published_one() -> None:
     table = published.adm([lsun("LSUN cats", n=1_000)])
     assert table is not None
     assert ours(table)[0].cells[3].muted
-    assert "recall on 1,000 samples, not 50,000" in reasons(table, 3)
+    assert "Recall on 1,000 samples, not 50,000" in reasons(table, 3)
 
 
 def test_each_network_has_a_table_of_its_own_with_its_yardstick() -> None:
-    runs = [
-        modelled(records.digits_quality()),
-        modelled(records.quality()),
-        replace(modelled(records.quality(n=10_000)), name="other"),
-    ]
-    plain, digits = contents.quality(runs)
-    assert [plain.key, digits.key] == ["quality", "quality-digits-cnn"]
+    digits = records.measured("quality")
+    runs = [run(digits), run(records.quality()), run(records.quality(10_000), name="other")]
+    plain, other = contents.quality(runs)
+    assert [plain.key, other.key] == ["quality", "quality-digits-cnn"]
     assert [row.name for row in plain.rows] == ["mine", "other"]
     assert [column.name for column in plain.columns][:2] == ["IS", "FID"]
     assert not any("digits" in column.name for column in plain.columns)
-    plain_names = {"KD", "precision", "recall"}
-    assert all(c.name in plain_names or "(digits-cnn)" in c.name for c in digits.columns)
-    assert "digits-cnn" in digits.title
-    place = [column.name for column in digits.columns].index("FD(digits-cnn)")
-    found = {row.name: str(row.cells[place]) for row in digits.rows}
-    assert found == {"mine": "15.70 (n=1,000)", "held-out images": "10.50 (n=297)"}
-    assert "no FID" in digits.caption
+    names = {"Precision", "Recall"}
+    assert all(c.name in names or "(digits-cnn)" in c.name for c in other.columns)
+    assert "digits-cnn" in other.title and "Inception-v3" in plain.title
+    place = [column.name for column in other.columns].index("FD(digits-cnn)")
+    shown = {row.name: str(row.cells[place]) for row in other.rows}
+    assert shown == {"mine": "1.34 ± 0.16 (n=512)", "held-out images": "0.360 (n=297)"}
+    assert "no FID" in other.caption and "no FID" not in plain.caption
     assert plain.rows[0].block == "against CIFAR-10 train, 50,000 images"
 
 
-def test_rows_of_one_reference_stand_together_in_the_order_of_the_record() -> None:
-    both = {"quality": records.quality()}
-    both["quality-test"] = records.quality("quality-test", reference="CIFAR-10 test")
-    (table,) = contents.quality([Report("a", {}, both), Report("b", {}, both)])
+def test_rows_of_one_reference_stand_together_in_the_order_of_the_runs() -> None:
+    both = (records.quality(reference="CIFAR-10 test"), records.quality())
+    (table,) = contents.quality([run(*both, name="a"), run(*both, name="b")])
     assert [[row.name for row in rows] for _, rows in table.blocks()] == [["a", "b"], ["a", "b"]]
     assert [block.split(",")[0] for block, _ in table.blocks()] == [
         "against CIFAR-10 train",
@@ -201,50 +199,92 @@ def test_rows_of_one_reference_stand_together_in_the_order_of_the_record() -> No
 
 
 def test_runs_stand_above_one_yardstick() -> None:
-    runs = [replace(modelled(records.digits_quality()), name=name) for name in ("b", "a")]
+    runs = [run(records.measured("quality"), name=name) for name in ("b", "a")]
     (table,) = contents.quality(runs)
     assert [row.name for row in table.rows] == ["b", "a", "held-out images"]
 
 
 def test_the_verdict_of_a_small_network_says_that_it_is_no_fid() -> None:
-    said = comparable.verdict(modelled(records.digits_quality()))
-    assert "FD(digits-cnn) 15.70 (n=1,000); held-out images have 10.50 (n=297)" in said
-    assert "no FID" in said
+    said = comparable.verdict(run(records.measured("quality")))
+    assert "FD(digits-cnn) 1.34 ± 0.16 (n=512); held-out images have 0.360 (n=297)." in said
+    assert "not an FID" in said
     assert said.endswith("nothing to compare yet.")
 
 
-def every_table(reports: Sequence[Report]) -> Iterator[Table]:
-    yield from published.tables(reports)
-    yield from contents.quality(reports)
-    bits = contents.bits(reports)
+# ------------------------------------------------------------------------------- Table 4
+
+
+def test_ten_published_rows_stand_above_ten_of_ours_with_a_rate_for_each_variance() -> None:
+    measurement = records.stretched(records.measured("rate_distortion"), 1000)
+    table = published.table_4("t4", measurement)
+    blocks = dict(table.blocks())
+    assert list(blocks) == ["Paper", "digits, 297 images, fixedlarge"]
+    assert [len(rows) for rows in blocks.values()] == [10, 10]
+    labels = {tuple(row.name for row in rows) for rows in blocks.values()}
+    assert len(labels) == 1  # the same steps in the same order
+    for row, source in zip(
+        blocks["Paper"], references.tables()["rate_distortion"].rows, strict=True
+    ):
+        assert [cell.number for cell in row.cells] == [
+            str(source.numbers["rate"].value),
+            *("", ""),
+            str(source.numbers["rmse"].value),
+        ]
+    assert [column.name for column in table.columns][1:3] == ["Rate, fixedsmall", "Rate, optimal"]
+    row = next(row for row in table.rows if row.ours and row.name == "900")
+    wanted = [
+        next(c for c in measurement.curves if c.metric == metric and c.of.variance == variance)
+        for metric, variance in (
+            *(("rate", "fixedlarge"), ("rate", "fixedsmall"), ("rate", "optimal")),
+            ("rmse", ""),
+        )
+    ]
+    shown = [float(cell.number) for cell in row.cells]
+    assert shown == pytest.approx([curve.y[899] for curve in wanted], rel=5e-3)
+    assert [bool(cell.spread) for cell in row.cells] == [True, False, False, True]
+    assert "0.11994" in tables.csv(table)
+
+
+def test_other_numbers_of_steps_have_ten_rows_too() -> None:
+    table = published.table_4("t4", records.stretched(records.measured("rate_distortion"), 40))
+    rows = [row for row in table.rows if row.ours]
+    assert [row.name for row in rows] == [str(4 * k) for k in range(10, 0, -1)]
+    assert rows[0].cells[0].number == "2.736"
+
+
+def test_the_decomposition_is_that_of_the_model_s_own_variance() -> None:
+    text = contents.decomposition(records.measured("rate_distortion"))
+    assert "2.736 ± 0.012 bits/dim of rate and 3.451 ± 0.011 bits/dim of distortion" in text
+    assert "RMSE of 2.674 ± 0.015 grey levels. The paper's model on CIFAR-10: 1.78 and 1.97" in text
+
+
+# ------------------------------------------------------------------------------- every table
+
+
+def every_table(runs: Sequence[Run]) -> Iterator[Table]:
+    yield from published.tables(runs)
+    yield from contents.quality(runs)
+    bits = contents.bits(runs)
     if bits is not None:
         yield bits
-    one, other = reports[:2]
+    one, other = (each.record for each in runs[:2])
     yield differences.table(one, other, differences.between(one, other))
-    yield published.table_4("t4", records.rate_distortion())
-    yield contents.quantities(records.neighbours(8))
+    yield published.table_4("t4", records.measured("rate_distortion"))
+    yield contents.scores("neighbours", records.measured("neighbours"))
 
 
 PRINTABLE = "".join(chr(c) for c in range(32, 127))
 
 
-def named(*names: str) -> list[Report]:
-    bound = records.nll(dataset="CIFAR-10", n=10_000)
-    other = records.digits_quality(name="quality-x")
-    return [
-        replace(
-            lsun(),
-            name=name,
-            measurements={"quality": records.quality(), "nll": bound, "quality-x": other},
-        )
-        for name in names
-    ]
+def named(*names: str) -> list[Run]:
+    measurements = (records.quality(), records.bound(), records.measured("quality"))
+    return [run(*measurements, name=name) for name in names]
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_every_table_compiles_in_latex(tmp_path: Path) -> None:
-    reports = [*named(records.HOSTILE, records.LATEX_SPECIALS, PRINTABLE), lsun("LSUN cat")]
-    made = list(every_table(reports))
+    runs = [*named(records.HOSTILE, records.LATEX_SPECIALS, PRINTABLE), lsun("LSUN cat")]
+    made = list(every_table(runs))
     assert {table.key for table in made} >= {"table1", "table3", "adm", "quality", "differences"}
     body = "\n\\clearpage\n".join(map(tables.latex, made))
     (tmp_path / "t.tex").write_text(

@@ -2,7 +2,6 @@
 
 import io
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,19 +14,26 @@ from ddpm_eval import present
 from ddpm_eval.present import document, figures, frames, grids, sections
 from ddpm_eval.present.figures import Picture
 from ddpm_eval.present.parts import Document, Section
-from ddpm_eval.present.sections.shared import Place
-from ddpm_eval.record.protocol import Json
-from ddpm_eval.record.schema1 import Curve, Measurement, Report
-from ddpm_eval.record.scores import Grid
+from ddpm_eval.present.runs import WHOLE_PAGE, Run
+from ddpm_eval.record.protocol import Protocol
+from ddpm_eval.record.record import Measurement, Record
+from ddpm_eval.record.scores import Curve, Grid
 from tests.eval import records
 
 
-def place(*others: Measurement, room: int = 10**9) -> Place:
-    return Place("", room, {each.name: each for each in others})
+def built(*measurements: Measurement | str, room: int = 10**9) -> list[Section]:
+    """The sections of a record of these measurements, but for what is not measured."""
+    run = Run(records.only("r", *measurements), image_bytes=room)
+    return [each for each in sections.build([run]) if "Not measured" not in "".join(each.texts)]
 
 
-def section(found: Measurement, *others: Measurement, room: int = 10**9) -> Section:
-    return next(iter(sections.build(found, place(*others, room=room))))
+def section(*measurements: Measurement | str, room: int = 10**9) -> Section:
+    """The section of the first of some measurements."""
+    first = measurements[0]
+    measure = first if isinstance(first, str) else first.measure
+    title = {"reconstructions": "Lossy", "neighbours": "Nearest", "watch": "Checkpoints"}
+    wanted = title.get(measure, measure.capitalize())
+    return next(x for x in built(*measurements, room=room) if x.title.startswith(wanted))
 
 
 def opened(png: bytes) -> np.ndarray:
@@ -49,12 +55,12 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def told(undrawn: list[str]) -> Document:
-    return document.compose([records.full(size=8)])
+def story(undrawn: list[str]) -> Document:
+    return document.compose([records.digits()])
 
 
-def test_the_story_is_told_in_order(told: Document) -> None:
-    assert [each.title for each in told.sections] == [
+def test_the_story_is_told_in_order(story: Document) -> None:
+    assert [each.title for each in story.sections] == [
         "Beside the published numbers",
         "Sample quality",
         "Where the bits go",
@@ -73,56 +79,58 @@ def test_the_story_is_told_in_order(told: Document) -> None:
     ]
 
 
-def test_every_picture_says_what_how_many_and_which_seed(told: Document) -> None:
-    for each in told.pictures():
+def test_every_picture_says_what_how_many_and_which_seed(story: Document) -> None:
+    pictures = list(story.pictures())
+    assert len(pictures) == 14
+    for each in pictures:
         assert len(each.caption) > 20, each.key
         if each.images:
             assert re.search(r"[Ss]eed \d", each.caption), each.key
             assert re.match(r"\d+ images in \d+ rows of \d+", each.alt), each.key
-    names = [each.key for each in told.pictures()]
+    names = [each.key for each in pictures]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[\w-]+", name) for name in names)
 
 
 def test_the_slider_shows_the_rows_of_the_grid(undrawn: list[str]) -> None:
-    found = records.reconstructions(columns=4, size=8)
-    (slider,) = section(found).frames
-    grid = found.grids["reconstructions"]
+    strip = records.measured("reconstructions")
+    (slider,) = section(strip).frames
+    grid = strip.grids["reconstructions"]
     assert len(slider.files) == len(slider.names) == 11
     for row, content in enumerate(slider.files):
         shown = opened(content)
         assert shown.shape[1::-1] == slider.shape
-        for column in range(4):
+        for column in range(8):
             left = column * 9
-            np.testing.assert_array_equal(
-                shown[:, left : left + 8, :3], grid.images[4 * row + column]
-            )
+            pixels = shown[:, left : left + 8, :3]
+            image = grid.images[8 * row + column]
+            np.testing.assert_array_equal(pixels, np.broadcast_to(image, pixels.shape))
             assert (shown[:, left : left + 8, 3] == 255).all()
-    assert slider.names[0] == "1e-05 bits/dim, RMSE 67.6, after 100 reverse steps"
-    assert slider.names[9] == "1.776 bits/dim, RMSE 0.951, after 1,000 reverse steps"
+    assert slider.names[0] == "0.005346 bits/dim, RMSE 69.2, after 76 reverse steps"
+    assert slider.names[9] == "2.679 bits/dim, RMSE 2.54, after 200 reverse steps"
     assert slider.last == "originals"
 
 
 def test_the_point_moves_along_the_measured_curve(undrawn: list[str]) -> None:
-    curve = records.rate_distortion()
-    (slider,) = section(records.reconstructions(4, 8), curve).frames
+    curve = records.measured("rate_distortion")
+    (slider,) = section("reconstructions", curve).frames
     track = slider.track
     assert track is not None
-    assert len(track.line) == 1000
+    assert len(track.line) == 200
     x, y = np.array(track.stops).T
     assert (np.diff(x) > 0).all()
     assert (np.diff(y) > 0).all()  # down the page: the error falls
-    rates, errors = curve.curves["rate (fixedlarge)"].y, curve.curves["distortion"].y
+    rate, distortion = curve.curve("rate", variance="fixedlarge"), curve.curve("rmse")
+    assert rate is not None and distortion is not None
     line = np.array(track.line)
-    along = np.polyfit(np.log10(rates), line[:, 0], 1, full=True)
+    along = np.polyfit(np.log10(rate.y), line[:, 0], 1, full=True)
     assert along[1][0] < 0.1  # logarithmic in the rate
-    slope = np.polyfit(errors, line[:, 1], 1)
+    slope = np.polyfit(distortion.y, line[:, 1], 1)
     assert np.polyval(slope, 0) == pytest.approx(track.size[1], abs=0.1)  # zero is the floor
-    stops = records.reconstructions(4, 8).settings["frames"]
-    assert isinstance(stops, dict)
+    stops: Any = records.measured("reconstructions").facts["frames"]
     np.testing.assert_allclose(np.polyval(slope, stops["rmse"]), y, atol=0.1)
     np.testing.assert_allclose(np.polyval(along[0], np.log10(stops["rate"])), x, atol=0.1)
-    alone = section(records.reconstructions(4, 8)).frames[0].track
+    alone = section("reconstructions").frames[0].track
     assert alone is not None
     assert alone.line == alone.stops
 
@@ -143,50 +151,33 @@ def test_a_rate_of_nothing_stays_on_the_page() -> None:
 
 
 def test_what_does_not_fit_keeps_every_rate_and_the_originals(undrawn: list[str]) -> None:
-    found = records.reconstructions(columns=6, size=8)
-    shown = section(found, room=11 * 3 * 8 * 8 * 3)
-    assert "3 test images" in shown.frames[0].caption
+    shown = section("reconstructions", room=11 * 3 * 8 * 8)
+    assert "3 test images" in shown.frames[0].caption and "Here 3 of 8." in shown.frames[0].caption
     assert len(shown.frames[0].files) == 11
     small = shown.pictures[0].reduced
     assert small is not None
     assert small.alt == "33 images in 11 rows of 3"
-    assert shown.pictures[0].alt == "66 images in 11 rows of 6"
-
-
-@pytest.mark.parametrize(
-    "frames_told",
-    [
-        {"grid": "absent", "rows": 11, "columns": 4, "reverse_steps": [], "rate": [], "rmse": []},
-        {"grid": "reconstructions", "rows": 9, "columns": 4}
-        | {"reverse_steps": [1], "rate": [1], "rmse": [1]},
-        "nonsense",
-        None,
-    ],
-)
-def test_a_strip_without_a_fitting_slider_is_still_a_strip(frames_told: Json) -> None:
-    found = records.reconstructions(4, 8)
-    other = replace(found, settings={**found.settings, "frames": frames_told})
-    shown = section(other)
-    assert shown.frames == ()
-    assert len(shown.pictures) == 1
+    assert shown.pictures[0].alt == "88 images in 11 rows of 8"
 
 
 def test_neighbours_begin_with_the_verdict_and_flicker_in_pairs(undrawn: list[str]) -> None:
-    found = records.neighbours(8)
-    shown = section(found)
-    assert shown.texts == (found.settings["verdict"],)
+    near = records.measured("neighbours")
+    shown = section(near)
+    assert shown.texts == (near.facts["verdict"],)
     pixels = shown.frames[0]
     samples, nearest = map(opened, pixels.files)
-    np.testing.assert_array_equal(samples[:, 9:17, :3], found.grids["pixels"].images[9])
-    np.testing.assert_array_equal(nearest[:, 9:17, :3], found.grids["pixels"].images[10])
+    images, k = near.grids["pixels"].images, near.grids["pixels"].columns
+    for picture, image in ((samples, images[k]), (nearest, images[k + 1])):
+        tile = picture[:8, 9:17, :3]
+        np.testing.assert_array_equal(tile, np.broadcast_to(image, tile.shape))
     assert pixels.names == ("samples", "nearest training images")
 
 
 def test_figure_10_has_a_panel_for_each_curve_in_the_paper_s_order(undrawn: list[str]) -> None:
-    shown = section(records.progressive(2, 8))
+    shown = section("progressive")
     curves = shown.pictures[-1]
     assert curves.wide
-    assert curves.alt.startswith("3 panels. Curve of FID over reverse steps")
+    assert curves.alt.startswith("3 panels. Curve of FD(digits-cnn) over reverse steps")
     assert curves.alt.index("Curve of IS") < curves.alt.index("Curve of RMSE")
     assert [each.key for each in shown.pictures] == [
         "progressive",
@@ -196,88 +187,113 @@ def test_figure_10_has_a_panel_for_each_curve_in_the_paper_s_order(undrawn: list
 
 
 def test_the_best_checkpoint_is_named_and_marked() -> None:
-    shown = section(records.watch())
-    assert shown.texts == ("The best checkpoint is that of step 450,000.",)
+    shown = section("watch")
+    assert shown.texts == ("The best checkpoint by FD(digits-cnn) is that of step 1,000.",)
     svg = shown.pictures[0].files["svg"].decode()
     assert svg.count("stroke-dasharray") == 3  # a line in each panel
-    unmarked = section(replace(records.watch(), settings={}))
-    assert unmarked.texts == ()
-    assert "stroke-dasharray" not in unmarked.pictures[0].files["svg"].decode()
 
 
 def test_panels_say_on_how_many_images_each_is_and_what_its_band_is(undrawn: list[str]) -> None:
-    x = np.arange(1.0, 4)
-    curves = {
-        name: Curve(x, x, "training step", name, n, x / 9)
-        for name, n in (("FD(net)", 256), ("IS(net)", 256), ("bits/dim", 297))
-    }
-    best: Json = {"by": "FD(net)", "step": 3}
-    found = Measurement("watch", curves=curves, settings={"best": best, "steps": 20, "seed": 4})
-    shown = section(found)
-    assert shown.texts == ("The best checkpoint by FD(net) is that of step 3.",)
-    assert shown.pictures[0].caption == (
+    assert section("watch").pictures[0].caption == (
         "Quality over training, samples drawn in 20 steps; the line marks the best checkpoint. "
-        "FD(net) and IS(net) on 256 images, bits/dim on 297 images. Bands are one standard error; "
-        "of IS the spread over its parts. Seed 4."
+        "FD(digits-cnn) and IS(digits-cnn) on 256 images, Bits/dim on 297 images. Bands are one "
+        "standard error for FD(digits-cnn) and Bits/dim and one spread over parts for "
+        "IS(digits-cnn). Seed 0."
     )
 
 
 def test_the_slider_says_that_its_points_are_of_few_images(undrawn: list[str]) -> None:
-    few, curve = records.reconstructions(4, 8), records.rate_distortion()
-    n = curve.curves["distortion"].n
-    caption = section(few, curve).frames[0].caption
-    assert f"The points are means over these 4 images, the curve over {n:,}." in caption
-    assert "The points are means over these 4 images. " in section(few).frames[0].caption + " "
+    caption = section("reconstructions", "rate_distortion").frames[0].caption
+    assert "The points are means over these 8 images, the curve over 297." in caption
+    assert (
+        "The points are means over these 8 images. " in section("reconstructions").frames[0].caption
+    )
 
 
-def without(found: Measurement, what: str) -> Measurement:
-    return replace(found, **{what: {}})
-
-
-MADE: tuple[Callable[[], Measurement], ...] = (
-    records.rate_distortion,
-    lambda: records.reconstructions(2, 8),
-    lambda: records.progressive(2, 8),
-    lambda: records.interpolation(8),
-    lambda: records.neighbours(8),
-    records.watch,
-    records.training,
-)
-
-
-@pytest.mark.parametrize("make", MADE)
-@pytest.mark.parametrize("what", ["quantities", "curves", "grids", "settings"])
-def test_a_measurement_that_lacks_something_is_shown_without_it(
-    make: Callable[[], Measurement], what: str, undrawn: list[str]
+def test_measures_of_training_images_say_so_and_stand_beside_those_of_test_images(
+    undrawn: list[str],
 ) -> None:
-    found = make()
-    shown = list(sections.build(without(found, what), place()))
-    assert all(each.title for each in shown)
-    assert len(undrawn) > 0 or what in ("grids", "curves")
+    test = records.measured("rate_distortion")
+    train = records.changed(test, images={"split": "train", "digest": "other"})
+    titles = [each.title for each in built(train, test)]
+    assert titles[-4:] == [
+        "Rate and distortion",
+        "Rate and distortion in numbers",
+        "Rate and distortion, on training images",
+        "Rate and distortion in numbers, on training images",
+    ]
+    assert {"rate_distortion", "rate_distortion-train"} <= set(undrawn)
+
+
+def test_a_weaker_measurement_is_listed_with_what_sets_it_apart(undrawn: list[str]) -> None:
+    whole = records.measured("bound")
+    few = records.counted(records.changed(whole, images={"n": 50}), 50)
+    raw = records.changed(whole, weights="raw", clip=False)
+    record = records.only("r", few, whole, raw)
+    page = document.compose([record])
+    bits = next(table for table in page.tables() if table.key == "bits")
+    assert [row.cells[1].number for row in bits.rows if row.block == "The bound"] == ["297"] * 8
+    (table,) = (table for table in page.tables() if table.key == "others")
+    assert [row.name for row in table.rows] == [
+        "Bits/dim: clipping of x̂₀ no, weights raw",
+        "Bits/dim: number of images 50",
+    ]
+    assert [row.cells[1].number for row in table.rows] == ["297", "50"]
+    assert not any(
+        x.title == "Also measured" for x in document.compose([records.digits()]).sections
+    )
+
+
+def test_an_older_checkpoint_is_listed_by_its_step(undrawn: list[str]) -> None:
+    new = records.measured("bound")
+    old = records.changed(new, model="older")
+    record = records.only("r", new, old)
+    subjects = {**record.subjects, "older": {"step": 500}}
+    page = document.compose([replace(record, subjects=subjects)])
+    (table,) = (table for table in page.tables() if table.key == "others")
+    assert [row.name for row in table.rows] == ["Bits/dim: step 500"]
+    assert "step 1,000" in page.about
+
+
+def test_two_extractors_have_files_and_tables_of_their_own(undrawn: list[str]) -> None:
+    digits = records.measured("quality")
+    other = replace(records.changed(digits, extractor={"name": "other"}))
+    scores = [replace(x, of=replace(x.of, extractor="(other)")) for x in digits.scores]
+    curves = [replace(x, of=replace(x.of, extractor="(other)")) for x in digits.curves]
+    other = replace(other, scores=tuple(scores), curves=tuple(curves))
+    page = document.compose([records.only("r", digits, other)])
+    assert {"quality-digits-cnn", "quality-other"} <= {table.key for table in page.tables()}
+    assert len([key for key in undrawn if key.startswith("quality")]) == 2
+
+
+def bare(**parts: Any) -> Measurement:
+    return Measurement(measure="m", protocol=Protocol(version=1), **parts)
 
 
 def test_room_is_shared_so_that_small_pictures_leave_theirs_to_large_ones() -> None:
-    def report(*sizes: int) -> Report:
+    def record(*sizes: int) -> Record:
         grids = {
             str(i): Grid(np.zeros((1, 1, size, 1), np.uint8), 1) for i, size in enumerate(sizes)
         }
-        return Report("r", {}, {"m": Measurement("m", grids=grids)})
+        return Record(name="r", measurements=(bare(grids=grids),))
 
-    most = document.PAGE_IMAGE_BYTES
-    assert document._share([report(10, 20, 30)]) >= 30
-    assert document._share([report(most, most)]) == most // 2
-    assert document._share([report(most // 10, most, most)]) == (most - most // 10) // 2
-    two = document._share([report(most)] * 2)  # the curves of the second take some
+    most = WHOLE_PAGE
+    assert document._share([record(10, 20, 30)]) >= 30
+    assert document._share([record(most, most)]) == most // 2
+    assert document._share([record(most // 10, most, most)]) == (most - most // 10) // 2
+    two = document._share([record(most)] * 2)  # the curves of the second take some
     assert two == (most - document.RUN_BYTES) // 2
-    assert 0 < document._share([report(most)] * 99) < two
+    assert 0 < document._share([record(most)] * 99) < two
 
 
 def test_a_full_record_fits_a_page_even_if_its_images_are_noise(tmp_path: Path) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (160, 32, 32, 3), np.uint8)
-    grids = {name: Grid(noise, 20) for name in ("path", "coarse to fine")}
-    many = [Measurement(name, grids=grids) for name in ("interpolation", "a", "b")]
+    whole = records.enlarged(records.digits(), 32)
     t = np.arange(5000)
-    curves = {f"c{i}": Curve(t, np.sin(t * 1.7) + 2, "t", "y", 9, 0.1 + 0 * t) for i in range(3)}
-    present.render([records.report("r", *many, Measurement("z", curves=curves))], tmp_path)
+    curves = [
+        Curve(metric=f"c{i}", over="t", x=t, y=np.sin(t * 1.7) + 2, n=9, error=0.1 + 0 * t)
+        for i in range(3)
+    ]
+    more = bare(curves=tuple(curves))
+    present.render([replace(whole, measurements=(*whole.measurements, more))], tmp_path)
     size = (tmp_path / "report.html").stat().st_size
     assert 2e6 < size < 4.9e6

@@ -3,23 +3,41 @@
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 import pytest
 from rich.console import Console
 
-from ddpm_eval.present import comparable, contents, escape, published, references, tables
+from ddpm_eval.metrics import registry
+from ddpm_eval.metrics.registry import Metric
+from ddpm_eval.present import (
+    comparable,
+    contents,
+    differences,
+    document,
+    escape,
+    published,
+    references,
+    tables,
+)
+from ddpm_eval.present.runs import Run
 from ddpm_eval.present.tables import Cell, Row, Table
-from ddpm_eval.record.protocol import Json
-from ddpm_eval.record.schema1 import Measurement, Quantity, Report
+from ddpm_eval.record import disk
+from ddpm_eval.record.protocol import EstimatorFacts
+from ddpm_eval.record.record import Record
+from ddpm_eval.record.scores import Qualifiers, Score
 from tests.eval import records
 
-PAPER = {"dataset": "CIFAR-10", "n": 10_000, "total": 3.7412, "variance": "fixedlarge"}
+
+def table_1(*reports: Record) -> Table:
+    return published.table_1([Run(record) for record in reports])
 
 
-def our_row(*reports: Report) -> tuple[Row, Table]:
-    table = published.table_1(reports)
+def our_row(*reports: Record) -> tuple[Row, Table]:
+    table = table_1(*reports)
     return table.rows[-1], table
 
 
@@ -27,15 +45,16 @@ def reasons(cell: Cell, table: Table) -> list[str]:
     return [table.notes[mark - 1] for mark in cell.notes]
 
 
+def said(record: Record) -> str:
+    return comparable.verdict(Run(record))
+
+
 def test_a_number_by_the_papers_protocol_is_compared() -> None:
-    row, table = our_row(records.report("mine", records.nll(**PAPER), records.quality()))
+    row, table = our_row(records.paper())
     assert row.block == "Unconditional"
-    assert list(map(str, row.cells)) == [
-        "9.46 ± 0.11 (n=50,000)",
-        "3.17 (n=50,000)",
-        "≤ 3.741 ± 0.012 (n=10,000)",
-        "",
-    ]
+    assert [cell.number for cell in row.cells] == ["9.5", "3.17", "3.741", ""]
+    assert [cell.n for cell in row.cells[:3]] == [50_000, 50_000, 10_000]
+    assert str(row.cells[2]) == "≤ 3.741 ± 0.017 (n=10,000)"
     assert not any(cell.muted or cell.notes for cell in row.cells)
     assert table.notes == ()
     ddpm = next(r for r in table.rows if r.name == "DDPM (L_simple)")
@@ -43,17 +62,19 @@ def test_a_number_by_the_papers_protocol_is_compared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "reason"),
+    ("change", "reason"),
     [
-        ({"dataset": "digits"}, "measured on digits, not CIFAR-10"),
+        ({"images": {"dataset": "digits"}}, "measured on digits, not CIFAR-10"),
         ({"n": 9_000}, "9,000 images, not 10,000"),
-        ({"split": "validation"}, "validation images, not test images"),
+        ({"images": {"split": "validation"}}, "validation images, not test images"),
+        ({"images": {"split": ""}}, "unnamed images, not test images"),
     ],
 )
 def test_what_is_not_the_papers_measurement_is_set_apart(
-    changed: dict[str, Json], reason: str
+    change: dict[str, Any], reason: str
 ) -> None:
-    row, table = our_row(records.report("mine", records.nll(**{**PAPER, "total": 1.5, **changed})))
+    bound = records.valued(records.bound(**change), bits_per_dim=1.5)
+    row, table = our_row(records.paper(bound))
     cell = row.cells[2]
     assert cell.muted
     assert not cell.bold
@@ -61,36 +82,50 @@ def test_what_is_not_the_papers_measurement_is_set_apart(
     assert [r.name for r in table.rows if r.cells[2].bold] == ["Sparse Transformer"]
 
 
+def test_images_of_another_size_are_not_cifar_10_whatever_they_are_called() -> None:
+    row, table = our_row(records.modelled(records.paper(), 8))
+    assert all(cell.muted for cell in row.cells[:3])
+    assert reasons(row.cells[1], table) == ["images of 8 pixels, not 32"]
+
+
 @pytest.mark.parametrize(
-    ("changed", "remark"),
+    ("change", "remark"),
     [
         ({"variance": "fixedsmall"}, "fixedsmall"),
         ({"clip": False}, "not clipped"),
         ({"weights": "raw"}, "raw"),
+        ({"weights": "unknown"}, "not known whether the weights are averaged"),
         ({"precision": "bf16"}, "evaluated in bf16"),
+        ({"estimator": EstimatorFacts(budget=9)}, "estimated"),
     ],
 )
-def test_other_choices_are_compared_but_never_silently(
-    changed: dict[str, Json], remark: str
-) -> None:
-    report = records.report("mine", records.nll(**{**PAPER, **changed}))
-    row, table = our_row(report)
+def test_other_choices_are_compared_but_never_silently(change: dict[str, Any], remark: str) -> None:
+    record = records.paper(records.bound(**change))
+    row, table = our_row(record)
     assert not row.cells[2].muted
     assert [remark in reason for reason in reasons(row.cells[2], table)] == [True]
-    assert remark in comparable.verdict(report)
+    assert remark in said(record)
 
 
 def test_train_images_stand_in_the_train_column() -> None:
-    row, table = our_row(records.report("mine", records.nll(**{**PAPER, "split": "train"})))
+    row, table = our_row(records.paper(records.bound(images={"split": "train"})))
     assert not row.cells[2].number
     assert row.cells[3].muted
     assert reasons(row.cells[3], table) == ["10,000 images, not 50,000"]
 
 
+def test_train_and_test_bounds_share_table_1_and_the_bits() -> None:
+    train = records.bound(images={"split": "train", "digest": "train"})
+    record = records.paper(records.bound(), records.valued(train, bits_per_dim=3.2))
+    row = table_1(record).rows[-1]
+    assert [cell.number for cell in row.cells] == ["", "", "3.741", "3.200"]
+    table = contents.bits([Run(record)])
+    assert table is not None
+    assert [name for name, _ in table.blocks()] == ["The bound", "The bound on training images"]
+
+
 def test_fid_of_fewer_samples_or_another_reference_is_not_the_papers() -> None:
-    row, table = our_row(
-        records.report("mine", records.quality(n=10_000, reference="CIFAR-10 test"))
-    )
+    row, table = our_row(records.paper(records.quality(10_000, "CIFAR-10 test")))
     assert reasons(row.cells[1], table) == [
         "FID on 10,000 samples, not 50,000",
         "FID against CIFAR-10 test, not the training set",
@@ -99,12 +134,11 @@ def test_fid_of_fewer_samples_or_another_reference_is_not_the_papers() -> None:
 
 
 def test_a_frechet_distance_of_another_network_is_no_fid() -> None:
-    other = Measurement("quality", {"FD(digits-cnn)": Quantity(1.0, "", 50_000)})
-    assert not any(cell.number for cell in our_row(records.report("mine", other))[0].cells)
+    assert not any(cell.number for cell in our_row(records.only("mine", "quality"))[0].cells)
 
 
 def test_bold_is_the_best_of_its_block() -> None:
-    table = published.table_1([])
+    table = table_1()
     bold = {(r.block, i): r.name for r in table.rows for i, c in enumerate(r.cells) if c.bold}
     assert bold == {
         ("Conditional", 0): "StyleGAN2 + ADA (v1)",
@@ -117,7 +151,7 @@ def test_bold_is_the_best_of_its_block() -> None:
 
 
 def test_every_published_row_is_there_as_printed() -> None:
-    rows = published.table_1([records.report()]).rows[:-1]
+    rows = table_1(records.digits()).rows[:-1]
     for row, printed in zip(rows, references.tables()["cifar10"].rows, strict=True):
         assert row.name == printed.name
         shown = [str(cell) for cell in row.cells if cell.number]
@@ -125,31 +159,33 @@ def test_every_published_row_is_there_as_printed() -> None:
 
 
 def test_the_verdict_tells_apart_what_may_be_compared() -> None:
-    mixed = records.report("mine", records.nll(**PAPER), records.quality(n=5_000))
-    said = comparable.verdict(mixed)
-    assert said.startswith("At most 3.741 ± 0.012 bits/dim on 10,000 test images of CIFAR-10.")
-    assert "Not comparable with the paper's Table 1: IS, FID (" in said
-    assert said.endswith("The rest is comparable with the paper's Table 1.")
-    alone = comparable.verdict(records.report("mine", records.nll(**PAPER)))
+    mixed = said(records.paper(records.bound(), records.quality(5_000)))
+    assert mixed.startswith("At most 3.741 ± 0.017 bits/dim on 10,000 test images of CIFAR-10.")
+    assert "Not comparable with the paper's Table 1: IS, FID (" in mixed
+    assert mixed.endswith("The rest is comparable with the paper's Table 1.")
+    alone = said(records.paper(records.bound()))
     assert alone.endswith("This is comparable with the paper's Table 1.")
-    assert "nothing to compare" in comparable.verdict(records.report("mine", records.samples()))
+    assert "nothing to compare" in said(records.only("mine", "samples"))
 
 
-def test_the_bound_is_taken_apart_beside_trivial_models() -> None:
-    table = contents.bits([records.report()])
+def test_the_table_of_bits_holds_the_terms_then_what_trivial_models_need() -> None:
+    table = contents.bits([Run(records.digits())])
     assert table is not None
-    numbers = {row.name.partition(" (")[0]: row.cells for row in table.rows}
-    parts = [float(numbers[name][0].number) for name in ("Prior", "Steps", "Decoder")]
-    assert sum(parts) == pytest.approx(float(numbers["Total bound"][0].number), abs=2e-3)
-    assert str(numbers["untrained network"][0]) == "11.320 ± 0.080"
-    assert str(numbers["untrained network"][1]) == "16"
+    numbers = {row.name: row.cells for row in table.rows}
+    bound = records.measured("bound")
+    for name, part in (("Prior (what x_T still says)", "prior"), ("Total bound", "total")):
+        score = bound.score("bits_per_dim", part=part, variance="")
+        assert score is not None
+        assert (numbers[name][0].number, numbers[name][0].spread) == score.texts
+    assert [row.name for row in table.rows if row.cells[0].bold] == ["Total bound"]
+    assert numbers["untrained network"][1].number == "16"
     assert list(numbers)[-2:] == ["independent-pixel histograms", "untrained network"]
-    assert contents.bits([records.report("r", records.samples())]) is None
+    assert contents.bits([Run(records.only("r", "samples"))]) is None
 
 
 def hostile() -> Table:
-    named = [records.report(name) for name in (records.HOSTILE, records.LATEX_SPECIALS, "=1+1")]
-    return published.table_1(named)
+    names = (records.HOSTILE, records.LATEX_SPECIALS, "=1+1")
+    return table_1(*(records.digits(name) for name in names))
 
 
 def cells_of(markdown: str) -> list[list[str]]:
@@ -169,16 +205,16 @@ def test_markdown_keeps_its_shape_and_shows_names_as_text() -> None:
 
 def test_csv_is_read_back_as_numbers_and_names() -> None:
     table = hostile()
-    found = pd.read_csv(io.StringIO(tables.csv(table)))
-    assert len(found) == len(table.rows)
-    assert found["NLL test"].dtype == float
-    ours = found[found["name"] == records.HOSTILE].iloc[0]
-    assert ours["NLL test"] == 2.413
+    frame = pd.read_csv(io.StringIO(tables.csv(table)))
+    assert len(frame) == len(table.rows)
+    assert frame["NLL test"].dtype == float
+    ours = frame[frame["name"] == records.HOSTILE].iloc[0]
+    assert ours["NLL test"] == 6.187
     assert ours["NLL test bound"] == "<="
-    assert ours["NLL test n"] == 360
+    assert ours["NLL test n"] == 297
     assert ours["NLL test comparable"] == "no"
-    assert ours["notes"] == "measured on digits, not CIFAR-10; 360 images, not 10,000"
-    ddpm = found[found["name"] == "DDPM (L_simple)"].iloc[0]
+    assert ours["notes"] == "measured on digits, not CIFAR-10; 297 images, not 10,000"
+    ddpm = frame[frame["name"] == "DDPM (L_simple)"].iloc[0]
     assert (ddpm["IS"], ddpm["IS +-"], ddpm["FID"]) == (9.46, 0.11, 3.17)
     rows = list(csv.reader(io.StringIO(tables.csv(table))))
     assert {len(row) for row in rows} == {len(rows[0])}
@@ -188,12 +224,12 @@ def test_csv_is_read_back_as_numbers_and_names() -> None:
 def test_the_terminal_shows_names_as_text() -> None:
     name = "[bold red]mine[/] \x1b[31m"
     console = Console(width=160, file=io.StringIO(), color_system=None)
-    console.print(tables.terminal(published.table_1([records.report(name)])))
+    console.print(tables.terminal(table_1(records.digits(name))))
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
     assert "[bold red]mine[/]" in text
     assert "\x1b" not in text
-    assert "≤ 2.413 ± 0.012 (n=360) [1,2]" in text
+    assert "≤ 6.187 ± 0.017 (n=297) [1,2]" in text
 
 
 def test_latex_is_ascii_and_escaped() -> None:
@@ -214,12 +250,56 @@ def test_names_stay_on_their_line(name: str) -> None:
 
 
 def test_several_runs_share_their_reasons() -> None:
-    pair: Sequence[Report] = [records.report("a"), records.report("b", records.nll(n=99))]
-    table = published.table_1(pair)
+    few = records.counted(records.measured("bound"), 99)
+    table = table_1(records.digits("a"), records.only("b", few))
     assert [row.name for row in table.rows[-2:]] == ["a", "b"]
     assert table.notes == (
         "measured on digits, not CIFAR-10",
-        "360 images, not 10,000",
+        "297 images, not 10,000",
         "99 images, not 10,000",
     )
     assert table.rows[-1].cells[2].notes == (1, 3)
+
+
+# ------------------------------------------------------------------------- a metric of one's own
+
+
+@pytest.fixture
+def toy() -> Iterator[str]:
+    """A metric that another package registers."""
+    registry.register("toy", Metric(title="Toy", better="higher", other_title="Toy"))
+    yield "toy"
+    del registry._METRICS["toy"]
+
+
+def with_toy(name: str, value: float) -> Record:
+    quality = records.measured("quality")
+    of = Qualifiers(whose="samples", extractor="(digits-cnn)")
+    score = Score(metric="toy", value=value, n=512, of=of)
+    return records.only(name, replace(quality, scores=(*quality.scores, score)))
+
+
+def test_one_entry_brings_a_metric_into_table_record_page_and_comparison(
+    toy: str, tmp_path: Any
+) -> None:
+    disk.save(tmp_path, with_toy("a", 0.25))
+    record = disk.load(tmp_path)
+    assert "Toy(digits-cnn)" in str(record.measurements[0])
+    (table,) = contents.quality([Run(record)])
+    column = [str(column) for column in table.columns].index("Toy(digits-cnn) ↑")
+    assert table.rows[0].cells[column].number == "0.250"
+    gaps = {each.name: each for each in differences.between(record, with_toy("b", 0.5))}
+    assert gaps["Toy(digits-cnn)"].gap.value == 0.25
+    page = document.compose([record, with_toy("b", 0.5)], compare=True)
+    assert any("Toy(digits-cnn): b is 0.250 higher than a" in x for x in page.sections[0].texts)
+
+
+def test_a_metric_that_is_not_registered_here_is_shown_by_its_key() -> None:
+    (table,) = contents.quality([Run(with_toy("a", 0.25))])
+    assert [column.name for column in table.columns][-1] == "toy(digits-cnn)"
+
+
+def test_a_key_is_registered_for_one_metric(toy: str) -> None:
+    registry.register("toy", registry.METRICS["toy"])
+    with pytest.raises(ValueError, match="fid is another metric"):
+        registry.register("fid", Metric(title="other"))

@@ -1,47 +1,68 @@
 """The sections of a report, in the order in which they tell the story."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from types import MappingProxyType
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from ddpm_eval.present.parts import Section
+from ddpm_eval.present.runs import Run
 from ddpm_eval.present.sections import bound, pictures, quality, training
-from ddpm_eval.present.sections.shared import Place, plain
-from ddpm_eval.record.schema1 import Measurement
+from ddpm_eval.present.sections.shared import plain
+from ddpm_eval.record.record import Measurement
 
-Builder: TypeAlias = Callable[[Measurement, Place], Iterator[Section]]
+Build: TypeAlias = Callable[[Sequence[Run]], Iterator[Section]]
 
-BUILDERS: Mapping[str, Builder] = MappingProxyType(
-    {
-        "samples": pictures.samples,
-        "rate_distortion": bound.rate_distortion,
-        "reconstructions": pictures.reconstructions,
-        "progressive": pictures.progressive,
-        "interpolation": pictures.interpolation,
-        "neighbours": pictures.neighbours,
-        "watch": training.watch,
-        "training": training.training,
-    }
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """A part of the story: what builds it from all runs, and the measures that it is about."""
+
+    measures: tuple[str, ...]
+    build: Build
+
+
+def apart(
+    measure: str, builder: Callable[[Measurement, Run], Iterator[Section]] = plain
+) -> Chapter:
+    """A chapter that writes up each measurement by itself, run by run."""
+
+    def build(runs: Sequence[Run]) -> Iterator[Section]:
+        for run in runs:
+            for measurement in run.of(measure):
+                suffix = _on_split(measurement) + (f": {run.name}" if run.several else "")
+                for section in builder(measurement, run):
+                    yield replace(section, title=section.title + suffix)
+
+    return Chapter((measure,), build)
+
+
+CHAPTERS = (
+    Chapter(("quality",), quality.quality),
+    Chapter(("bound", "baselines"), bound.bits),
+    Chapter((), pictures.side_by_side),
+    Chapter((), pictures.no_samples),
+    apart("samples", pictures.samples),
+    apart("rate_distortion", bound.rate_distortion),
+    apart("reconstructions", pictures.reconstructions),
+    apart("progressive", pictures.progressive),
+    apart("interpolation", pictures.interpolation),
+    apart("neighbours", pictures.neighbours),
+    apart("watch", training.watch),
+    apart("training", training.training),
 )
-"""What writes up a measurement of this name, or of ``NAME-train``."""
+"""The one registry of sections. A measure that has no chapter shows all that it holds, at last."""
 
 
-def apart(name: str) -> bool:
-    """Whether a measurement has sections of its own: not those whose tables all runs share."""
-    return name not in bound.NAMES and not quality.belongs(name)
+def build(runs: Sequence[Run]) -> Iterator[Section]:
+    """Write up everything that is shown of some runs."""
+    for chapter in CHAPTERS:
+        yield from chapter.build(runs)
+    told = {measure for chapter in CHAPTERS for measure in chapter.measures}
+    rest = sorted({each.measure for run in runs for each in run.shown} - told)
+    for measure in rest:
+        yield from apart(measure).build(runs)
 
 
-def order(name: str) -> tuple[int, str]:
-    """The place of a measurement in the story; unknown ones come last."""
-    known = [*BUILDERS]
-    base = name.removesuffix("-train")
-    return (known.index(base) if base in known else len(known), name)
-
-
-def build(found: Measurement, place: Place) -> Iterator[Section]:
-    """Write up a measurement; one that is not known shows all that it holds."""
-    base = found.name.removesuffix("-train")
-    for section in BUILDERS.get(base, plain)(found, place):
-        where = ", on training images" if base in BUILDERS and base != found.name else ""
-        yield replace(section, title=section.title + where)
+def _on_split(measurement: Measurement) -> str:
+    images = measurement.protocol.images
+    return ", on training images" if images is not None and images.split == "train" else ""

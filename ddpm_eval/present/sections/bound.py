@@ -1,49 +1,44 @@
 """The bound: where its bits go, and rate against distortion."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from ddpm_eval.present import contents, figures, published, references
 from ddpm_eval.present.figures import Picture
 from ddpm_eval.present.parts import Section
-from ddpm_eval.present.sections.shared import Place, a_model, curve_caption, plain
-from ddpm_eval.record.schema1 import Measurement, Report
+from ddpm_eval.present.runs import Run, has_model
+from ddpm_eval.present.sections.shared import curve_caption, curve_text, plain
+from ddpm_eval.record.record import Measurement
 
-NAMES = ("nll", "nll-train", "baselines")
-
-_DECOMPOSED = {"rate", "distortion", "RMSE"}
 _TERMS = (
     "What each term adds to the bound: L_0, the decoder's, at t = 0; the reverse steps' in "
     "between; L_T, the prior's, at t = T."
 )
 
 
-def bits(reports: Sequence[Report], places: Sequence[Place]) -> Iterator[Section]:
+def bits(runs: Sequence[Run]) -> Iterator[Section]:
     """The terms of the bound of every run."""
-    table = contents.bits(reports)
+    table = contents.bits(runs)
     pictures: list[Picture] = []
-    for report, place in zip(reports, places, strict=True):
-        for name in ("nll", "nll-train"):
-            found = report.measurements.get(name)
-            for key, curve in sorted(found.curves.items()) if found else ():
-                lead = f"{report.name}: " if len(reports) > 1 else ""
-                text = lead + (_TERMS if key == "terms" else f"{curve.y_name} over {curve.x_name}.")
-                pictures.append(
-                    figures.curve(place.key(name, key), curve, curve_caption(text, curve))
-                )
+    for run in runs:
+        for measurement in run.of("bound"):
+            for curve in measurement.curves:
+                text = _TERMS if curve.metric == "bound_term" else curve_text(curve)
+                caption = curve_caption(run.lead + text, curve)
+                key = run.key(measurement, curve.label)
+                pictures.append(figures.curve(key, curve, caption))
     if table is not None:
         yield Section("Where the bits go", tables=(table,), pictures=tuple(pictures))
-    elif a_model(reports):
+    elif has_model(runs):
         yield Section("Where the bits go", ("Not measured: run ddpm-eval nll",))
 
 
-def rate_distortion(found: Measurement, place: Place) -> Iterator[Section]:
+def rate_distortion(measurement: Measurement, run: Run) -> Iterator[Section]:
     """The paper's Table 4 and Figure 5, with its decomposition of the bound."""
-    whole = contents.rates(found) and "distortion" in found.curves
-    if not whole or not found.quantities.keys() >= _DECOMPOSED:
-        yield from plain(found, place)
+    distortion, rates = measurement.curve("rmse"), contents.rates(measurement)
+    if distortion is None or not rates:
+        yield from plain(measurement, run)
         return
-    key = place.key(found.name)
+    key = run.key(measurement)
     paper = [
         (int(row.name), float(row.numbers["rate"].value), float(row.numbers["rmse"].value))
         for row in references.tables()["rate_distortion"].rows
@@ -53,15 +48,14 @@ def rate_distortion(found: Measurement, place: Place) -> Iterator[Section]:
         "Figure 5). Bands are one standard error over images; points are the paper's Table 4, of "
         "CIFAR-10."
     )
-    table = replace(contents.quantities(found), key=f"{key}-quantities")
+    text = contents.decomposition(measurement)
     yield Section(
         "Rate and distortion",
-        (contents.decomposition(found),),
-        pictures=(
-            figures.rate_distortion(
-                key, found.curves["distortion"], contents.rates(found), paper, caption
-            ),
-        ),
+        (text,) if text else (),
+        pictures=(figures.rate_distortion(key, distortion, rates, paper, caption),),
     )
-    tables = (published.table_4(f"{key}-table4", found), table)
+    tables = (
+        published.table_4(f"{key}-table4", measurement),
+        contents.scores(f"{key}-scores", measurement),
+    )
     yield Section("Rate and distortion in numbers", tables=tables)

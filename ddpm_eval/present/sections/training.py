@@ -5,51 +5,46 @@ from collections.abc import Iterator
 from ddpm_eval.present import figures
 from ddpm_eval.present.figures import Picture
 from ddpm_eval.present.parts import Section
+from ddpm_eval.present.runs import Run
 from ddpm_eval.present.sections.shared import (
-    Place,
     curve_caption,
+    curve_text,
     panels_caption,
-    quantities,
+    scores,
     seeded,
 )
-from ddpm_eval.record.schema1 import Measurement
+from ddpm_eval.record.record import Measurement
+from ddpm_eval.record.scores import Qualifiers
 
 
-def training(found: Measurement, place: Place) -> Iterator[Section]:
+def training(measurement: Measurement, run: Run) -> Iterator[Section]:
     """The loss, as logged."""
     pictures = []
-    for name, curve in sorted(found.curves.items()):
-        draw = figures.loss if name == "loss" else figures.curve
-        text = (
-            "The loss over training, as logged, and its running average."
-            if name == "loss"
-            else f"{curve.y_name} over {curve.x_name}."
-        )
-        pictures.append(draw(place.key(found.name, name), curve, curve_caption(text, curve)))
-    yield Section("Training", tables=quantities(found, place), pictures=tuple(pictures))
+    for curve in measurement.curves:
+        is_loss = curve.metric == "loss"
+        text = "The loss over training, as logged, and its running average."
+        caption = curve_caption(text if is_loss else curve_text(curve), curve)
+        draw = figures.loss if is_loss else figures.curve
+        pictures.append(draw(run.key(measurement, curve.metric), curve, caption))
+    yield Section("Training", tables=scores(measurement, run), pictures=tuple(pictures))
 
 
-def watch(found: Measurement, place: Place) -> Iterator[Section]:
+def watch(measurement: Measurement, run: Run) -> Iterator[Section]:
     """Quality over training; the paper reports the checkpoint of the lowest FID: it is marked."""
-    best = found.settings.get("best")
-    step = best.get("step") if isinstance(best, dict) else best
-    by = f" by {best['by']}" if isinstance(best, dict) and "by" in best else ""
-    texts = () if best is None else (f"The best checkpoint{by} is that of step {_count(step)}.",)
+    best = next((score for score in measurement.scores if score.of.at is not None), None)
+    step = None if best is None or best.of.at is None else best.of.at[1]
+    texts: tuple[str, ...] = ()
+    if best is not None:
+        of = Qualifiers(whose=best.of.whose, extractor=best.of.extractor)
+        texts = (f"The best checkpoint by {of.label(best.metric)} is that of step {step:,}.",)
+    sampling = measurement.protocol.sampling
+    few = "" if sampling is None else f", samples drawn in {sampling.steps:,} steps"
+    text = f"Quality over training{few}; the line marks the best checkpoint."
+    caption = seeded(panels_caption(text, measurement.curves), measurement)
     pictures: tuple[Picture, ...] = ()
-    if found.curves:
-        ordered = dict(sorted(found.curves.items()))
-        steps = found.settings.get("steps")
-        few = f", samples drawn in {steps:,} steps" if isinstance(steps, int) else ""
-        text = f"Quality over training{few}; the line marks the best checkpoint."
-        mark = float(step) if isinstance(step, int | float) else None
-        key = place.key(found.name, "curves")
-        pictures = (
-            figures.panels(key, ordered, seeded(panels_caption(text, ordered), found), mark=mark),
-        )
+    if measurement.curves:
+        key = run.key(measurement, "curves")
+        pictures = (figures.panels(key, measurement.curves, caption, mark=step),)
     yield Section(
-        "Checkpoints over training", texts, tables=quantities(found, place), pictures=pictures
+        "Checkpoints over training", texts, tables=scores(measurement, run), pictures=pictures
     )
-
-
-def _count(step: object) -> str:
-    return f"{step:,}" if isinstance(step, int) else str(step)
