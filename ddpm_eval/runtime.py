@@ -34,6 +34,7 @@ class Runtime:
         cache: The folder of unfinished work, which a kill leaves and the next call goes on with;
             None keeps everything in memory and writes nothing.
         batch: Images in one evaluation of the network; changes results by rounding alone.
+        stores: The folder of sample stores, which stay; None: inside the cache, if there is one.
         track: Shows progress.
         notify: Says what must be said before the work is done.
         recorded: The finished measurement of a measure and a protocol, if there is one: it is
@@ -45,6 +46,7 @@ class Runtime:
     world: World = field(default_factory=alone)
     cache: Path | None = None
     batch: int = 64
+    stores: Path | None = None
     track: Track = quiet
     notify: Callable[[str], None] = silent
     recorded: Callable[[str, Protocol], "Measurement | None"] = nothing

@@ -84,14 +84,15 @@ def sample(
 
 def _fill(config: EvalConfig, place: Place, part: range) -> None:
     """Make a part of a store, and say what is missing of the whole."""
-    from ddpm_eval.measure.pictures import samples
+    from ddpm_eval.measure.pictures import jobs
     from ddpm_eval.record.store import spans
     from ddpm_train import world
 
     job = open_job("samples", config, place)
-    missing = samples.fill(job, config.n, part)
+    missing = jobs.fill(job, config.n, part)
     if is_first_process() and not place.quiet:
-        say(f"samples {part.start}..{part.stop - 1} are in {escape(str(samples.folder(job)))}")
+        folder = jobs.folder(job, config.n)
+        say(f"samples {part.start}..{part.stop - 1} are in {escape(str(folder))}")
         if missing:
             first = f"{missing[0].start}:{min(missing[-1].stop, config.n)}"
             say(f"still missing of {config.n:,}: {spans(missing, config.n)}; make them with")

@@ -10,15 +10,15 @@ MODULES = {
     "comparison": "bound.compare",
     "rate_distortion": "bound.rate_distortion",
     "baselines": "bound.baselines",
-    "samples": "pictures.samples",
+    "samples": "pictures.jobs:samples",
     "quality": "quality.quality",
-    "progressive": "pictures.progressive",
+    "progressive": "pictures.jobs:progressive",
     "reconstructions": "pictures.reconstructions",
-    "interpolation": "pictures.interpolation",
-    "neighbours": "pictures.neighbours",
+    "interpolation": "pictures.jobs:interpolation",
+    "neighbours": "pictures.jobs:neighbours",
     "training": "training",
 }
-"""Where each measure's ``measure(job)`` stands; imported when it is asked for."""
+"""Where each measure's ``measure(job)`` (or another function) stands; imported when needed."""
 
 IN_FLOAT64 = frozenset(
     (
@@ -31,5 +31,8 @@ IN_FLOAT64 = frozenset(
 
 def measure_of(name: str) -> Callable[[Any], Any]:
     """The function of a measure, by its name."""
-    measure: Callable[[Any], Any] = import_module(f"{__name__}.{MODULES[name]}").measure
+    module, _, function = MODULES[name].partition(":")
+    measure: Callable[[Any], Any] = getattr(
+        import_module(f"{__name__}.{module}"), function or "measure"
+    )
     return measure

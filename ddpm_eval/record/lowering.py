@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ddpm_eval.metrics.clinging import Verdict
 from ddpm_eval.metrics.registry import METRICS
 from ddpm_eval.record import arrays, disk, schema1
 from ddpm_eval.record.protocol import ImagesFacts, Json, Protocol, plain
@@ -153,7 +154,14 @@ def _settings(new: Measurement) -> dict[str, Json]:
     if new.measure == "training":
         told = {}
     kept = {name: value for name, value in told.items() if value not in (None, "")}
-    return {**protocol.settings, **kept, **new.facts}
+    return {**protocol.settings, **kept, **new.facts, **_verdicts(new)}
+
+
+def _verdicts(new: Measurement) -> Mapping[str, str]:
+    """What is said of memorisation, in words."""
+    verdicts: Any = new.facts.get("verdicts", {})
+    names = {"pixels": "verdict", "features": "verdict (features)"}
+    return {names[space]: str(Verdict(**facts)) for space, facts in verdicts.items()}
 
 
 def _images(measure: str, images: ImagesFacts | None) -> Mapping[str, Any]:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpm_eval.progress import Track, quiet
+from ddpm_eval.record.protocol import SamplingFacts
 from ddpm_eval.record.shards import Shards, key_of
 from ddpm_train.errors import FixableError
 
@@ -58,14 +59,14 @@ class SampleStore:
         return tuple(self.facts["shape"])
 
     @property
-    def label(self) -> str:
-        """How they were drawn: ``ancestral, 1,000 steps``."""
-        return label(self.facts)
+    def sampling(self) -> SamplingFacts:
+        """How they were drawn."""
+        return sampling_facts(self.facts, self.n)
 
     @property
     def name(self) -> str:
         """What they are, for people."""
-        return f"samples ({self.label}, seed {self.facts['seed']})"
+        return name_of(self.facts)
 
     @cached_property
     def digest(self) -> str:
@@ -122,15 +123,38 @@ def label(facts: Mapping[str, Any]) -> str:
     >>> label({**paper, "sampler": "ddim", "eta": 0.0, "steps": 50, "weights": "raw"})
     'DDIM (eta 0), 50 of 1,000 steps, raw weights'
     """
-    steps, T = facts["steps"], facts["T"]
+    steps, T, sampler = facts["steps"], facts["T"], facts["sampler"]
+    eta = "" if facts["eta"] is None else f" (eta {facts['eta']:g})"
     parts = [
-        "ancestral" if facts["sampler"] == "ancestral" else f"DDIM (eta {facts['eta']:g})",
+        ("DDIM" if sampler == "ddim" else sampler) + eta,
         f"{steps:,} steps" if steps == T else f"{steps:,} of {T:,} steps",
+        f"{facts['spacing']} spacing" if "spacing" in facts else "",
+        f"{facts['convention']} noise" if "convention" in facts else "",
         f"{facts['weights']} weights" if facts["weights"] == "raw" else "",
         "" if facts["clip"] else "not clipped",
         "" if facts["precision"] == "float32" else facts["precision"],
     ]
     return ", ".join(part for part in parts if part)
+
+
+def name_of(facts: Mapping[str, Any]) -> str:
+    """Name samples for people: ``samples (ancestral, 1,000 steps, seed 0)``."""
+    return f"samples ({label(facts)}, seed {facts['seed']})"
+
+
+def sampling_facts(facts: Mapping[str, Any], n: int) -> SamplingFacts:
+    """How n samples with these facts were drawn, as a protocol has it."""
+    return SamplingFacts(
+        sampler=facts["sampler"],
+        steps=facts["steps"],
+        T=facts["T"],
+        seed=facts["seed"],
+        n=n,
+        eta=facts["eta"],
+        clip=facts["clip"],
+        spacing=facts.get("spacing", "even"),
+        batch=facts["batch"],
+    )
 
 
 def open_store(folder: Path, n: int | None = None) -> SampleStore:

@@ -20,18 +20,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddpm_eval.config import SamplingConfig
-from ddpm_eval.job import Job
 from ddpm_eval.measure.pictures import samples
+from ddpm_eval.measure.pictures.settings import SamplingSettings
+from ddpm_eval.model import Model
 from ddpm_eval.record import arrays, filling, store
+from ddpm_eval.record.protocol import SamplingFacts
 from ddpm_eval.record.shards import Shards, key_of
 from ddpm_eval.record.store import SampleStore, open_store
+from ddpm_eval.runtime import Runtime
 from ddpm_train.config import ObjectiveConfig
 from ddpm_train.data.images import Stack
 from ddpm_train.denoiser import Denoiser
 from ddpm_train.errors import FixableError
+from ddpm_train.presets import digits
+from ddpm_train.settings import to_dict
 from ddpm_train.world import World
 from tests.eval import forks, jobs
+from tests.eval.pieces import counting
 
 N = 18  # in batches of 4: five shards, the last of which holds two more
 T = 6
@@ -41,26 +46,31 @@ CALLS: list[tuple[Any, str]] = [
 ]
 
 
-def job(
-    folder: Path, *, seconds: float = 0.0, said: list[str] | None = None, **options: Any
-) -> Job:
-    """A job whose network feels its whole batch: another composition gives other images."""
-    made = jobs.subject(T=T, digest=options.pop("digest", "a"))
-    inner = made.denoise.network
+def model(*, seconds: float = 0.0, digest: str = "a") -> Model:
+    """A model whose network feels its whole batch: another composition gives other images."""
+    plain = jobs.subject(T=T, digest=digest)
+    inner = plain.denoise.network
 
     def network(x: Tensor, t: Tensor) -> Tensor:
         time.sleep(seconds)
         return inner(x, t) + 0.2 * x.mean() + 0.01 * len(x)
 
-    denoise = Denoiser(network, made.denoise.schedule, ObjectiveConfig())
-    options = {"batch": 4, "sampling": SamplingConfig(out=str(folder)), **options}
-    notify = (lambda _text: None) if said is None else said.append
-    made = replace(made, denoise=denoise)
-    return jobs.job(folder.parent / "work", made=made, notify=notify, **options)
+    denoise = Denoiser(network, plain.denoise.schedule, ObjectiveConfig())
+    return replace(plain, denoise=denoise)
+
+
+def fill(folder: Path, n: int = N, within: range | None = None, **options: Any) -> list[range]:
+    """Fill a store; options belong to the model, to Runtime or to the settings."""
+    parts = {key: options.pop(key) for key in ("seconds", "digest") if key in options}
+    of_runtime = {key: options.pop(key) for key in ("world", "notify", "batch") if key in options}
+    runtime = Runtime(**{"batch": 4, **of_runtime})
+    made = options.pop("made", None) or model(**parts)
+    return samples.fill_store(made, SamplingSettings(n=n, **options), runtime, folder, within)
 
 
 def make(folder: Path, n: int = N, **options: Any) -> SampleStore:
-    return samples.ensure(job(folder, **options), n)
+    fill(folder, n, **options)
+    return open_store(folder, n)
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +104,8 @@ def test_any_number_of_processes_and_a_kill_give_the_same_files(
     for size in (2, 3):
         folder = tmp_path / str(size)
 
-        def work(here: World) -> None:
-            made = replace(job(folder, seconds=0.05), world=here)  # noqa: B023
-            assert samples.ensure(made, N).digest == whole.digest
+        def work(world: World) -> None:
+            assert make(folder, seconds=0.05, world=world).digest == whole.digest  # noqa: B023
 
         pids = forks.start_world(size, work)
         while len(list(folder.glob("images-*.npz"))) < 2:
@@ -112,10 +121,10 @@ def test_any_number_of_processes_and_a_kill_give_the_same_files(
 def test_an_error_of_the_first_process_stops_all(tmp_path: Path) -> None:
     make(tmp_path / "store", 4)
 
-    def work(here: World) -> None:
+    def work(world: World) -> None:
         with pytest.raises((FixableError, SystemExit)) as caught:
-            samples.ensure(replace(job(tmp_path / "store", seed=1), world=here), 4)
-        assert isinstance(caught.value, FixableError) == (here.rank == 0)
+            make(tmp_path / "store", 4, seed=1, world=world)
+        assert isinstance(caught.value, FixableError) == (world.rank == 0)
 
     assert [forks.wait(pid) for pid in forks.start_world(2, work)] == [0, 0]
 
@@ -128,7 +137,7 @@ def test_parts_that_machines_make_apart_merge_into_the_whole(
     made = []
     for k, (start, stop) in enumerate(itertools.pairwise(cuts)):
         folder = tmp_path / str(k)
-        samples.fill(job(folder), N, range(start, stop))
+        fill(folder, within=range(start, stop))
         made.append({path.name for path in folder.glob("*.npz")})
     assert sum(map(len, made)) == 5 == len(set.union(*made))
     folders = [tmp_path / str(k) for k in (2, 0, 3)]
@@ -145,9 +154,9 @@ def test_parts_that_machines_make_apart_merge_into_the_whole(
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
-    missing = samples.fill(job(tmp_path / "a"), N, range(4, 12))
+    missing = fill(tmp_path / "a", within=range(4, 12))
     assert store.spans(missing, N) == "0..3, 12..17"
-    assert samples.fill(job(tmp_path / "a"), N) == []
+    assert fill(tmp_path / "a") == []
 
 
 # --------------------------------------------------------------------------------------- kills
@@ -241,7 +250,7 @@ def test_a_damaged_shard_is_named_and_made_again(
     left_out = filling.merge([copy], tmp_path / "merged")
     assert left_out.shards.missing() == gone
     said: list[str] = []
-    make(copy, said=said)
+    make(copy, notify=said.append)
     assert [paths[k].name in text for k, text in zip(bad, said, strict=True)] == [True] * len(bad)
     assert_same_files(copy, whole)
 
@@ -316,29 +325,39 @@ def test_other_settings_are_refused_by_name(
     copy: Path, options: dict[str, Any], difference: str
 ) -> None:
     before = forks.contents(copy)
-    how = {key: options.pop(key) for key in ("steps", "sampler") if key in options}
-    sampling = SamplingConfig(out=str(copy), **how)
     with pytest.raises(FixableError, match=difference) as caught:
-        make(copy, sampling=sampling, **options)
+        make(copy, **options)
     assert "--out" in caught.value.fix
     assert forks.contents(copy) == before
 
 
 def test_each_setting_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    runtime = Runtime(batch=4, stores=tmp_path / "all")
     changes: list[dict[str, Any]] = [
-        {},
-        *({"seed": 1}, {"clip": False}, {"batch": 2}, {"digest": "b"}),
-        *({"steps": 3}, {"sampler": "ddim"}, {"sampler": "ddim", "eta": 0.5}),
+        *({}, {"seed": 1}, {"clip": False}, {"steps": 3}, {"sampler": "ddim"}),
+        *({"sampler": "ddim", "eta": 0.5}, {"steps": 3, "spacing": "trailing"}),
     ]
-    names = set()
-    for change in changes:
-        how = {key: change.pop(key) for key in ("steps", "sampler", "eta") if key in change}
-        made = replace(
-            job(tmp_path / "x", sampling=SamplingConfig(**how), **change), stores=tmp_path / "all"
-        )
-        assert samples.folder(made).parent == tmp_path / "all"
-        names.add(samples.folder(made).name)
-    assert len(names) == len(changes)
+    folders = {samples.store_of(model(), SamplingSettings(**change), runtime) for change in changes}
+    folders |= {
+        samples.store_of(model(), SamplingSettings(), replace(runtime, batch=2)),
+        samples.store_of(model(digest="b"), SamplingSettings(), runtime),
+    }
+    assert len(folders) == len(changes) + 2
+    assert {folder.parent for folder in folders if folder} == {tmp_path / "all"}
+
+
+def test_without_a_folder_samples_stay_in_memory_and_are_the_same(
+    whole: SampleStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for n in (N, 5):
+        drawn = samples.draw(model(), SamplingSettings(n=n), Runtime(batch=4))
+        np.testing.assert_array_equal(drawn.read(range(n)), whole.read(range(n)))
+        assert drawn.facts == whole.facts and len(drawn) == n and drawn.name == whole.name
+    assert not list(tmp_path.iterdir())
+    kept = samples.draw(model(), SamplingSettings(n=N), Runtime(batch=4, cache=tmp_path / "cache"))
+    assert isinstance(kept, SampleStore) and kept.folder.parent == tmp_path / "cache" / "store"
+    assert_same_files(kept.folder, whole)
 
 
 def test_stores_of_different_things_do_not_merge(whole: SampleStore, tmp_path: Path) -> None:
@@ -404,7 +423,7 @@ def test_without_locks_the_work_is_done_and_that_is_said(
     monkeypatch.setattr(fcntl, "lockf", refuse)
     monkeypatch.setattr(fcntl, "flock", refuse)
     said: list[str] = []
-    make(tmp_path / "store", said=said)
+    make(tmp_path / "store", notify=said.append)
     assert_same_files(tmp_path / "store", whole)
     assert len(said) == 1 and "no locks; start one job at a time" in said[0]
 
@@ -445,10 +464,9 @@ def test_what_is_there_is_read_while_others_write(copy: Path, whole: SampleStore
 
 
 def test_a_nan_is_not_kept(tmp_path: Path) -> None:
-    made = job(tmp_path / "store")
-    network = Denoiser(lambda x, t: x / 0 * 0, made.subject.denoise.schedule, ObjectiveConfig())
+    denoise = Denoiser(lambda x, t: x / 0 * 0, model().denoise.schedule, ObjectiveConfig())
     with pytest.raises(FixableError, match="NaN"):
-        samples.ensure(replace(made, subject=replace(made.subject, denoise=network)), 4)
+        make(tmp_path / "store", 4, made=replace(model(), denoise=denoise))
     assert set(forks.contents(tmp_path / "store")) == {store.NAME, ".lock"}
 
 
@@ -460,12 +478,10 @@ def test_a_nan_is_not_kept(tmp_path: Path) -> None:
     ],
 )
 def test_every_fact_matters(whole: SampleStore, tmp_path: Path, change: dict[str, Any]) -> None:
-    how = {key: value for key, value in change.items() if key in ("steps", "sampler", "eta")}
-    rest = {key: value for key, value in change.items() if key not in how}
-    folder = tmp_path / "store"
-    other = make(folder, 4, sampling=SamplingConfig(out=str(folder), **how), **rest)
+    other = make(tmp_path / "store", 4, **change)
     assert (other.read(range(3)) != whole.read(range(3))).any()
-    assert other.label != whole.label or "seed" in change or "batch" in change
+    is_named = store.label(other.facts) != store.label(whole.facts)
+    assert is_named or "seed" in change or "batch" in change
 
 
 # ------------------------------------------------------------------------------------ the disk
@@ -517,31 +533,61 @@ def test_only_what_is_asked_for_is_read(copy: Path, whole: SampleStore) -> None:
 
 def test_pixels_are_rounded(tmp_path: Path) -> None:
     """The last x_0_hat of a network that knows its answer, 99.6 grey levels, is stored as 100."""
-    made = job(tmp_path / "store")
-    process = made.subject.denoise.schedule
+    process = model().denoise.schedule
 
     def network(x: Tensor, t: Tensor) -> Tensor:
         bar = process.alphas_bar[t].view(-1, 1, 1, 1)
         return ((x - bar.sqrt() * (99.6 / 127.5 - 1)) / (1 - bar).sqrt()).float()
 
     denoise = Denoiser(network, process, ObjectiveConfig())
-    found = samples.ensure(replace(made, subject=replace(made.subject, denoise=denoise)), 3)
+    found = make(tmp_path / "store", 3, made=replace(model(), denoise=denoise))
     assert np.unique(found.read(range(3))).tolist() == [100]
 
 
 def test_the_measurement_says_what_was_drawn(tmp_path: Path) -> None:
-    made = job(tmp_path / "a", sampling=SamplingConfig(sampler="ddim", steps=3, eta=0.5))
-    made = replace(made, config=replace(made.config, n=70))
-    found = samples.measure(made)
-    grid = found.grids["samples"]
-    opened = open_store(samples.folder(made))
+    settings = SamplingSettings(n=70, sampler="ddim", steps=3, eta=0.5)
+    said: list[str] = []
+    runtime = Runtime(batch=4, notify=said.append)
+    found = samples.measure(model(), settings, runtime, tmp_path / "a")
+    grid, opened = found.grids["samples"], open_store(tmp_path / "a", 70)
     np.testing.assert_array_equal(grid.images, opened.read(range(64)))
     assert (grid.columns, grid.labels[63]) == (8, "63")
     assert "DDIM (eta 0.5), 3 of 6 steps" in grid.caption
-    settings = found.settings
-    assert (settings["n"], settings["indices"], settings["T"]) == (70, "0..69", 6)
-    assert (settings["steps"], settings["sampler"], settings["eta"]) == (3, "ddim", 0.5)
-    assert settings["samples_digest"] == opened.digest
+    assert found.protocol.sampling == SamplingFacts(
+        sampler="ddim", steps=3, T=6, seed=0, n=70, eta=0.5, batch=4
+    )
+    assert opened.sampling == found.protocol.sampling
+    assert found.facts["samples_digest"] == opened.digest
+    assert said == [f"samples 0..69 are in {tmp_path / 'a'}"]
+
+
+def test_finished_samples_are_shown_and_not_drawn_again(tmp_path: Path) -> None:
+    settings, calls = SamplingSettings(n=4), []
+    first = samples.measure(model(), settings, Runtime(batch=4))
+    runtime = Runtime(batch=4, recorded=lambda name, protocol: first if (name, protocol) == (
+        "samples", first.protocol) else None)  # fmt: skip
+    assert samples.measure(counting(model(), calls), settings, runtime) is first and not calls
+    again = samples.measure(counting(model(), calls), replace(settings, seed=1), runtime)
+    assert again is not first and calls
+
+
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_channels_that_cannot_be_shown_are_refused_before_work(channels: int) -> None:
+    calls: list[int] = []
+    many = replace(counting(model(), calls), shape=(channels, 8, 8))
+    with pytest.raises(FixableError, match=f"{channels} channels cannot be shown"):
+        samples.measure(many, SamplingSettings(n=4), Runtime())
+    assert not calls
+
+
+def test_a_store_knows_what_its_model_was_trained_on(tmp_path: Path) -> None:
+    facts = replace(model().facts, run=digits(), name="step-9.pt", file={"data_digest": "d"})
+    made = replace(model(), facts=facts)
+    opened = make(tmp_path / "a", made=made)
+    assert opened.about["data"] == to_dict(digits().data) and opened.about["data_digest"] == "d"
+    merged = filling.merge([tmp_path / "a"], tmp_path / "b")
+    assert merged.about == opened.about == open_store(tmp_path / "b").about
+    assert make(tmp_path / "c").about == {}  # nobody knows
 
 
 def test_processes_share_the_look_at_what_is_there(whole: SampleStore, copy: Path) -> None:

@@ -108,7 +108,7 @@ def test_by_default_the_store_lies_beside_the_record(model: Path, tmp_path: Path
 
 def test_a_whole_batch_is_announced(model: Path, tmp_path: Path) -> None:
     text = run("sample", model, "-n", 2, "--batch", 6, "--steps", 2, "--reports", tmp_path)
-    assert "a whole batch of 6 samples is made" in text and "--batch 2 makes 2" in text
+    assert "a whole batch of 6 samples is drawn" in text and "a batch of 2 draws 2" in text
 
 
 def test_verify_names_what_is_damaged(whole: Path, tmp_path: Path) -> None:

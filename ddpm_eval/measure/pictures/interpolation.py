@@ -1,37 +1,39 @@
 """Interpolation between two images (the paper's Figures 8 and 9).
 
-Both are encoded by q(x_t | x_0), mixed, and decoded from t on. The noise that encodes an image
-belongs to its pixels and the noise that decodes to the pair, whichever image comes first: so a path
-moves by lambda alone, and from the other end it is the same path.
+The images are encoded by q(x_t | x_0), mixed, and decoded from t on. The noise that encodes an
+image belongs to its pixels and the noise that decodes to the pair, whichever image comes first: so
+a path moves by lambda alone, and from the other end it is the same path.
 """
 
 import hashlib
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ddpm_eval.job import Job
-from ddpm_eval.measure.pictures import pieces
+from ddpm_eval.choice import ImageSet, choose
+from ddpm_eval.measure.pictures.protocols import chain_facts, protocol_of
+from ddpm_eval.measure.pictures.settings import InterpolationSettings
+from ddpm_eval.model import Model
 from ddpm_eval.record.arrays import Array
-from ddpm_eval.record.schema1 import Measurement
+from ddpm_eval.record.export import require_pictures
+from ddpm_eval.record.fill import Work, fill
+from ddpm_eval.record.record import Measurement
 from ddpm_eval.record.scores import Grid
 from ddpm_eval.record.shards import Arrays
+from ddpm_eval.runtime import Runtime
 from ddpm_train import data
 from ddpm_train.chain import chain, walk
-from ddpm_train.data.images import Form
-from ddpm_train.data.pictures import decode
 from ddpm_train.diffusion import q_sample
 from ddpm_train.errors import FixableError
 from ddpm_train.noise import Stream, normal, splitmix64
-from ddpm_train.reading import existing, unreadable
 from ddpm_train.samplers import Ancestral
 
+VERSION = 2
+PAIRS = 4  # in a figure, if the user does not choose
 COARSE = 8  # the rows of coarse to fine are t = 0, T/8, ..., T
 
 
@@ -55,7 +57,7 @@ MIXES: Mapping[str, Callable[[float], float]] = {"linear": linear, "spherical": 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
-    """Two images, uint8 [2, H, W, C], and what they are called."""
+    """Two images, uint8 [2, H, W, C], and their names."""
 
     pixels: Array
     names: tuple[str, str]
@@ -70,49 +72,65 @@ class Pair:
 
     @property
     def key(self) -> int:
-        """What names the noise that decodes: both images, in either order."""
+        """What names the noise that decodes: the two images, in either order."""
         low, high = sorted(self.keys)
         return splitmix64(low << 32 | high) >> 32
 
 
-def measure(job: Job) -> Measurement:
-    """The path between each pair at one t, and between the first pair from coarse to fine.
+def measure(
+    model: Model,
+    images: ImageSet,
+    settings: InterpolationSettings,
+    runtime: Runtime,
+    names: Sequence[str] = (),
+) -> Measurement:
+    """Draw the path between each pair at one t, and between the first pair from coarse to fine.
+
+    Args:
+        model: What decodes.
+        images: Where the pairs are taken from.
+        settings: Which pairs, and how they are mixed.
+        runtime: How the work is carried out.
+        names: Of the images; by default their indices in the data set.
 
     Raises:
-        FixableError: An image is not there, is of another size, or is paired with itself; t lies
-            beyond T; or lambda outside 0 to 1.
+        FixableError: An image is not there, of another shape, or paired with itself; t lies beyond
+            T; or a lambda outside 0 to 1.
     """
-    pictures, T = job.config.pictures, job.subject.denoise.schedule.T
-    t = T // 2 if pictures.t is None else pictures.t
-    if t > T:
-        raise FixableError(
-            f"--t {t:,}: the model has {T:,} steps",
-            f"choose 0 to {T:,}; the paper takes {T // 2:,}",
-        )
-    lambdas = _lambdas(pictures.lambdas)
-    pairs, origin = _pairs(job)
-    rows = [(pair, t) for pair in pairs]
-    rows += [(pairs[0], T * part // COARSE) for part in range(COARSE + 1)]
-    settings = pieces.describe(job) | {
-        "t": t,
-        "lambdas": lambdas,
-        "mix": pictures.mix,
-        "pairs": [list(pair.names) for pair in pairs],
-        "keys": [list(pair.keys) for pair in pairs],
-    }
-    found = pieces.collect(job, _plan(job, rows, lambdas, settings | origin)).read()["pictures"]
-    path, coarse = found[: len(pairs)], found[len(pairs) :]
+    T = model.denoise.schedule.T
+    settings = replace(
+        settings,
+        t=_time(settings.t, T),
+        lambdas=_lambdas(settings.lambdas),
+        pairs=_indices(images, settings),
+    )
+    pairs = [_pair(images, pair, names) for pair in settings.pairs]
+    chosen = images[np.unique(np.array(settings.pairs))]
+    protocol = protocol_of(VERSION, model, settings, images=chosen.facts)
+    finished = runtime.recorded("interpolation", protocol)
+    if finished is not None:
+        return finished
+    _check_shape(model, pairs[0])
+    rows = [(pair, settings.t or 0) for pair in pairs]
+    times = [T * part // COARSE for part in range(COARSE + 1)]
+    rows += [(pairs[0], t) for t in times]
+    drawn = fill(_work(model, settings, rows, runtime.batch), runtime).read()["images"]
+    path, coarse = drawn[: len(pairs)], drawn[len(pairs) :]
     return Measurement(
-        name="interpolation",
+        measure="interpolation",
+        protocol=protocol,
         grids={
-            "path": _path(job, pairs, path, settings),
-            "coarse to fine": _coarse(job, pairs[0], coarse, [t for _, t in rows[len(pairs) :]]),
+            "path": _path(pairs, path, settings, T),
+            "coarse to fine": _coarse(pairs[0], coarse, times, settings),
         },
-        settings=settings | origin,
+        facts={
+            "pairs": [list(pair.names) for pair in pairs],
+            "keys": [list(pair.keys) for pair in pairs],
+        },
     )
 
 
-def encode(job: Job, pair: Pair, t: int, lambdas: Sequence[float]) -> Tensor:
+def encode(model: Model, pair: Pair, t: int, settings: InterpolationSettings) -> Tensor:
     """Mix two images at t, [len(lambdas), C, H, W] float64.
 
         x_t = sqrt(alpha-bar_t) ((1 - l) x_0 + l x_0') + sqrt(1 - alpha-bar_t) (v eps + w eps')
@@ -120,11 +138,11 @@ def encode(job: Job, pair: Pair, t: int, lambdas: Sequence[float]) -> Tensor:
     With v = 1 - l and w = l that is (1 - l) x_t + l x_t', the paper's mix.
     """
     x_0 = data.to_model(pair.pixels).double()
-    stream = Stream(job.config.seed, "encode")
+    stream, lambdas = Stream(settings.seed, "encode"), settings.lambdas
     eps = normal(stream, pair.keys, x_0.shape[1:]).double()  # one noise for every t
     mixed = mix(x_0, lambdas, linear)
-    noise = mix(eps, lambdas, MIXES[job.config.pictures.mix])
-    return q_sample(job.subject.denoise.schedule, mixed, torch.full((len(lambdas),), t), noise)
+    noise = mix(eps, lambdas, MIXES[settings.mix])
+    return q_sample(model.denoise.schedule, mixed, torch.full((len(lambdas),), t), noise)
 
 
 def mix(two: Tensor, lambdas: Sequence[float], weight: Callable[[float], float]) -> Tensor:
@@ -136,33 +154,37 @@ def mix(two: Tensor, lambdas: Sequence[float], weight: Callable[[float], float])
     return first * two[0] + second * two[1]
 
 
-def _plan(
-    job: Job, rows: list[tuple[Pair, int]], lambdas: list[float], settings: dict[str, Any]
-) -> pieces.Plan:
-    """Every row of both figures, lambda = 0 to 1."""
-    subject, batch = job.subject, job.config.batch
-    stream = Stream(job.config.seed, "encode")
-    sampler = Ancestral(subject.denoise, job.config.clip)
+def _work(
+    model: Model, settings: InterpolationSettings, rows: list[tuple[Pair, int]], batch: int
+) -> Work:
+    """Every row of the two figures, lambda = 0 to 1."""
+    sampler, stream = Ancestral(model.denoise, settings.clip), Stream(settings.seed, "encode")
 
     def make(part: range) -> Generator[None, None, Arrays]:
         ((pair, t),) = rows[part.start : part.stop]
-        found = []
-        for x_t in encode(job, pair, t, lambdas).split(batch):
-            x_0_hat = x_t  # at t = 0 the pixels are mixed
+        images = []
+        for x_t in encode(model, pair, t, settings).split(batch):
+            x_0 = x_t  # at t = 0 the pixels are mixed
             if t:
-                start = x_t.to(subject.device, subject.dtype)
+                start = x_t.to(model.device, model.dtype)
                 same = [pair.key] * len(x_t)  # the noise is fixed over lambda
-                x_0_hat = yield from walk(chain(sampler, start, same, stream, start=t))
-            found.append(data.to_uint8(x_0_hat))
-        return {"pictures": np.concatenate(found)[None]}
+                x_0 = yield from walk(chain(sampler, start, same, stream, start=t))
+            images.append(data.to_uint8(x_0))
+        return {"images": np.concatenate(images)[None]}
 
-    return pieces.Plan(
-        stage="rows",
-        settings=settings | {"rows": [t for _, t in rows]},
+    return Work(
+        name="interpolation",
+        facts=chain_facts(model, settings)
+        | {
+            "rows": [[*pair.keys, t] for pair, t in rows],
+            "lambdas": settings.lambdas,
+            "mix": settings.mix,
+            "batch": batch,
+        },
         n=len(rows),
         size=1,
         make=make,
-        ticks=lambda part: rows[part.start][1] * -(-len(lambdas) // batch),
+        ticks=lambda part: rows[part.start][1] * -(-len(settings.lambdas) // batch),
         label=f"{len(rows)} interpolations",
     )
 
@@ -170,72 +192,77 @@ def _plan(
 # ----------------------------------------------------------------------------- what is mixed
 
 
-def _lambdas(asked: Sequence[float]) -> list[float]:
-    """The path in order, its ends included."""
-    wrong = [x for x in asked if not 0 <= x <= 1]
-    if wrong:
+def _time(t: int | None, T: int) -> int:
+    """Where images are mixed: half of T, or where the user says."""
+    if t is None:
+        return T // 2
+    if not 0 <= t <= T:
         raise FixableError(
-            f"--lambdas {wrong[0]:g}: outside 0 to 1", "give numbers such as 0.25,0.5"
+            f"t={t}: the model has {T:,} steps", f"choose 0 to {T:,}; the paper takes {T // 2:,}"
         )
-    return sorted({0.0, 1.0, *(round(x, 12) for x in asked)})
+    return t
 
 
-def _pairs(job: Job) -> tuple[list[Pair], dict[str, Any]]:
-    """The pairs, and where their images come from."""
-    if job.config.pictures.files:
-        return [_of_files(job)], {"dataset": "files"}
-    images = job.images(job.config.split)
-    pairs = []
-    for a, b in job.config.pictures.pairs:
-        if a == b:
-            raise FixableError(f"--pairs {a},{b}: an image with itself", "name two images")
-        if max(a, b) >= len(images):
+def _lambdas(values: Sequence[float]) -> tuple[float, ...]:
+    """The path in order, its ends included."""
+    for value in values:
+        if not 0 <= value <= 1:
             raise FixableError(
-                f"--pairs {a},{b}: {images.name} has {len(images):,} images",
+                f"lambdas={value:g}: outside 0 to 1", "give numbers such as 0.25,0.5"
+            )
+    return tuple(sorted({0.0, 1.0, *(round(x, 12) for x in values)}))
+
+
+def _indices(images: ImageSet, settings: InterpolationSettings) -> tuple[tuple[int, int], ...]:
+    """The places of each pair in the set: the user's, or drawn by the seed."""
+    for pair in settings.pairs:
+        text = ",".join(map(str, pair))
+        if pair[0] == pair[1]:
+            raise FixableError(f"pairs={text}: not two images", "name two that differ: 0,1")
+        if not 0 <= min(pair) <= max(pair) < len(images):
+            raise FixableError(
+                f"pairs={text}: {images.name} has {len(images):,} images",
                 f"choose indices 0 to {len(images) - 1:,}",
             )
-        pairs.append(_pair(images.read([a, b]), (str(a), str(b))))
-    name = images.name.removesuffix(" train").removesuffix(" test")
-    origin = {"dataset": name, "split": job.config.split, "data_digest": images.digest}
-    return pairs, origin
+    if settings.pairs:
+        return settings.pairs
+    n = min(2 * PAIRS, len(images) // 2 * 2)
+    if not n:
+        raise FixableError(f"{images.name}: one image alone", "give two or more")
+    drawn = choose(images, n, seed=settings.seed, first=settings.first).indices.tolist()
+    places = {index: place for place, index in enumerate(images.indices.tolist())}
+    return tuple((places[a], places[b]) for a, b in zip(drawn[::2], drawn[1::2], strict=True))
 
 
-def _pair(pixels: Array, names: tuple[str, str]) -> Pair:
+def _pair(images: ImageSet, places: tuple[int, int], names: Sequence[str]) -> Pair:
+    pixels = images.read(places)
+    first, second = (names[i] if names else str(images.indices[i]) for i in places)
     if np.array_equal(pixels[0], pixels[1]):
+        raise FixableError(f"{first} and {second} are the same picture", "name two that differ")
+    return Pair(pixels, (first, second))
+
+
+def _check_shape(model: Model, pair: Pair) -> None:
+    channels, *size = model.shape
+    require_pictures(channels, fix="mix images of a model of 1 or 3 channels")
+    if pair.pixels.shape[1:] != (*size, channels):
+        shapes = ("x".join(map(str, shape)) for shape in (pair.pixels.shape[1:], (*size, channels)))
         raise FixableError(
-            f"{names[0]} and {names[1]} are the same picture", "name two that differ"
+            "images of {} cannot be mixed by a model of {}".format(*shapes),
+            "give images of the model's size and channels",
         )
-    return Pair(pixels, names)
-
-
-def _of_files(job: Job) -> Pair:
-    """Decode two files of the user's as the network expects them."""
-    resize: Any = job.config.pictures.resize
-    C, size, _ = job.subject.shape
-    form = Form(size, C, resize, remedy="add --resize lanczos (centre crop, then resize)")
-    paths = [existing(file, "a PNG, JPEG or WebP picture") for file in job.config.pictures.files]
-    pixels = np.stack([decode(_bytes(path), str(path), form) for path in paths])
-    return _pair(pixels, (paths[0].name, paths[1].name))
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise unreadable(path, error) from error
 
 
 # ------------------------------------------------------------------------------- the figures
 
 
-def _path(job: Job, pairs: list[Pair], found: Array, settings: dict[str, Any]) -> Grid:
-    """A row for each pair, found [P, L, H, W, C] between its sources."""
+def _path(pairs: list[Pair], drawn: Array, settings: InterpolationSettings, T: int) -> Grid:
+    """A row for each pair, drawn [P, L, H, W, C] between its sources."""
     rows = [
         np.concatenate([pair.pixels[:1], row, pair.pixels[1:]])
-        for pair, row in zip(pairs, found, strict=True)
+        for pair, row in zip(pairs, drawn, strict=True)
     ]
-    lambdas = settings["lambdas"]
-    labels = ["x₀", *(f"{x:g}" for x in lambdas), "x₀′"]
+    labels = ["x₀", *(f"{x:g}" for x in settings.lambdas), "x₀′"]
     named = "; ".join(" and ".join(pair.names) for pair in pairs)
     return Grid(
         np.concatenate(rows),
@@ -243,23 +270,23 @@ def _path(job: Job, pairs: list[Pair], found: Array, settings: dict[str, Any]) -
         labels=labels + [""] * len(labels) * (len(pairs) - 1),
         caption=(
             f"Interpolation between images {named}: the sources x₀ and x₀′ outside; between them "
-            f"both mixed at t = {settings['t']:,} of {settings['T']:,} ({settings['mix']}), λ from "
-            "0 to 1, and decoded from there. λ = 0 and 1 are the sources' reconstructions. Noise "
-            f"of seed {job.config.seed}, fixed over λ."
+            f"their mix at t = {settings.t:,} of {T:,} ({settings.mix}), λ from 0 to 1, decoded "
+            "from there. λ = 0 and 1 are the sources' reconstructions. Noise of seed "
+            f"{settings.seed}, fixed over λ."
         ),
     )
 
 
-def _coarse(job: Job, pair: Pair, found: Array, times: list[int]) -> Grid:
-    """A row for each t, found [K, L, H, W, C]."""
-    columns = found.shape[1]
+def _coarse(pair: Pair, drawn: Array, times: list[int], settings: InterpolationSettings) -> Grid:
+    """A row for each t, drawn [K, L, H, W, C]."""
+    columns = drawn.shape[1]
     return Grid(
-        found.reshape(-1, *found.shape[2:]),
+        drawn.reshape(-1, *drawn.shape[2:]),
         columns=columns,
         labels=[text for t in times for text in [f"t={t}", *[""] * (columns - 1)]],
         caption=(
             f"From fine to coarse: images {' and '.join(pair.names)} mixed at t = 0, which mixes "
             f"their pixels, up to t = {times[-1]:,}, where noise decides; λ from 0 to 1 in each "
-            f"row ({job.config.pictures.mix}). Noise of seed {job.config.seed}, fixed over λ and t."
+            f"row ({settings.mix}). Noise of seed {settings.seed}, fixed over λ and t."
         ),
     )

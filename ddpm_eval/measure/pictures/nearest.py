@@ -1,17 +1,20 @@
 """The nearest training images, exactly: every one is looked at, in blocks and little memory."""
 
-from collections.abc import Callable, Generator
+import hashlib
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ddpm_eval.features import Extractor, bank
-from ddpm_eval.job import Job
-from ddpm_eval.measure.pictures import pieces
+from ddpm_eval.measure.pictures.protocols import extractor_facts
 from ddpm_eval.record.arrays import Array
+from ddpm_eval.record.fill import Work, fill
 from ddpm_eval.record.shards import Arrays
+from ddpm_eval.runtime import Runtime
 from ddpm_train.data import Images
+from ddpm_train.settings import to_dict
 
 SHARD_IMAGES = 4096  # training images between two writes to the disk
 VALUES = 1 << 23  # of float64 in a block of images: 64 MiB
@@ -22,7 +25,8 @@ class Space:
     """Where distances are taken.
 
     Attributes:
-        name: What it is called.
+        name: ``pixels`` or ``features``.
+        facts: All that distances depend on beside the images.
         embed: Maps uint8 [n, H, W, C] to float64 [n, D].
         train: Gives a range of the training images, [n, D], and their mirror images if those count.
         flat: The distance of embedded images [n, D] from a patch of their mean colour, [n].
@@ -31,6 +35,7 @@ class Space:
     """
 
     name: str
+    facts: Mapping[str, Any]
     embed: Callable[[Array], Array]
     train: Callable[[range], list[Array]]
     flat: Callable[[Array], Array]
@@ -39,7 +44,7 @@ class Space:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
+class Neighbours:
     """The nearest training images of Q queries, nearest first, all [Q, k]."""
 
     distance: Array
@@ -62,18 +67,18 @@ def pixels(train: Images, *, mirrored: bool) -> Space:
     def flat(embedded: Array) -> Array:
         colours = embedded.reshape(len(embedded), -1, shape[2])
         squares: Array = (colours - colours.mean(1, keepdims=True)) ** 2
-        found: Array = scale * np.sqrt(squares.sum((1, 2)))
-        return found
+        distances: Array = scale * np.sqrt(squares.sum((1, 2)))
+        return distances
 
-    return Space("pixels", embed, read, flat, "grey levels", scale)
+    facts = {"name": "pixels", "mirrored": mirrored}
+    return Space("pixels", facts, embed, read, flat, "grey levels", scale)
 
 
-def features(job: Job, train: Images, extractor: Extractor) -> Space:
+def features(train: Images, extractor: Extractor, runtime: Runtime) -> Space:
     """Distances between features. Mirror images lie close by as it is."""
     extractor.check(train.read([0]).shape[1:])
-    filled = bank.fill(train, len(train), extractor, job.world, job.track)
-    job.work.mkdir(parents=True, exist_ok=True)
-    rows = filled.flatten(job.work / f"features-{job.world.rank}")
+    filled = bank.fill(train, len(train), extractor, runtime.world, runtime.track)
+    rows = np.concatenate(list(filled.pools()))
 
     def embed(images: Array) -> Array:
         size = extractor.batch
@@ -81,42 +86,58 @@ def features(job: Job, train: Images, extractor: Extractor) -> Space:
         return np.concatenate(parts).astype(np.float64)
 
     def read(part: range) -> list[Array]:
-        return [rows.take(np.array(part)).astype(np.float64)]
+        return [rows[part.start : part.stop].astype(np.float64)]
 
-    return Space("features", embed, read, lambda embedded: np.full(len(embedded), np.inf))
+    facts = {"name": "features", "extractor": to_dict(extractor_facts(extractor))}
+    return Space("features", facts, embed, read, lambda queries: np.full(len(queries), np.inf))
 
 
-def nearest(job: Job, space: Space, wanted: Array, n: int, settings: dict[str, Any]) -> Found:
-    """Search all n training images for embedded queries [Q, D], shared between processes."""
-    k = settings["k"]
-    block = max(1, VALUES // wanted.shape[1])
+def nearest(space: Space, queries: Array, train: Images, *, k: int, runtime: Runtime) -> Neighbours:
+    """Search all training images for embedded queries [Q, D], shared between processes.
+
+    Args:
+        space: Where distances are taken.
+        queries: The embedded queries, [Q, D].
+        train: The training images that the space is of.
+        k: Neighbours of each query.
+        runtime: How the work is carried out.
+    """
+    n = len(train)
+    block = max(1, VALUES // queries.shape[1])
     parts = [range(i, min(n, i + SHARD_IMAGES)) for i in range(0, n, SHARD_IMAGES)]
 
     def make(part: range) -> Generator[None, None, Arrays]:
-        shape = len(wanted), k  # none yet: what comes is nearer
-        found = Found(np.full(shape, np.inf), np.zeros(shape, int), np.zeros(shape, bool))
+        shape = len(queries), k  # none yet: what comes is nearer
+        best = Neighbours(np.full(shape, np.inf), np.zeros(shape, int), np.zeros(shape, bool))
         whole = parts[part.start]
         for inside in (whole[i : i + block] for i in range(0, len(whole), block)):
-            sides = [_squares(wanted, side) for side in space.train(inside)]
+            sides = [_squares(queries, side) for side in space.train(inside)]
             squares = np.minimum(sides[0], sides[-1])
             index = np.broadcast_to(np.array(inside), squares.shape)
-            found = _first(_join([found, Found(squares, index, squares < sides[0])]), k)
+            best = _first(_join([best, Neighbours(squares, index, squares < sides[0])]), k)
             yield
-        return {name: getattr(found, name)[None] for name in Found.__slots__}
+        return {name: getattr(best, name)[None] for name in Neighbours.__slots__}
 
-    plan = pieces.Plan(
-        stage=space.name,
-        settings=settings,
+    work = Work(
+        name=f"neighbours-{space.name}",
+        facts={
+            "space": space.facts,
+            "queries": hashlib.sha256(np.ascontiguousarray(queries).data).hexdigest(),
+            "train": train.digest,
+            "k": k,
+        },
         n=len(parts),
         size=1,
         make=make,
         ticks=lambda part: -(-len(parts[part.start]) // block),
         label=f"nearest of {n:,} training images, {space.name}",
     )
-    arrays = pieces.collect(job, plan).read()
-    each = [Found(*(arrays[name][i] for name in Found.__slots__)) for i in range(len(parts))]
-    found = _first(_join(each), k)
-    return Found(np.sqrt(found.distance) * space.scale, found.index, found.mirrored)
+    arrays = fill(work, runtime).read()
+    pieces = [
+        Neighbours(*(arrays[name][i] for name in Neighbours.__slots__)) for i in range(len(parts))
+    ]
+    best = _first(_join(pieces), k)
+    return Neighbours(np.sqrt(best.distance) * space.scale, best.index, best.mirrored)
 
 
 def _squares(a: Array, b: Array) -> Array:
@@ -125,13 +146,18 @@ def _squares(a: Array, b: Array) -> Array:
     return np.maximum(squares, 0)
 
 
-def _join(found: list[Found]) -> Found:
-    return Found(
-        *(np.concatenate([getattr(each, name) for each in found], 1) for name in Found.__slots__)
+def _join(pieces: list[Neighbours]) -> Neighbours:
+    return Neighbours(
+        *(
+            np.concatenate([getattr(piece, name) for piece in pieces], 1)
+            for name in Neighbours.__slots__
+        )
     )
 
 
-def _first(found: Found, k: int) -> Found:
+def _first(neighbours: Neighbours, k: int) -> Neighbours:
     """The k nearest; of equals the one that comes first in the training set."""
-    order = found.distance.argsort(1, kind="stable")[:, :k]
-    return Found(*(np.take_along_axis(getattr(found, name), order, 1) for name in Found.__slots__))
+    order = neighbours.distance.argsort(1, kind="stable")[:, :k]
+    return Neighbours(
+        *(np.take_along_axis(getattr(neighbours, name), order, 1) for name in Neighbours.__slots__)
+    )

@@ -1,242 +1,258 @@
-"""The training images that samples are nearest to, and whether any was learned by heart.
+"""The training images nearest to samples, and whether the model memorised any.
 
-A distance alone says little: smooth images have many near neighbours, and dull ones lie near to
-everything. So a sample *clings* to its nearest training image in so far as that is nearer than its
-fifth neighbour and than a flat patch of the sample's own mean colour: d_1 / min(d_5, d_flat), 0 for
-a copy. The yardstick are held-out images, which nobody can have learned.
+``metrics.clinging`` says what counts as close. The yardstick are held-out images.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
-from ddpm_eval.job import Job
-from ddpm_eval.measure.pictures import pieces, samples
-from ddpm_eval.measure.pictures.nearest import Found, Space, features, nearest, pixels
-from ddpm_eval.measure.quality import quality
+from ddpm_eval.choice import ImageSet, choose
+from ddpm_eval.features import Extractor
+from ddpm_eval.measure.pictures import nearest, samples
+from ddpm_eval.measure.pictures.nearest import Neighbours, Space
+from ddpm_eval.measure.pictures.protocols import extractor_facts, protocol_of
+from ddpm_eval.measure.pictures.settings import NeighbourSettings
+from ddpm_eval.metrics.clinging import AMONG, Verdict, cling, judge
+from ddpm_eval.model import Model
 from ddpm_eval.record.arrays import Array
-from ddpm_eval.record.schema1 import Measurement, Quantity
-from ddpm_eval.record.scores import Grid
+from ddpm_eval.record.export import require_pictures
+from ddpm_eval.record.protocol import Protocol
+from ddpm_eval.record.record import Measurement
+from ddpm_eval.record.scores import Grid, Qualifiers, Score
+from ddpm_eval.record.store import SampleStore
+from ddpm_eval.runtime import Runtime
 from ddpm_train.data import Images
 from ddpm_train.errors import FixableError
+from ddpm_train.settings import to_dict
 
-N = 64  # samples, if the user does not say how many
-AMONG = 5  # the neighbour that the nearest is compared with
-CLOSEST = 0.01  # of the held-out images: as close as these is close
-SIGNIFICANT = 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """How many of n samples are as close as the closest ``share`` of the m held-out images."""
-
-    close: int
-    n: int
-    share: float
-    m: int
-    copies: int  # samples that equal a training image, where no held-out image does
-
-    @property
-    def chance(self) -> float:
-        """The probability of so many if samples and held-out images were alike: exact."""
-        before = stats.nhypergeom(self.n + self.m, self.n, round(self.share * self.m))
-        return float(before.sf(self.close - 1))
-
-    @property
-    def memorised(self) -> bool:
-        """Whether the samples say that training images were learned by heart."""
-        return self.copies > 0 or self.chance < SIGNIFICANT
-
-    def __str__(self) -> str:
-        low, high = stats.binomtest(self.close, self.n).proportion_ci(method="exact")
-        head, chance = "No sign of memorisation", "no more than chance gives"
-        if self.memorised:
-            head = "The model repeats training images"
-            chance = f"which chance gives with probability {self.chance:.2g}"
-        copies = f"; {self.copies:,} copied to the last bit" if self.copies else ""
-        return (
-            f"{head}: {self.close:,} of {self.n:,} samples ({self.close / self.n:.1%}; 95% "
-            f"interval {low:.1%} to {high:.1%}{copies}) cling to one training image as closely as "
-            f"the closest {self.share:.1%} of {self.m:,} held-out images do, {chance}."
-        )
+VERSION = 2
+NO_VERDICT = "no held-out images were looked at: distances alone say nothing of memorisation"
 
 
-def measure(job: Job) -> Measurement:
-    """The nearest training images of samples 0..n-1 and, as the yardstick, of held-out images.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Real:
+    """The real images that samples are compared with.
 
-    In pixels, and in features if an extractor is named.
+    Attributes:
+        train: Those that the model was trained on.
+        held_out: Others, which it has not seen; None for neighbours without a verdict.
+    """
+
+    train: ImageSet
+    held_out: ImageSet | None = None
+
+
+def measure(
+    source: Model | ImageSet,
+    real: Real,
+    settings: NeighbourSettings,
+    runtime: Runtime,
+    extractor: Extractor | None = None,
+) -> Measurement:
+    """Search the training images nearest to samples and, as the yardstick, to held-out images.
+
+    Args:
+        source: The model whose samples 0..n-1 are looked at, or images.
+        real: The training images and the held-out ones.
+        settings: How samples are drawn, and how many neighbours are shown.
+        runtime: How the work is carried out.
+        extractor: A network in whose features distances are taken too.
 
     Raises:
-        FixableError: There are too few training images, or no held-out ones.
+        FixableError: There are too few training images, or the shapes differ.
     """
-    train, pictures = job.images("train"), job.config.pictures
-    if len(train) < max(pictures.k, AMONG):
-        raise FixableError(
-            f"--k {pictures.k}: {train.name} has {len(train)} images", "train on more, or ask fewer"
-        )
-    held_out, n = _held_out(job), job.config.n or N
-    settings = pieces.describe(job) | {
-        "dataset": train.name.removesuffix(" train"),
-        "reference": train.name,
-        "reference_n": len(train),
-        "reference_digest": train.digest,
-        "held_out": len(held_out),
-        "mirrored": _flips(job),
-        "n": n,
-        "k": max(pictures.k, AMONG),
-        "clinging": "d_1 / min(d_5, distance from a flat patch of the mean colour)",
-    }
-    spaces = [pixels(train, mirrored=_flips(job))]
-    if pictures.extractor:
-        extractor = quality.extractor_of(
-            replace(job.config.quality, extractor=pictures.extractor), job.world.device
-        )
-        settings |= {"extractor": extractor.name, "extractor_digest": extractor.digest}
-        spaces.append(features(job, train, extractor))
-    store = samples.ensure(job, n)
-    settings |= {**store.facts, "samples": store.name, "samples_digest": store.digest}
-    drawn = store.read(range(n))
-    looks = [_look(job, space, drawn, held_out, train, settings) for space in spaces]
+    settings = replace(settings, mirrored=_mirrored(source, settings))
+    held_out = _yardstick(real.held_out, settings)
+    protocol = _protocol(source, replace(real, held_out=held_out), settings, runtime, extractor)
+    finished = runtime.recorded("neighbours", protocol)
+    if finished is not None:
+        return finished
+    _check(source, real, held_out, settings)
+    spaces = [nearest.pixels(real.train, mirrored=bool(settings.mirrored))]
+    if extractor is not None:
+        spaces.append(nearest.features(real.train, extractor, runtime))
+    drawn = _drawn(source, settings, runtime)
+    images = drawn.read(range(len(drawn)))
+    yardstick = images[:0] if held_out is None else held_out.read(range(len(held_out)))
+    looks = [_look(space, images, yardstick, real.train, settings, runtime) for space in spaces]
+    captions = [_caption(look, drawn, real.train, settings) for look in looks]
     return Measurement(
-        name="neighbours",
-        quantities={name: each for look in looks for name, each in look.quantities.items()}
-        | _copies(drawn, looks[0].found),
-        grids={space.name: look.grid for space, look in zip(spaces, looks, strict=True)},
-        settings=settings | _verdicts(looks),
-        warnings=()
-        if len(held_out)
-        else ("no held-out images were looked at: distances alone say nothing of memorisation",),
+        measure="neighbours",
+        protocol=protocol,
+        scores=(
+            *(score for look in looks for score in _scores(look)),
+            *_copies(images, looks[0].neighbours),
+        ),
+        grids={
+            look.space.name: replace(look.grid, caption=caption)
+            for look, caption in zip(looks, captions, strict=True)
+        },
+        facts={
+            "verdicts": {
+                look.space.name: asdict(look.verdict) for look in looks if look.verdict is not None
+            },
+            "samples_digest": drawn.digest,
+        },
+        warnings=() if held_out is not None else (NO_VERDICT,),
     )
+
+
+def _protocol(
+    source: Model | ImageSet,
+    real: Real,
+    settings: NeighbourSettings,
+    runtime: Runtime,
+    extractor: Extractor | None,
+) -> Protocol:
+    """Everything that the results depend on; ``images`` are those held out."""
+    common: dict[str, Any] = {
+        "images": None if real.held_out is None else real.held_out.facts,
+        "reference": real.train.facts,
+        "extractor": extractor and extractor_facts(extractor),
+    }
+    if isinstance(source, Model):
+        sampling = samples.sampling_of(source, settings.sampling, runtime)
+        plain = protocol_of(VERSION, source, settings.sampling, sampling=sampling, **common)
+    else:
+        drawn = source.source.sampling if isinstance(source.source, SampleStore) else None
+        plain = Protocol(version=VERSION, model=source.digest, sampling=drawn, **common)
+    return replace(plain, settings=to_dict(settings))
+
+
+def _mirrored(source: Model | ImageSet, settings: NeighbourSettings) -> bool:
+    """Whether the model was trained on mirror images too, or may have been."""
+    if settings.mirrored is not None:
+        return settings.mirrored
+    run = source.facts.run if isinstance(source, Model) else None
+    return run is None or run.data.flip
+
+
+def _yardstick(held_out: ImageSet | None, settings: NeighbourSettings) -> ImageSet | None:
+    """The held-out images to judge by: all of them, or some that the seed draws."""
+    if held_out is None or not settings.held_out:
+        return None
+    n = min(settings.held_out, len(held_out))
+    return choose(held_out, n, seed=settings.seed, first=settings.first)
+
+
+def _check(
+    source: Model | ImageSet, real: Real, held_out: ImageSet | None, settings: NeighbourSettings
+) -> None:
+    """Refuse what cannot be compared before anything long begins."""
+    least = max(settings.k, AMONG)
+    if len(real.train) < least:
+        raise FixableError(
+            f"k={settings.k}: {real.train.name} has {len(real.train)} images, {least} are needed",
+            "train on more, or ask for fewer",
+        )
+    if isinstance(source, Model):
+        channels, *size = source.shape
+        shape: tuple[int, ...] = (*size, channels)
+    else:
+        shape = source.read([0]).shape[1:]
+    require_pictures(shape[2], fix="compare images of 1 or 3 channels")
+    for images in (real.train, *([] if held_out is None else [held_out])):
+        other = images.read([0]).shape[1:]
+        if other != shape:
+            texts = ("x".join(map(str, sizes)) for sizes in (other, shape))
+            raise FixableError(
+                "{} has images of {}, the samples are {}".format(images.name, *texts),
+                "name the images that the model was trained on",
+            )
+
+
+def _drawn(source: Model | ImageSet, settings: NeighbourSettings, runtime: Runtime) -> Images:
+    if isinstance(source, Model):
+        return samples.draw(source, settings.sampling, runtime)
+    return source
+
+
+# -------------------------------------------------------------------------------- what is seen
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Look:
     """What there is to see in one space."""
 
-    found: Found
+    space: Space
+    n: int  # samples: the first queries
+    neighbours: Neighbours
     verdict: Verdict | None
-    quantities: dict[str, Quantity]
     grid: Grid
 
 
 def _look(
-    job: Job, space: Space, drawn: Array, held_out: Array, train: Images, settings: dict[str, Any]
+    space: Space,
+    drawn: Array,
+    held_out: Array,
+    train: Images,
+    settings: NeighbourSettings,
+    runtime: Runtime,
 ) -> Look:
-    embedded = space.embed(np.concatenate([drawn, held_out]))
-    found = nearest(job, space, embedded, len(train), settings)
-    clinging = cling(found, space.flat(embedded))
-    verdict = judge(found, clinging, len(drawn)) if len(held_out) else None
-    quantities = _quantities(space, found, len(drawn), verdict)
-    grid = _grid(job, space, drawn, found, clinging, train)
-    caption = _caption(space, settings, len(grid.images) // grid.columns)
-    return Look(found, verdict, quantities, replace(grid, caption=caption))
+    queries = space.embed(np.concatenate([drawn, held_out]))
+    n, k = len(drawn), max(settings.k, AMONG)
+    neighbours = nearest.nearest(space, queries, train, k=k, runtime=runtime)
+    clinging = cling(neighbours.distance, space.flat(queries))
+    verdict = judge(neighbours.distance[:, 0], clinging, n) if len(held_out) else None
+    rows = clinging[:n].argsort(kind="stable")[: settings.rows].tolist()
+    grid = _grid(space, rows, drawn, neighbours, train, settings.k)
+    return Look(space, n, neighbours, verdict, grid)
 
 
-def _verdicts(looks: list[Look]) -> dict[str, Any]:
-    """The verdict in pixels, and that in features beside it."""
-    found: dict[str, Any] = {}
-    for suffix, look in zip(("", " (features)"), looks, strict=False):
-        if look.verdict is not None:
-            found[f"verdict{suffix}"] = str(look.verdict)
-            found[f"memorised{suffix}"] = look.verdict.memorised
-    return found
-
-
-def cling(found: Found, flat: Array) -> Array:
-    """d_1 / min(d_5, d_flat) of each query, [Q]; the smaller, the closer it clings."""
-    first, rival = found.distance[:, 0], np.minimum(found.distance[:, AMONG - 1], flat)
-    ratio: Array = np.divide(first, rival, out=(first > 0).astype(float), where=rival > 0)
-    return ratio
-
-
-def judge(found: Found, clinging: Array, n: int) -> Verdict:
-    """Judge the first n queries by the others, which are held out."""
-    copy, yardstick = found.distance[:, 0] == 0, np.sort(clinging[n:])
-    limit = yardstick[max(1, round(CLOSEST * len(yardstick))) - 1]
-    return Verdict(
-        close=int((clinging[:n] <= limit).sum()),
-        n=n,
-        share=float((yardstick <= limit).mean()),
-        m=len(yardstick),
-        copies=0 if copy[n:].any() else int(copy[:n].sum()),
-    )
-
-
-# ------------------------------------------------------------------------------ what is shown
-
-
-def _held_out(job: Job) -> Array:
-    """The first held-out images."""
-    asked, shape = job.config.pictures.held_out, job.subject.shape
-    if not asked:
-        return np.empty((0, *shape[1:], shape[0]), np.uint8)
-    try:
-        images = job.images("test")
-    except FixableError as error:
-        raise FixableError(
-            error.problem, f"{error.fix}; or --held-out 0 for neighbours without a verdict"
-        ) from error
-    return images.read(range(min(asked, len(images))))
-
-
-def _flips(job: Job) -> bool:
-    """Whether the model was trained on mirror images too, or may have been."""
-    return job.subject.facts.run is None or job.subject.facts.run.data.flip
-
-
-def _quantities(space: Space, found: Found, n: int, verdict: Verdict | None) -> dict[str, Quantity]:
-    first = found.distance[:, 0]
-    whose = {"samples": first[:n]} | ({"held-out images": first[n:]} if verdict else {})
-    quantities = {
-        f"median distance of {name} ({space.name})": Quantity(
-            float(np.median(each)), space.unit, n=len(each)
+def _scores(look: Look) -> Iterator[Score]:
+    """The median distances, and how many samples are as close as the closest held-out images."""
+    first, n, space = look.neighbours.distance[:, 0], look.n, look.space.name
+    groups = {"samples": first[:n]} | ({"held-out images": first[n:]} if look.verdict else {})
+    for whose, distances in groups.items():
+        yield Score(
+            metric="median_distance",
+            value=float(np.median(distances)),
+            n=len(distances),
+            of=Qualifiers(whose=whose, space=space),
         )
-        for name, each in whose.items()
-    }
-    if verdict is not None:
-        share = Quantity(100 * verdict.close / n, "%", n=n)
-        quantities[f"as close as {verdict.share:.1%} of held-out images ({space.name})"] = share
-    return quantities
+    if look.verdict is not None:
+        share = 100 * look.verdict.close / n
+        of = Qualifiers(whose="samples", space=space)
+        yield Score(metric="close_share", value=share, n=n, of=of)
 
 
-def _copies(drawn: Array, found: Found) -> dict[str, Quantity]:
-    """What is equal to the last bit."""
+def _copies(drawn: Array, neighbours: Neighbours) -> Iterator[Score]:
+    """How many samples are equal to the last bit: to a training image, to another sample."""
     n = len(drawn)
-    copies = int((found.distance[:n, 0] == 0).sum())
+    copies = int((neighbours.distance[:n, 0] == 0).sum())
     repeats = n - len(np.unique(drawn.reshape(n, -1), axis=0))
-    return {
-        "copies of training images": Quantity(copies, "samples", n=n),
-        "repeats of other samples": Quantity(repeats, "samples", n=n),
-    }
+    for metric, value in (("copies", copies), ("repeats", repeats)):
+        yield Score(metric=metric, value=value, n=n, of=Qualifiers(whose="samples"))
 
 
 def _grid(
-    job: Job, space: Space, drawn: Array, found: Found, clinging: Array, train: Images
+    space: Space, rows: list[int], drawn: Array, neighbours: Neighbours, train: Images, k: int
 ) -> Grid:
     """The samples that cling most to one training image, each before its neighbours."""
-    n, k = len(drawn), job.config.pictures.k
-    rows = clinging[:n].argsort(kind="stable")[: job.config.pictures.rows]
     images, labels = [], []
     digits = ".1f" if space.unit else ".2f"
     for i in rows:
-        near = train.read(found.index[i, :k])
-        mirrored = found.mirrored[i, :k]
+        near = train.read(neighbours.index[i, :k])
+        mirrored = neighbours.mirrored[i, :k]
         near[mirrored] = near[mirrored, :, ::-1]
         images += [drawn[i : i + 1], near]
         labels.append(f"{i}")
-        for distance, mirror in zip(found.distance[i, :k], mirrored, strict=True):
+        for distance, mirror in zip(neighbours.distance[i, :k], mirrored, strict=True):
             labels.append(f"{distance:{digits}}{' ↔' if mirror else ''}")
     return Grid(np.concatenate(images), columns=k + 1, labels=labels)
 
 
-def _caption(space: Space, settings: dict[str, Any], rows: int) -> str:
+def _caption(look: Look, drawn: Images, train: ImageSet, settings: NeighbourSettings) -> str:
+    space = look.space
     unit = f" ({space.unit})" if space.unit else ""
-    mirror = "; ↔ marks its mirror image" if settings["mirrored"] and space.name == "pixels" else ""
+    shows_mirrors = settings.mirrored and space.name == "pixels"
+    mirror = "; ↔ marks its mirror image" if shows_mirrors else ""
+    rows = len(look.grid.images) // look.grid.columns
     return (
-        f"Nearest training images ({settings['reference']}, {settings['reference_n']:,}) in "
-        f"{space.name}: of {settings['n']:,} {settings['samples']} the {rows} that cling most to "
-        "one, chosen for that, with their numbers (left), and the distance of each "
-        f"neighbour{unit}{mirror}."
+        f"Nearest training images ({train.name}, {len(train):,}) in {space.name}: of {look.n:,} "
+        f"{drawn.name} the {rows} that cling most to one, chosen for that, with their numbers "
+        f"(left), and the distance of each neighbour{unit}{mirror}."
     )

@@ -1,81 +1,105 @@
-"""Progressive generation: what the model has made up its mind about, step by step.
+"""Progressive generation: x_0_hat along the chain (the paper's Figures 6, 7, 10 and 14).
 
-x_0_hat along the chain (the paper's Figures 6 and 14), its distance from the final sample (Figure
-10), and how much the rest of the chain still decides once x_t is frozen (Figure 7).
+x_0_hat of each sample step by step, its distance from the final sample, and what the rest of the
+chain still decides once x_t is frozen (``continuations``).
 """
 
 from collections.abc import Generator
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ddpm_eval.job import Job
-from ddpm_eval.measure.bound.rate_distortion import STEPS, root_mean
-from ddpm_eval.measure.pictures import pieces
+from ddpm_eval.measure.bound.rate_distortion import root_mean
+from ddpm_eval.measure.pictures import continuations, samples
 from ddpm_eval.measure.pictures import quality_over_steps as along
+from ddpm_eval.measure.pictures.protocols import chain_facts, protocol_of
+from ddpm_eval.measure.pictures.quality_over_steps import Frames, Judge
+from ddpm_eval.measure.pictures.settings import ProgressiveSettings, SamplingSettings
+from ddpm_eval.model import Model
 from ddpm_eval.record.arrays import Array
-from ddpm_eval.record.schema1 import Curve, Measurement, Quantity
-from ddpm_eval.record.scores import Grid
+from ddpm_eval.record.export import require_pictures
+from ddpm_eval.record.fill import Work, fill
+from ddpm_eval.record.protocol import Protocol
+from ddpm_eval.record.record import Measurement
+from ddpm_eval.record.scores import Curve, Error, Grid, Qualifiers, Score
 from ddpm_eval.record.shards import Arrays
+from ddpm_eval.runtime import Runtime
 from ddpm_train import data
-from ddpm_train.chain import chain, prior, walk
+from ddpm_train.chain import chain, prior
 from ddpm_train.noise import Stream
 from ddpm_train.samplers import Ancestral
 
+VERSION = 1
 N = 64  # samples, if the user does not say how many
-N_THROUGH_EXTRACTOR = 1000  # and if their quality is measured
-RECORDED = 20  # times at which x_0_hat is kept
-CONTINUATIONS = 7  # of each frozen x_t
+N_JUDGED = 1000  # and if their quality is measured
+RECORDED = 20  # times at which x_0_hat is recorded
 WARNING = (
     "the distances over reverse steps are of few samples: compare them with each other alone; "
     "ddpm-eval fid measures the samples themselves"
 )
 
 
-def measure(job: Job) -> Measurement:
-    """x_0_hat of samples 0..n-1 over the reverse steps, and continuations of one of them."""
-    through, T = job.config.pictures.extractor, job.subject.denoise.schedule.T
-    n = job.config.n or (N_THROUGH_EXTRACTOR if through else N)
-    judge = along.call(job, n) if through else None
-    settings, recorded = pieces.describe(job), times(T)
-    shards = pieces.collect(job, _frames(job, n, recorded, settings))
-    steps = T + 1 - np.array(recorded)
-    rmse, stderr = root_mean(np.concatenate([shards.part(p)["mse"] for p in shards.parts()]))
-    quality, known = along.curves(job, judge, shards, steps) if judge else ({}, {})
-    rows = job.config.pictures.rows
-    first = [shards.part(part)["frames"] for part in shards.parts()[: -(-rows // shards.size)]]
+def measure(
+    model: Model, settings: ProgressiveSettings, runtime: Runtime, judge: Judge | None = None
+) -> Measurement:
+    """Record x_0_hat of samples 0..n-1 over the reverse steps, and continuations of one of them.
+
+    Args:
+        model: What draws the samples.
+        settings: How many, and how.
+        runtime: How the work is carried out.
+        judge: Measures their quality over the steps too.
+
+    Raises:
+        FixableError: The images are neither gray nor RGB, the judge was made for others, or n is
+            too small for it.
+    """
+    settings = replace(settings, n=settings.n or (N_JUDGED if judge else N))
+    protocol = _protocol(model, settings, runtime, judge)
+    finished = runtime.recorded("progressive", protocol)
+    if finished is not None:
+        return finished
+    require_pictures(model.shape[0], fix="draw samples alone: de.sample(model, n)")
+    if judge is not None:
+        judge.check(model, settings.n)
+    T = model.denoise.schedule.T
+    work = _work(model, settings, runtime)
+    steps = T + 1 - np.array(times(T))
+    frames = Frames(fill(work, runtime), steps, work.facts)
+    rmse = _rmse(frames)
     half = int(np.abs(steps - T / 2).argmin())
     return Measurement(
-        name="progressive",
-        quantities={
-            f"RMSE after {steps[half]:,} of {T:,} steps": Quantity(
-                float(rmse[half]), "grey levels", n=n, stderr=float(stderr[half])
-            )
-        },
-        curves={
-            "RMSE": Curve(
-                x=steps,
-                y=rmse,
-                x_name=STEPS,
-                y_name="RMSE (0-255)",
-                n=n,
-                stderr=stderr,
-            )
-        }
-        | quality,
+        measure="progressive",
+        protocol=protocol,
+        scores=(_score(rmse, half),),
+        curves=(rmse, *(along.curves(judge, frames, runtime) if judge else ())),
         grids={
-            "progressive": _strips(np.concatenate(first)[:rows], steps.tolist(), job),
-            "shared latents": _shared(job, settings),
+            "progressive": _strips(_first(frames, settings.rows), steps.tolist(), settings.seed),
+            "shared latents": continuations.draw(model, settings, runtime),
         },
-        settings=settings | known | {"n": n, "indices": f"0..{n - 1}", "times": recorded},
+        facts={"times": times(T)},
         warnings=(WARNING,) if judge else (),
     )
 
 
+def _protocol(
+    model: Model, settings: ProgressiveSettings, runtime: Runtime, judge: Judge | None
+) -> Protocol:
+    drawn = SamplingSettings(n=settings.n, seed=settings.seed, clip=settings.clip)
+    return protocol_of(
+        VERSION,
+        model,
+        settings,
+        sampling=samples.sampling_of(model, drawn, runtime),
+        reference=judge and judge.reference,
+        extractor=judge and judge.facts,
+    )
+
+
 def times(T: int) -> list[int]:
-    """The times at which x_0_hat is kept, falling: the paper's 951, 901, ..., 1, scaled to T.
+    """The times at which x_0_hat is recorded, falling: the paper's 951, 901, ..., 1, scaled to T.
 
     >>> times(1000)[:2], times(1000)[-2:], times(8)
     ([951, 901], [51, 1], [8, 7, 6, 5, 4, 3, 2, 1])
@@ -83,102 +107,84 @@ def times(T: int) -> list[int]:
     return sorted({1 + T * k // RECORDED for k in range(RECORDED)}, reverse=True)
 
 
-def frozen(T: int) -> list[int]:
-    """The times at which x_t is shared: the paper's 1000, 750, 500, 250, scaled to T.
-
-    >>> frozen(1000), frozen(2)
-    ([1000, 750, 500, 250], [2, 1])
-    """
-    return sorted({max(1, T * k // 4) for k in range(1, 5)}, reverse=True)
-
-
-def _frames(job: Job, n: int, recorded: list[int], settings: dict[str, Any]) -> pieces.Plan:
+def _work(model: Model, settings: ProgressiveSettings, runtime: Runtime) -> Work:
     """x_0_hat at the recorded times, and its squared error against the last one."""
-    subject, T = job.subject, job.subject.denoise.schedule.T
-    stream = Stream(job.config.seed, "sample")
+    T = model.denoise.schedule.T
+    recorded = times(T)
+    sampler, stream = Ancestral(model.denoise, settings.clip), Stream(settings.seed, "sample")
 
     def make(part: range) -> Generator[None, None, Arrays]:
-        kept: list[Tensor] = []
-        x_t = prior(stream, part, subject.shape).to(subject.device, subject.dtype)
-        for frame in chain(Ancestral(subject.denoise, job.config.clip), x_t, part, stream):
+        x_0_hats: list[Tensor] = []
+        x_T = prior(stream, part, model.shape).to(model.device, model.dtype)
+        for frame in chain(sampler, x_T, part, stream):
             if frame.t in recorded:
-                kept.append(frame.x_0_hat)
+                x_0_hats.append(frame.x_0_hat)
             yield
-        last = kept[-1].double()
-        mse = [(x_0_hat.double() - last).square().flatten(1).mean(1) for x_0_hat in kept]
+        last = x_0_hats[-1].double()
+        mse = [(x_0_hat.double() - last).square().flatten(1).mean(1) for x_0_hat in x_0_hats]
         return {
-            "frames": np.stack([data.to_uint8(x_0_hat) for x_0_hat in kept], 1),
+            "frames": np.stack([data.to_uint8(x_0_hat) for x_0_hat in x_0_hats], 1),
             "mse": torch.stack(mse, 1).cpu().numpy(),
         }
 
-    return pieces.Plan(
-        stage="frames",
-        settings=settings | {"times": recorded},
-        n=n,
-        size=job.config.batch,  # as in the sample store: the same batch, the same bits
+    return Work(
+        name="frames",
+        facts=chain_facts(model, settings) | {"times": recorded, "batch": runtime.batch},
+        n=settings.n,
+        size=runtime.batch,  # as in the sample store: the same batch, the same bits
         make=make,
         ticks=lambda _part: T,
-        label=f"x_0_hat of {n:,} samples",
+        label=f"x_0_hat of {settings.n:,} samples",
     )
 
 
-def _strips(frames: Array, steps: list[int], job: Job) -> Grid:
+def _rmse(frames: Frames) -> Curve:
+    """The distance of x_0_hat from the final sample."""
+    pieces = frames.pieces
+    mse = np.concatenate([pieces.part(part)["mse"] for part in pieces.parts()])
+    rmse, error = root_mean(mse)
+    return Curve(
+        metric="rmse",
+        over="reverse_steps",
+        x=frames.steps,
+        y=rmse,
+        n=frames.n,
+        error=error,
+        of=Qualifiers(whose="samples"),
+    )
+
+
+def _score(curve: Curve, place: int) -> Score:
+    """One point of a curve."""
+    at = "reverse_steps", float(curve.x[place])
+    return Score(
+        metric=curve.metric,
+        value=float(curve.y[place]),
+        n=curve.n,
+        error=None if curve.error is None else Error(size=float(curve.error[place])),
+        of=replace(curve.of, at=at),
+    )
+
+
+def _first(frames: Frames, n: int) -> Array:
+    """The frames of the first n samples, [n, K, H, W, C]."""
+    parts = [part for part in frames.pieces.parts() if part.start < n]
+    images: Array = np.concatenate([frames.pieces.part(part)["frames"] for part in parts])[:n]
+    return images
+
+
+def _strips(frames: Array, steps: list[int], seed: int) -> Grid:
     """A row for each of the first samples, frames [n, K, H, W, C] from left to right."""
     n, K = frames.shape[:2]
     marks = {steps[0]} | {steps[-1] * part // 5 for part in range(1, 6)}  # more would overlap
     labels = [f"{step}" if step in marks else "" for step in steps] + [""] * (n - 1) * K
+    numbers = f"samples 0 to {n - 1}" if n > 1 else "sample 0"
     return Grid(
         frames.reshape(-1, *frames.shape[2:]),
         columns=K,
         labels=labels,
         caption=(
-            f"Progressive generation: x̂₀ of {_numbered(n)} of seed {job.config.seed}, not chosen, "
-            f"after so many of {steps[-1]:,} reverse steps. The last of each row is the sample."
+            f"Progressive generation: x̂₀ of {numbers} of seed {seed}, not chosen, after so many of "
+            f"{steps[-1]:,} reverse steps. The last of each row is the sample."
         ),
     )
-
-
-def _shared(job: Job, settings: dict[str, Any]) -> Grid:
-    """Continuations of sample 0 from frozen x_t, a row for each time."""
-    subject, T = job.subject, job.subject.denoise.schedule.T
-    stops, sampler = frozen(T), Ancestral(subject.denoise, job.config.clip)
-    first, others = (Stream(job.config.seed, name) for name in ("sample", "continue"))
-
-    def make(part: range) -> Generator[None, None, Arrays]:
-        (row,) = part
-        x_t = prior(first, [0], subject.shape).to(subject.device, subject.dtype)
-        for frame in chain(sampler, x_t, [0], first):
-            x_t = frame.x_t
-            if frame.t == stops[row]:
-                break
-            yield
-        shown, rows = data.to_uint8(x_t), range(CONTINUATIONS)
-        start = x_t.expand(CONTINUATIONS, *x_t.shape[1:])
-        t = stops[row]
-        x_0 = yield from walk(chain(sampler, start, rows, others, start=t))
-        return {"pictures": np.concatenate([shown, data.to_uint8(x_0)])[None]}
-
-    plan = pieces.Plan(
-        stage="shared",
-        settings=settings | {"frozen": stops, "continuations": CONTINUATIONS},
-        n=len(stops),
-        size=1,
-        make=make,
-        ticks=lambda _part: T,
-        label="continuations of shared latents",
-    )
-    pictures = pieces.collect(job, plan).read()["pictures"]
-    rows = [[f"t = {t:,}"] + [""] * CONTINUATIONS for t in stops]
-    return Grid(
-        pictures.reshape(-1, *pictures.shape[2:]),
-        columns=1 + CONTINUATIONS,
-        labels=[text for row in rows for text in row],
-        caption=(
-            f"Shared latents: the x_t of sample 0 of seed {job.config.seed} at t of {T:,} "
-            f"(left), and {CONTINUATIONS} samples that begin there, each with its own noise."
-        ),
-    )
-
-
-def _numbered(n: int) -> str:
-    return f"samples 0 to {n - 1}" if n > 1 else "sample 0"

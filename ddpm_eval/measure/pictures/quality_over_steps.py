@@ -1,152 +1,191 @@
-"""IS and FID of x_0_hat over the reverse steps: the paper's Figure 10.
-
-The features at one time take a gigabyte of the disk for 50,000 samples through Inception. They are
-deleted once the four numbers that are wanted of them are taken, before those at the next time.
-"""
+"""IS and FID of x_0_hat over the reverse steps: the paper's Figure 10."""
 
 import hashlib
-import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpm_eval.features import Extractor, bank
-from ddpm_eval.job import Job
-from ddpm_eval.measure.bound.rate_distortion import STEPS
-from ddpm_eval.measure.quality import quality
-from ddpm_eval.measure.quality.scan import Scanned, scan, statistics_of
-from ddpm_eval.metrics.frechet import Gaussian, distance_stderr
+from ddpm_eval.choice import ImageSet
+from ddpm_eval.features import Extractor, Features
+from ddpm_eval.measure.pictures.protocols import extractor_facts
+from ddpm_eval.measure.quality.scan import statistics_of
+from ddpm_eval.metrics.estimate import ErrorKind
+from ddpm_eval.metrics.frechet import Gaussian, Moments, distance_stderr
 from ddpm_eval.metrics.inception import InceptionScore
+from ddpm_eval.model import Model
 from ddpm_eval.record.arrays import Array
-from ddpm_eval.record.schema1 import Curve
-from ddpm_eval.record.shards import Arrays, Shards, key_of, open_shards
-from ddpm_train.data import Images
+from ddpm_eval.record.fill import Pieces, Work, fill
+from ddpm_eval.record.protocol import ExtractorFacts, ImagesFacts
+from ddpm_eval.record.scores import Curve, Qualifiers
+from ddpm_eval.record.shards import Arrays
+from ddpm_eval.runtime import Runtime
+from ddpm_train.errors import FixableError
+from ddpm_train.settings import to_dict
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frames:
+    """x_0_hat of n samples at K times.
+
+    Attributes:
+        pieces: ``frames`` [n, K, H, W, C].
+        steps: How many reverse steps each time is after, [K].
+        facts: All that they depend on.
+    """
+
+    pieces: Pieces
+    steps: Array
+    facts: Mapping[str, Any]
+
+    @property
+    def n(self) -> int:
+        """How many samples there are."""
+        return self.pieces.parts()[-1].stop
 
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """x_0_hat of every sample at one time, as ``Images``: a column of the frames in shards."""
+    """x_0_hat of every sample at one time, as ``Images``: a column of the frames."""
 
-    shards: Shards
+    frames: Frames
     column: int
-    name: str
+
+    @property
+    def name(self) -> str:
+        """Which time, for people."""
+        return f"x_0_hat after {self.frames.steps[self.column]:,} steps"
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of all pixels in order."""
         sha = hashlib.sha256()
-        for part in self.shards.parts():
+        for part in self.frames.pieces.parts():
             sha.update(self.read(part).data)
         return sha.hexdigest()
 
     def __len__(self) -> int:
-        return self.shards.n
+        return self.frames.n
 
     def read(self, indices: Sequence[int] | NDArray[np.int64]) -> Array:
-        """Give the images at these indices."""
+        """Read the images at these indices."""
         wanted = np.asarray(indices, np.int64)
-        parts, owners = self.shards.parts(), wanted // self.shards.size
-        found: dict[int, Array] = {}
+        parts = self.frames.pieces.parts()
+        owners = wanted // len(parts[0])
+        images: dict[int, Array] = {}
         for k in np.unique(owners).tolist():
-            frames = self.shards.part(parts[k])["frames"]
+            frames = self.frames.pieces.part(parts[k])["frames"]
             for i in np.flatnonzero(owners == k).tolist():
-                found[i] = frames[wanted[i] - parts[k].start, self.column]
-        return np.stack([found[i] for i in range(len(wanted))])
+                images[i] = frames[wanted[i] - parts[k].start, self.column]
+        return np.stack([images[i] for i in range(len(wanted))])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judge:
-    """What quality is measured with, and against."""
+    """The network that quality is measured through, and the training images it is against."""
 
     extractor: Extractor
-    train: Images
+    train: ImageSet
+
+    @property
+    def facts(self) -> ExtractorFacts:
+        """Which network."""
+        return extractor_facts(self.extractor)
+
+    @property
+    def reference(self) -> ImagesFacts:
+        """Which training images."""
+        return self.train.facts
+
+    def check(self, model: Model, n: int) -> None:
+        """Refuse what cannot be judged before the first of n samples is drawn.
+
+        Raises:
+            FixableError: The network was made for other images, or n is too small.
+        """
+        channels, *size = model.shape
+        self.extractor.check((*size, channels))
+        InceptionScore(n, self.extractor.sizes[1])  # refuses too few
 
 
-def call(job: Job, n: int) -> Judge:
-    """Have everything ready before the first of n samples is made.
-
-    Raises:
-        FixableError: The extractor's weights are missing, it was made for other images, the
-            training images are missing, or n is too small.
-    """
-    config = replace(job.config.quality, extractor=job.config.pictures.extractor)
-    extractor = quality.extractor_of(config, job.world.device)
-    channels, *size = job.subject.shape
-    extractor.check((*size, channels))
-    InceptionScore(n, extractor.sizes[1])  # refuses too few
-    return Judge(extractor, job.images("train"))
-
-
-def curves(
-    job: Job, judge: Judge, shards: Shards, steps: Array
-) -> tuple[dict[str, Curve], dict[str, Any]]:
-    """The curves, and the settings that they depend on.
-
-    Args:
-        job: The measurement.
-        judge: What measures.
-        shards: ``frames`` [n, K, H, W, C] of all samples.
-        steps: The K numbers of reverse steps.
-    """
-    extractor, train = judge.extractor, judge.train
-    numbers = _numbers(job, judge, shards, steps)
-    fd, score = (quality.title(name, extractor.suffix) for name in ("FID", "IS"))
-    found = {
-        name: Curve(
-            x=steps,
+def curves(judge: Judge, frames: Frames, runtime: Runtime) -> tuple[Curve, ...]:
+    """Measure FID and IS over the reverse steps."""
+    numbers = fill(_work(judge, frames, runtime), runtime).read()
+    kinds: dict[str, ErrorKind] = {"fid": "standard error", "inception_score": "spread"}
+    return tuple(
+        Curve(
+            metric=metric,
+            over="reverse_steps",
+            x=frames.steps,
             y=numbers[metric],
-            x_name=STEPS,
-            y_name=name,
-            n=shards.n,
-            stderr=numbers[f"{metric} +-"],
+            n=frames.n,
+            error=numbers[f"{metric} error"],
+            error_kind=kind,
+            of=Qualifiers(whose="samples", extractor=judge.extractor.suffix),
         )
-        for metric, name in (("FID", fd), ("IS", score))
-    }
-    return found, {
-        "extractor": extractor.name,
-        "extractor_digest": extractor.digest,
-        "reference": "train",
-        "dataset": train.name.removesuffix(" train"),
-        "reference_n": len(train),
-        "reference_digest": bank.content(train),
-    }
+        for metric, kind in kinds.items()
+    )
 
 
-def _numbers(job: Job, judge: Judge, shards: Shards, steps: Array) -> Arrays:
-    """FID and IS at each time with what is beside them, [K], made in K pieces that survive a kill.
+def _work(judge: Judge, frames: Frames, runtime: Runtime) -> Work:
+    """FID and IS at each time with their errors, one piece for each time."""
+    extractor, n = judge.extractor, frames.n
+    train = statistics_of(
+        judge.train, len(judge.train), extractor, runtime.world, runtime.track
+    ).pool
+    batches = [range(i, min(i + extractor.batch, n)) for i in range(0, n, extractor.batch)]
 
-    Their folder is named after all that they depend on: those through another extractor are others.
-    """
-    train, extractor, world = judge.train, judge.extractor, job.world
-    given = statistics_of(train, len(train), extractor, world, job.track).pool
-    settings = {"frames": shards.key, "against": bank.describe(train, len(train), extractor)}
-    folder = job.work / f"quality-{key_of(settings)}"
-    kept = open_shards(folder, settings, n=len(steps), size=1, world=world)
-    for part in kept.missing(world):
-        images = Column(shards, part.start, f"x_0_hat after {steps[part.start]:,} steps")
-        filled = bank.fill(images, shards.n, extractor, world, job.track)
-        scanned = scan(filled, extractor, world)  # its sums wait until everybody has read
-        if world.rank == 0:
-            found = _of_bank(filled, scanned, given)
-            # First, so that a kill in between leaves no features that nobody asks for again.
-            shutil.rmtree(filled.shards.folder, ignore_errors=True)
-            kept.write(part, found)
-    world.barrier()
-    return kept.read()
+    def make(part: range) -> Generator[None, None, Arrays]:
+        (column,) = part
+        images = Column(frames, column)
+        pools: list[Array] = []  # of all samples: 400 MB for 50,000 through Inception
+        score = InceptionScore(n, extractor.sizes[1])
+        for batch in batches:
+            features = _finite(extractor(images.read(batch)), batch, images.name)
+            score.update(batch, features.logits)
+            pools.append(features.pool)
+            yield
+        return _numbers(pools, score, train)
+
+    return Work(
+        name="quality-over-steps",
+        facts={
+            "frames": dict(frames.facts),
+            "extractor": to_dict(judge.facts),
+            "reference": to_dict(judge.reference),
+        },
+        n=len(frames.steps),
+        size=1,
+        make=make,
+        ticks=lambda _part: len(batches),
+        label=f"quality of x_0_hat at {len(frames.steps)} times",
+    )
 
 
-def _of_bank(filled: bank.Bank, scanned: Scanned, given: Gaussian) -> Arrays:
+def _numbers(pools: list[Array], score: InceptionScore, train: Gaussian) -> Arrays:
     """FID and IS of images with these features, [1] each."""
-    samples = Gaussian.of(scanned.pool)
-    score, spread = scanned.score.result()
-    found = {
-        "FID": given.distance(samples),
-        "FID +-": distance_stderr(samples, given, filled.pools()),
-        "IS": score,
-        "IS +-": spread,
+    moments = Moments.empty(pools[0].shape[1])
+    for pool in pools:
+        moments = moments.update(pool)
+    samples = Gaussian.of(moments)
+    value, spread = score.result()
+    numbers = {
+        "fid": train.distance(samples),
+        "fid error": distance_stderr(samples, train, iter(pools)),
+        "inception_score": value,
+        "inception_score error": spread,
     }
-    return {name: np.array([value]) for name, value in found.items()}
+    return {name: np.array([number]) for name, number in numbers.items()}
+
+
+def _finite(features: Features, batch: range, name: str) -> Features:
+    for values in (features.pool, features.logits):
+        if not np.isfinite(values).all():
+            raise FixableError(
+                f"{name}: features of samples {batch.start}..{batch.stop - 1} hold NaN or infinity",
+                "check the extractor's weights",
+            )
+    return features

@@ -13,7 +13,6 @@ from ddpm_eval.job import Job, count
 from ddpm_eval.measure.bound import likelihood, sweep, work
 from ddpm_eval.measure.bound.rate_distortion import root_mean
 from ddpm_eval.measure.bound.sweep import Every
-from ddpm_eval.measure.pictures import pieces
 from ddpm_eval.record.arrays import Array
 from ddpm_eval.record.schema1 import Measurement
 from ddpm_eval.record.scores import Grid
@@ -54,8 +53,8 @@ def measure(job: Job) -> Measurement:
             )
         },
         settings=settings
-        | pieces.describe(job)
         | {
+            "steps": T,
             "indices": f"0..{n - 1}",
             "n": n,
             "frames": {

@@ -1,116 +1,188 @@
-"""Samples of the model, by the chain (Algorithm 2), kept in a store."""
+"""Samples of a model, by the chain (Algorithm 2): in memory, or kept in a store."""
 
 import contextlib
 import json
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import ddpm_train
-from ddpm_eval.job import Job
+from ddpm_eval.measure.pictures.protocols import protocol_of
+from ddpm_eval.measure.pictures.settings import SamplingSettings
+from ddpm_eval.model import Model
 from ddpm_eval.progress import finish
-from ddpm_eval.record import filling
-from ddpm_eval.record import store as stores
-from ddpm_eval.record.schema1 import Measurement
+from ddpm_eval.record import filling, store
+from ddpm_eval.record.export import require_pictures
+from ddpm_eval.record.fill import Work, fill
+from ddpm_eval.record.protocol import Protocol, SamplingFacts
+from ddpm_eval.record.record import Measurement
 from ddpm_eval.record.scores import Grid
+from ddpm_eval.record.shards import Arrays
 from ddpm_eval.record.store import SampleStore
+from ddpm_eval.runtime import Runtime
 from ddpm_train import data, samplers
 from ddpm_train.chain import chain, prior, walk
-from ddpm_train.config import SamplerConfig
+from ddpm_train.data.images import Stack
 from ddpm_train.files import require_space
 from ddpm_train.noise import Stream
-from ddpm_train.samplers import Sampler
+from ddpm_train.settings import to_dict
 
+VERSION = 1
 SHOWN = 64  # samples in the record's grid
 
 
-def measure(job: Job) -> Measurement:
-    """Images 0..n-1 of the seed, not chosen; n is 64 by default. The first 64 are shown."""
-    n = job.config.n or SHOWN
-    store = ensure(job, n)
-    job.notify(f"samples 0..{n - 1} are in {store.folder}")
-    shown = min(n, SHOWN)
+@dataclass(frozen=True, eq=False)
+class DrawnSamples(Stack):
+    """Samples 0..n-1 in memory; ``facts`` are all that they depend on, as those of a store."""
+
+    facts: Mapping[str, Any]
+
+
+Samples: TypeAlias = SampleStore | DrawnSamples
+
+
+def measure(
+    model: Model, settings: SamplingSettings, runtime: Runtime, folder: Path | None = None
+) -> Measurement:
+    """Draw samples 0..n-1 of the seed, not chosen; show the first 64.
+
+    Args:
+        model: What draws them.
+        settings: How many, and how.
+        runtime: How the work is carried out.
+        folder: Of their store; None: as ``draw`` says.
+
+    Raises:
+        FixableError: As ``draw``, or the images are neither gray nor RGB.
+    """
+    require_pictures(model.shape[0], fix="draw them without a record: de.sample(model, n)")
+    protocol = _protocol(model, settings, runtime)
+    finished = runtime.recorded("samples", protocol)
+    if finished is not None:
+        return finished
+    samples = draw(model, settings, runtime, folder)
+    if isinstance(samples, SampleStore):
+        runtime.notify(f"samples 0..{len(samples) - 1} are in {samples.folder}")
+    shown = min(settings.n, SHOWN)
+    grid = Grid(
+        samples.read(range(shown)),
+        columns=math.ceil(shown**0.5),
+        labels=tuple(str(i) for i in range(shown)),
+        caption=(
+            f"Samples 0 to {shown - 1} of seed {settings.seed}, not chosen; "
+            f"{store.label(samples.facts)}."
+        ),
+    )
     return Measurement(
-        name="samples",
-        grids={
-            "samples": Grid(
-                store.read(range(shown)),
-                columns=math.ceil(shown**0.5),
-                labels=tuple(str(i) for i in range(shown)),
-                caption=f"Samples 0 to {shown - 1} of seed {job.config.seed}, not chosen; "
-                f"{store.label}.",
-            )
-        },
-        settings={
-            **store.facts,
-            "samples": store.name,
-            "samples_digest": store.digest,
-            "n": n,
-            "indices": f"0..{n - 1}",
-        },
+        measure="samples",
+        protocol=protocol,
+        grids={"samples": grid},
+        facts={"samples_digest": samples.digest},
     )
 
 
-def ensure(job: Job, n: int) -> SampleStore:
-    """Make the missing ones of samples 0..n-1 of the job's subject, and open all of them.
+def _protocol(model: Model, settings: SamplingSettings, runtime: Runtime) -> Protocol:
+    return protocol_of(VERSION, model, settings, sampling=sampling_of(model, settings, runtime))
+
+
+def sampling_of(model: Model, settings: SamplingSettings, runtime: Runtime) -> SamplingFacts:
+    """How the samples of a model are drawn, before any is."""
+    return store.sampling_facts(facts_of(model, settings, runtime), settings.n)
+
+
+def draw(
+    model: Model, settings: SamplingSettings, runtime: Runtime, folder: Path | None = None
+) -> Samples:
+    """Draw the missing ones of samples 0..n-1, and open all of them.
+
+    Args:
+        model: What draws them.
+        settings: How many, and how.
+        runtime: How the work is carried out. Where it has neither ``stores`` nor a ``cache``, and
+            no folder is named, the samples stay in memory.
+        folder: Of their store.
 
     Raises:
-        FixableError: The settings mean nothing, the store is of something else or is being filled
-            by another process, or the disk is full.
+        FixableError: A setting is out of its range, the store is of something else or is being
+            filled by another process, or the disk is full.
     """
-    fill(job, n)
-    return stores.open_store(folder(job), n)
+    place = folder or store_of(model, settings, runtime)
+    if place is None:
+        return _in_memory(model, settings, runtime)
+    fill_store(model, settings, runtime, place)
+    return store.open_store(place, settings.n)
 
 
-def fill(job: Job, n: int, within: range | None = None) -> list[range]:
-    """Make the missing ones of samples 0..n-1, or of those whose batch begins within a range.
+def store_of(model: Model, settings: SamplingSettings, runtime: Runtime) -> Path | None:
+    """Name the folder that samples are kept in, if they are kept."""
+    stores = runtime.stores or (runtime.cache and runtime.cache / "store")
+    return stores and stores / folder_name(facts_of(model, settings, runtime))
+
+
+def fill_store(
+    model: Model,
+    settings: SamplingSettings,
+    runtime: Runtime,
+    folder: Path,
+    within: range | None = None,
+) -> list[range]:
+    """Draw the missing ones of samples 0..n-1, or of those whose batch begins within a range.
 
     Returns:
-        The ranges that are missing afterwards, for others to make.
+        The ranges that are missing afterwards, for others to draw.
     """
-    sampler = _sampler(job)
-    store = SampleStore(folder(job), facts(job), stores.require_count(n))
+    world, n = runtime.world, store.require_count(settings.n)
+    work = _work(model, settings, runtime)
+    samples = SampleStore(folder, work.facts, n, _about(model))
     within = within or range(n)
-    job.world.once(lambda: filling.begin(store))
-    missing = store.shards.missing(job.world)
+    world.once(lambda: filling.begin(samples))
+    missing = samples.shards.missing(world)
     ours = [part for part in missing if part.start in within]
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         if ours:
-            job.world.once(lambda: held.enter_context(_hold(job, store, ours, within)))
-        todo = job.world.share(ours)
+            world.once(lambda: stack.enter_context(_hold(samples, ours, within, runtime)))
+        parts = world.share(ours)
+
+        def drawn() -> Generator[None, None, None]:
+            for part in parts:
+                samples.shards.write(part, (yield from work.make(part)))
+
         label = f"{sum(len(part) for part in ours):,} samples"
-        work = _draw(job, sampler, store, todo)
-        finish(work, job.track, label, len(todo) * sampler.schedule.T)
-        job.world.barrier()
+        finish(drawn(), runtime.track, label, sum(work.ticks(part) for part in parts))
+        world.barrier()
     return [part for part in missing if part not in ours]
 
 
-def facts(job: Job) -> dict[str, Any]:
+def facts_of(model: Model, settings: SamplingSettings, runtime: Runtime) -> dict[str, Any]:
     """All that the samples depend on, as plain JSON: the identity of their store."""
-    subject, config = job.subject, job.config
-    T, how = subject.denoise.schedule.T, config.sampling
-    channels, *size = subject.shape
-    found = {
-        "checkpoint": subject.facts.digest,
-        "weights": subject.facts.weights,
-        "seed": config.seed,
-        "sampler": how.sampler,
-        "steps": how.steps or T,
-        "eta": how.eta if how.sampler == "ddim" else None,
+    channels, *size = model.shape
+    T, is_ddim = model.denoise.schedule.T, settings.sampler == "ddim"
+    facts = {
+        "checkpoint": model.facts.digest,
+        "weights": model.facts.weights,
+        "seed": settings.seed,
+        "sampler": settings.sampler,
+        "steps": settings.steps or T,
+        "eta": settings.eta if is_ddim else None,
         "T": T,
-        "clip": config.clip,
-        "precision": subject.precision,
+        "clip": settings.clip,
+        "precision": model.precision,
         "shape": [*size, channels],
-        "batch": config.batch,
+        "batch": runtime.batch,
         "program": ddpm_train.__version__,
     }
-    plain: dict[str, Any] = json.loads(json.dumps(found))
-    return plain
+    plain = SamplingSettings()
+    for name in ("spacing", "convention"):  # stores of older versions have the plain ones
+        if getattr(settings, name) != getattr(plain, name):
+            facts[name] = getattr(settings, name)
+    exact: dict[str, Any] = json.loads(json.dumps(facts))
+    return exact
 
 
-def folder_name(facts: dict[str, Any]) -> str:
-    """A short folder name that differs where the samples do.
+def folder_name(facts: Mapping[str, Any]) -> str:
+    """Give samples a short folder name that differs where they do.
 
     >>> folder_name({"checkpoint": "0123456789ab", "weights": "ema", "seed": 3, "sampler": "ddim",
     ...     "steps": 50, "eta": 0.5, "clip": True, "precision": "float32", "batch": 64})
@@ -121,6 +193,7 @@ def folder_name(facts: dict[str, Any]) -> str:
         facts["weights"],
         f"seed{facts['seed']}",
         f"{facts['sampler']}{facts['steps']}",
+        *(facts.get(name, "") for name in ("spacing", "convention")),
         "" if facts["eta"] is None else f"eta{facts['eta']}",
         "" if facts["clip"] else "unclipped",
         "" if facts["precision"] == "float32" else facts["precision"],
@@ -129,43 +202,60 @@ def folder_name(facts: dict[str, Any]) -> str:
     return "-".join(part for part in parts if part).replace(" ", "_")
 
 
-def folder(job: Job) -> Path:
-    """Where the job's samples are kept."""
-    out = job.config.sampling.out
-    return Path(out) if out else (job.stores or job.work / "store") / folder_name(facts(job))
+def _work(model: Model, settings: SamplingSettings, runtime: Runtime) -> Work:
+    """Whole batches of samples that hold 0..n-1: image i is the same whatever n is."""
+    sampler = samplers.build(model.denoise, settings, clip=settings.clip)
+    stream, batch = Stream(settings.seed, "sample"), runtime.batch
+
+    def make(part: range) -> Generator[None, None, Arrays]:
+        x_T = prior(stream, part, model.shape).to(model.device, model.dtype)
+        x_0 = yield from walk(chain(sampler, x_T, part, stream))
+        return {"images": data.to_uint8(x_0)}
+
+    return Work(
+        name="samples",
+        facts=facts_of(model, settings, runtime),
+        n=-(-settings.n // batch) * batch,
+        size=batch,
+        make=make,
+        ticks=lambda _part: sampler.schedule.T,
+        label=f"{settings.n:,} samples",
+    )
 
 
-def _sampler(job: Job) -> Sampler:
-    sampling = job.config.sampling
-    config = SamplerConfig(sampler=sampling.sampler, steps=sampling.steps, eta=sampling.eta)
-    return samplers.build(job.subject.denoise, config, clip=job.config.clip)
+def _in_memory(model: Model, settings: SamplingSettings, runtime: Runtime) -> DrawnSamples:
+    store.require_count(settings.n)
+    work = _work(model, settings, runtime)
+    images = fill(work, replace(runtime, cache=None)).read()["images"][: settings.n]
+    return DrawnSamples(store.name_of(work.facts), images, work.facts)
+
+
+def _about(model: Model) -> dict[str, Any]:
+    """What a store says of its model: its name, and the images that it was trained on."""
+    run, file = model.facts.run, model.facts.file
+    about: dict[str, Any] = {"name": model.facts.name} if model.facts.name else {}
+    if run is not None:
+        about["data"] = to_dict(run.data)
+    return about | {name: file[name] for name in ("data_digest",) if name in file}
 
 
 @contextlib.contextmanager
-def _hold(job: Job, store: SampleStore, missing: Sequence[range], within: range) -> Iterator[None]:
+def _hold(
+    samples: SampleStore, missing: Sequence[range], within: range, runtime: Runtime
+) -> Iterator[None]:
     """Keep other writers off, see that all fits on the disk, and say what is not expected."""
-    with filling.reserve(store, within, job.notify):
-        size = sum(len(part) for part in missing) * math.prod(store.shape)
-        require_space(store.folder, size + 2000 * len(missing) + 1_000_000)
+    with filling.reserve(samples, within, runtime.notify):
+        size = sum(len(part) for part in missing) * math.prod(samples.shape)
+        require_space(samples.folder, size + 2000 * len(missing) + 1_000_000)
         for part in missing:
-            path = store.shards.path(part)
+            path = samples.shards.path(part)
             if path.exists():
-                job.notify(f"{path}: damaged; samples {part.start}..{part.stop - 1} are made again")
-        batch = store.facts["batch"]
-        if store.n < batch:
-            job.notify(
-                f"a whole batch of {batch} samples is made, so that image i is the same whatever "
-                f"-n is; --batch {store.n} makes {store.n}"
+                numbers = f"{part.start}..{part.stop - 1}"
+                runtime.notify(f"{path}: damaged; samples {numbers} are drawn again")
+        batch = samples.facts["batch"]
+        if samples.n < batch:
+            runtime.notify(
+                f"a whole batch of {batch} samples is drawn, so that image i is the same whatever "
+                f"n is; a batch of {samples.n} draws {samples.n}"
             )
         yield
-
-
-def _draw(
-    job: Job, sampler: Sampler, store: SampleStore, parts: Sequence[range]
-) -> Generator[None, None, None]:
-    """Walk the chain of each range; yields after every step."""
-    subject, stream = job.subject, Stream(job.config.seed, "sample")
-    for part in parts:
-        x_T = prior(stream, part, subject.shape).to(subject.device, subject.dtype)
-        x_0 = yield from walk(chain(sampler, x_T, part, stream))
-        store.shards.write(part, {"images": data.to_uint8(x_0)})

@@ -11,7 +11,7 @@ import torch
 from ddpm_eval.config import QualityConfig
 from ddpm_eval.features import Extractor, bank, open_extractor
 from ddpm_eval.job import Job
-from ddpm_eval.measure.pictures import samples
+from ddpm_eval.measure.pictures import jobs
 from ddpm_eval.measure.quality import sanity, statistics
 from ddpm_eval.measure.quality.reference import (
     Reference,
@@ -76,7 +76,7 @@ def measure(job: Job) -> Measurement:
     require_data(reference, subject.facts.file.get("data"))
     # What cannot be had is refused now, not after drawing samples.
     _require_device(_wanted(config.metrics, reference, extractor, n), job.world.device)
-    drawn = samples.ensure(job, n)
+    drawn = jobs.ensure(job, n)
     decay = None if subject.facts.run is None else subject.facts.run.optim.ema_decay
     made = {**drawn.facts, "step": subject.facts.step, "ema_decay": decay}
     return compare(
