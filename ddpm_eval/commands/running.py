@@ -209,17 +209,21 @@ def find(path: Path | None) -> Path:
 
 def show(found: "Measurement | schema1.Measurement", folder: Path) -> None:
     """Print what was found, and its warnings by number."""
+    from ddpm_eval.present import verdicts
     from ddpm_eval.record import lowering, schema1
 
+    conclusions: list[str] = []
     if not isinstance(found, schema1.Measurement):
+        conclusions = verdicts.sentences(found)
         found = lowering.measurement(found)
     if "label" in found.settings:
         say(escape(str(found.settings["label"])), to=output)
     width = max(32, *map(len, found.quantities), 0)
     for name, quantity in found.quantities.items():
         say(f"{name:{width}} {quantity}", to=output)
-    if "verdict" in found.settings:
-        say(escape(str(found.settings["verdict"])), to=output)
+    for text in conclusions or [str(found.settings.get("verdict", ""))]:
+        if text:
+            say(escape(text), to=output)
     for number, warning in enumerate(found.warnings, 1):
         say(f"[yellow]warning {number}:[/] {escape(warning)}")
     words = ["ddpm-eval", "report", folder.name]

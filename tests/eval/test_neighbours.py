@@ -19,6 +19,7 @@ from ddpm_eval.measure.pictures.settings import NeighbourSettings, SamplingSetti
 from ddpm_eval.metrics import clinging
 from ddpm_eval.metrics.clinging import Verdict
 from ddpm_eval.model import Model
+from ddpm_eval.present import verdicts
 from ddpm_eval.record.record import Measurement
 from ddpm_eval.runtime import Runtime
 from ddpm_train import data
@@ -289,6 +290,18 @@ def test_the_sample_of_an_index_is_the_one_that_sample_draws() -> None:
     numbers = [int(label) for label in grid.labels[::6]]
     assert sorted(numbers) == list(range(6))
     np.testing.assert_array_equal(rows[:, 0], drawn[numbers])
+
+
+def test_the_report_says_what_is_concluded() -> None:
+    found = measure(by_heart(jobs.pictures(60, seed=1)))
+    assert verdicts.sentences(found) == [str(verdict(found))]
+    facts: Any = found.facts["verdicts"]
+    two = replace(
+        found, facts={"verdicts": {"pixels": facts["pixels"], "features": facts["pixels"]}}
+    )
+    first, second = verdicts.sentences(two)
+    assert first.startswith("In pixels: the model repeats") and second.startswith("In features: ")
+    assert verdicts.sentences(measure(jobs.subject(), 3, held_out=0)) == []
 
 
 def test_the_protocol_says_how_the_samples_were_drawn() -> None:

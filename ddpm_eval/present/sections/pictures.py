@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from ddpm_eval.present import contents, figures, frames, grids
+from ddpm_eval.present import contents, figures, frames, grids, verdicts
 from ddpm_eval.present.frames import Frames
 from ddpm_eval.present.parts import Section
 from ddpm_eval.present.runs import Run, has_model
@@ -134,7 +134,6 @@ def interpolation(measurement: Measurement, run: Run) -> Iterator[Section]:
 
 def neighbours(measurement: Measurement, run: Run) -> Iterator[Section]:
     """The verdict on memorisation, then the pictures that it rests on."""
-    verdict = measurement.facts.get("verdict")
     texts = {
         "pixels": f"In pixels: in each row {_NEAREST}",
         "features": f"In features: in each row {_NEAREST}",
@@ -142,7 +141,7 @@ def neighbours(measurement: Measurement, run: Run) -> Iterator[Section]:
     names = _ordered(measurement, texts)
     yield Section(
         "Nearest training images",
-        (str(verdict),) if verdict else (),
+        tuple(verdicts.sentences(measurement)),
         frames=tuple(
             _nearest(measurement, name, run)
             for name in names
