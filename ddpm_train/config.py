@@ -5,19 +5,15 @@ dotted name, ``--set optim.lr=1e-4``; the text is read by the type of the leaf (
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
-ScheduleKind = Literal[
-    "linear",
-    "linear_rescaled",
-    "quad",
-    "warmup10",
-    "warmup50",
-    "const",
-    "jsd",
-    "cosine",
-    "log_snr",
-]
+from ddpm_train.leaves import Length, Range, Seed
+
+Count = Annotated[int, Range(0)]
+Number = Annotated[int, Range(1)]
+Pixels = Annotated[int, Range(1, 4096)]
+Channels = Annotated[int, Range(1, 8192)]
+Size = Annotated[float, Range(above=0)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +33,12 @@ class ScheduleConfig:
     The signal-to-noise ratio is alpha-bar_t / (1 - alpha-bar_t).
     """
 
-    kind: ScheduleKind = "linear"
-    T: int = 1000
-    beta_start: float = 1e-4
-    beta_end: float = 0.02
-    snr_start: float = 1e4  # of x_1: the noise there has 127.5 / sqrt(this) grey levels
-    snr_end: float = 1e-4  # of x_T
+    kind: str = "linear"  # an entry of schedule.SCHEDULES
+    T: Annotated[int, Range(2, 1_000_000)] = 1000
+    beta_start: Annotated[float, Range(above=0, high=1)] = 1e-4
+    beta_end: Annotated[float, Range(above=0, high=1)] = 0.02
+    snr_start: Size = 1e4  # of x_1: the noise there has 127.5 / sqrt(this) grey levels
+    snr_end: Size = 1e-4  # of x_T
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,22 +49,23 @@ class UNetConfig:
     systems trained.
     """
 
-    image_size: int = 32
-    channels: int = 3
-    base_channels: int = 128
-    channel_mult: tuple[int, ...] = (1, 2, 2, 2)
-    num_res_blocks: int = 2
-    attn_resolutions: tuple[int, ...] = (16,)
-    dropout: float = 0.1
+    image_size: Pixels = 32
+    channels: Annotated[int, Range(1, 64)] = 3
+    base_channels: Channels = 128
+    channel_mult: Annotated[tuple[Annotated[int, Range(1, 64)], ...], Length(1, 12)] = (1, 2, 2, 2)
+    num_res_blocks: Annotated[int, Range(1, 64)] = 2
+    attn_resolutions: Annotated[tuple[Pixels, ...], Length(0, 12)] = (16,)
+    dropout: Annotated[float, Range(0, below=1)] = 0.1
     time_order: Literal["sin_cos", "cos_sin", "interleaved"] = "sin_cos"
-    time_freq_shift: int = 1  # frequencies exp(-j ln(10000) / (base_channels / 2 - this))
-    time_scale: float = 1.0  # the network is told (t - 1) times this
-    time_modulation: Literal["shift", "scale_shift"] = "shift"  # what time does to a block
+    time_freq_shift: Count = 1  # frequencies exp(-j ln(10000) / (base_channels / 2 - this))
+    time_scale: Size = 1.0  # the network takes (t - 1) times this
+    time_modulation: Literal["shift", "scale_shift"] = "shift"  # of a block by the time
     pad_down: Literal["bottom_right", "both"] = "bottom_right"  # before a stride of 2
-    norm_eps: float = 1e-6
-    heads: int = 1  # of attention
-    head_channels: int = 0  # channels of a head, in place of ``heads``; 0: not used
-    fourier: tuple[int, ...] = ()  # n: add sin and cos of 2^n pi x to the input (VDM, appendix C)
+    norm_eps: Annotated[float, Range(above=0, high=1)] = 1e-6
+    heads: Channels = 1  # of attention
+    head_channels: Annotated[int, Range(0, 8192)] = 0  # of a head, in place of ``heads``; 0: unused
+    # n: add sin and cos of 2^n pi x to the input (VDM, appendix C)
+    fourier: Annotated[tuple[Annotated[int, Range(0, 16)], ...], Length(0, 16)] = ()
 
     def heads_of(self, channels: int) -> int:
         """The heads of an attention layer with so many channels."""
@@ -114,9 +111,9 @@ class SamplerConfig:
     """One walk from x_T to x_0: the sampler and the times that it visits."""
 
     sampler: str = "ancestral"  # an entry of samplers.SAMPLERS: the paper's, or ddim
-    steps: int = 0  # 0: all T
+    steps: Count = 0  # 0: all T
     spacing: str = "even"  # an entry of spacing.SPACINGS, or improved-diffusion's ddim25, 10,5,5
-    eta: float = 0.0  # the noise of ddim, from none (0) to as much as ancestral sampling (1)
+    eta: Annotated[float, Range(0, 1)] = 0.0  # the noise of ddim: 0 is none, 1 as ancestral
     convention: str = "rederived"  # of ddim's eps_hat: an entry of samplers.CONVENTIONS
 
 
@@ -124,13 +121,13 @@ class SamplerConfig:
 class OptimConfig:
     """Adam, the learning rate's course, clipping and the weight average (appendix B)."""
 
-    lr: float = 2e-4
-    warmup_steps: int = 5000  # lr rises linearly from 0 at step 0
+    lr: Size = 2e-4
+    warmup_steps: Count = 5000  # lr rises linearly from 0 at step 0
     decay: Literal["none", "cosine"] = "none"  # lr falls along half a cosine, to 0 after ``steps``
-    batch_size: int = 128  # images per step over all processes
-    steps: int = 800_000
-    grad_clip: float = 1.0  # global norm; 0: none
-    ema_decay: float = 0.9999
+    batch_size: Annotated[int, Range(1, 1_000_000)] = 128  # images per step over all processes
+    steps: Annotated[int, Range(1, 10**9)] = 800_000
+    grad_clip: Annotated[float, Range(0)] = 1.0  # global norm; 0: none
+    ema_decay: Annotated[float, Range(0, below=1)] = 0.9999
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,8 +136,8 @@ class ComputeConfig:
 
     device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
     precision: Literal["float32", "bf16", "float64"] = "float32"
-    microbatch: int = 0  # images per forward pass and process; 0: chosen for the device
-    threads: int = 0  # of the CPU; 0: torch's choice
+    microbatch: Count = 0  # images per forward pass and process; 0: chosen for the device
+    threads: Annotated[int, Range(0, 4096)] = 0  # of the CPU; 0: torch's choice
     compile: bool = False
 
 
@@ -148,13 +145,13 @@ class ComputeConfig:
 class LogConfig:
     """What is written along the way. Nothing here changes training by a bit."""
 
-    every: int = 10  # steps between lines of log.jsonl
-    sample_every: int = 10_000  # steps between sample grids; 0: none
-    samples: int = 16  # images in a grid
-    checkpoint_every: int = 5000  # steps between checkpoints
-    checkpoint_minutes: float = 10.0  # and at least this often
-    keep: int = 2  # newest checkpoints kept; 0: all
-    keep_every: int = 0  # checkpoints at these steps stay for good; 0: none
+    every: Number = 10  # steps between lines of log.jsonl
+    sample_every: Count = 10_000  # steps between sample grids; 0: none
+    samples: Annotated[int, Range(1, 10_000)] = 16  # images in a grid
+    checkpoint_every: Number = 5000  # steps between checkpoints
+    checkpoint_minutes: Size = 10.0  # and at least this often
+    keep: Count = 2  # newest checkpoints kept; 0: all
+    keep_every: Count = 0  # checkpoints at these steps stay for good; 0: none
     tensorboard: bool = False
 
 
@@ -172,7 +169,7 @@ class RunConfig:
     """One training run."""
 
     preset: str
-    seed: int = 0
+    seed: Seed = 0
     data: DataConfig
     schedule: ScheduleConfig = ScheduleConfig()
     unet: UNetConfig = UNetConfig()

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 import ddpm_train
-from ddpm_train import checkpoint, data, schedule, times
+from ddpm_train import checkpoint, data, schedule, settings, times
 from ddpm_train.chain import chain, prior
 from ddpm_train.checkpoint import Checkpoint
 from ddpm_train.config import RunConfig
@@ -74,6 +74,7 @@ class Trainer:
         *,
         resume: Checkpoint | None = None,
     ) -> None:
+        settings.check(config)
         if config.optim.batch_size < world.size:
             raise FixableError(
                 f"optim.batch_size={config.optim.batch_size} images for {world.size} processes",

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ddpm_train.errors import FixableError
+
 STREAMS = (
     *("init", "order", "train", "dropout", "sample", "nll", "encode", "bootstrap"),
     *("calibrate", "design", "continue", "choice", "ode", "probe"),
@@ -33,9 +35,22 @@ class Stream:
     seed: int
     name: str
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed <= _MASK:
+            raise FixableError(f"seed={self.seed}: out of range", f"choose 0 to {_MASK:,}")
+
     def generator(self, index: int, step: int = 0) -> np.random.Generator:
-        """The generator of one (index, step), both in 0 .. 2^32 - 1."""
-        high = splitmix64(splitmix64(self.seed & _MASK) + STREAMS.index(self.name))
+        """The generator of one (index, step), both in 0 .. 2^32 - 1.
+
+        Raises:
+            FixableError: One of them is not.
+        """
+        if (index | step) >> 32:
+            raise FixableError(
+                f"index {index:,}, step {step:,}: there is randomness for 2^32 of each",
+                "choose fewer images, or fewer training steps",
+            )
+        high = splitmix64(splitmix64(self.seed) + STREAMS.index(self.name))
         low = (index << 32) | step
         return np.random.Generator(np.random.Philox(key=(high << 64) | low))
 

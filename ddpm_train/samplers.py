@@ -15,7 +15,7 @@ from ddpm_train.denoiser import Denoised, Denoiser
 from ddpm_train.diffusion import Gaussian
 from ddpm_train.errors import FixableError
 from ddpm_train.schedule import NoiseSchedule, at
-from ddpm_train.settings import entry
+from ddpm_train.settings import check, entry
 
 
 class Sampler(Protocol):
@@ -157,6 +157,7 @@ def build(denoise: Denoiser, config: SamplerConfig, *, clip: bool = True) -> Sam
         FixableError: There is no such sampler, spacing or number of steps, a setting belongs to
             another sampler, or a learned variance does not give that of longer steps.
     """
+    check(config)
     kind = entry(SAMPLERS, config.sampler, "sampler")
     _check_options(config, kind)
     times = spacing.choose(config.spacing, denoise.schedule.T, config.steps)
@@ -174,5 +175,3 @@ def _check_options(config: SamplerConfig, kind: Kind) -> None:
                     f"{option}={value} has no effect on the {config.sampler} sampler",
                     f"set sampler={name}, or {option}={getattr(default, option)}",
                 )
-    if not 0 <= config.eta <= 1:
-        raise FixableError(f"eta={config.eta:g}: not between 0 and 1", "0 draws no noise, 1 most")

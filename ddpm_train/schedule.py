@@ -22,6 +22,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ddpm_train import settings
 from ddpm_train.config import ScheduleConfig
 from ddpm_train.errors import FixableError
 
@@ -196,20 +197,21 @@ def build(config: ScheduleConfig) -> NoiseSchedule:
     """Turn settings into tables.
 
     Raises:
-        FixableError: T < 2, the betas leave (0, 1], or the signal-to-noise ratio does not fall.
+        FixableError: A setting is out of range, the betas leave (0, 1], or the signal-to-noise
+            ratio does not fall.
     """
-    if config.T < 2:
-        raise FixableError(f"schedule.T={config.T}: too few steps", "choose T of at least 2")
+    settings.check(config, "schedule.")
     start, end = config.beta_start, config.beta_end
     if config.kind == "log_snr":
         start, end = config.snr_start, config.snr_end
-        if not start > end > 0:
+        if start <= end:
             raise FixableError(
                 f"schedule.snr_start={start:g}, schedule.snr_end={end:g}: no signal to noise "
                 "ratio that falls",
-                "choose snr_start > snr_end > 0, such as 1e4 and 1e-4",
+                "choose snr_start > snr_end, such as 1e4 and 1e-4",
             )
-    return from_betas(SCHEDULES[config.kind](config.T, start, end))
+    betas = settings.entry(SCHEDULES, config.kind, "schedule.kind")
+    return from_betas(betas(config.T, start, end))
 
 
 def at(table: Tensor, t: Tensor, like: Tensor) -> Tensor:

@@ -1,18 +1,18 @@
-"""Typed, frozen trees of settings: JSON there and back, dotted overrides, differences.
+"""Typed, frozen trees of settings: JSON there and back, dotted overrides, checks, differences.
 
-Generic: a tree is a frozen dataclass whose leaves are numbers, texts, flags, choices and tuples.
-Training, evaluation and protocols of records use the same code.
+Generic: a tree is a frozen dataclass whose branches are such dataclasses and whose leaves are typed
+(``leaves``). Training, evaluation, records and the readers of foreign files use the same code.
 """
 
 import dataclasses
 import difflib
 import json
-import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
+from ddpm_train import leaves
 from ddpm_train.errors import FixableError
 
 Tree = TypeVar("Tree")
@@ -25,41 +25,70 @@ def to_dict(tree: Any) -> dict[str, Any]:
     return plain
 
 
-def from_dict(kind: type[Tree], plain: Mapping[str, Any], where: str = "") -> Tree:
+def from_dict(kind: type[Tree], plain: Mapping[str, Any], group: str = "") -> Tree:
     """Read a settings tree back; the inverse of ``to_dict``.
 
+    Args:
+        kind: The dataclass.
+        plain: JSON values.
+        group: The dotted name of the tree within a larger one, with a dot at its end; for messages.
+
     Raises:
-        FixableError: A key is unknown or missing, or a value has the wrong type.
+        FixableError: A key is unknown or missing, or a value has the wrong type or range.
 
     >>> from ddpm_train.config import RunConfig
     >>> from ddpm_train.presets import cifar10
     >>> from_dict(RunConfig, to_dict(cifar10())) == cifar10()
     True
     """
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     for key in plain:
         if key not in hints:
-            raise _unknown(where + key, [where + name for name in hints])
+            raise _unknown(f"{group}{key}", [group + name for name in hints])
     values: dict[str, Any] = {}
     for key, value in plain.items():
         hint = hints[key]
-        if dataclasses.is_dataclass(hint):
-            if not isinstance(value, Mapping):
-                raise FixableError(
-                    f"{where}{key} is a group of settings, not {value!r}",
-                    f"set one of {', '.join(typing.get_type_hints(hint))} inside it",
-                )
-            values[key] = from_dict(typing.cast(type, hint), value, f"{where}{key}.")
+        if not dataclasses.is_dataclass(hint):
+            values[key] = leaves.read(hint, value, group + key)
+        elif isinstance(value, Mapping):
+            values[key] = from_dict(typing.cast(type, hint), value, f"{group}{key}.")
         else:
-            values[key] = _typed(hint, value, where + key)
-    fields = typing.cast(Any, kind).__dataclass_fields__.values()
-    for item in fields:
+            raise FixableError(
+                f"{group}{key} is a group of settings, not {value!r}",
+                f"set one of {', '.join(_hints(hint))} inside it",
+            )
+    for item in dataclasses.fields(typing.cast(Any, kind)):
         required = item.default is dataclasses.MISSING
         if required and item.default_factory is dataclasses.MISSING and item.name not in values:
             raise FixableError(
-                f"the setting {where}{item.name} is missing", "use a file that ddpm-train wrote"
+                f"the setting {group}{item.name} is missing", f"add {group}{item.name}"
             )
     return kind(**values)
+
+
+def check(tree: Any, group: str = "") -> None:
+    """Check every leaf of a tree that was built in Python, where nothing checks types and ranges.
+
+    Raises:
+        FixableError: A value has the wrong type or range.
+
+    >>> from ddpm_train.config import OptimConfig
+    >>> check(OptimConfig(batch_size=0), "optim.")
+    Traceback (most recent call last):
+    ddpm_train.errors.FixableError: optim.batch_size=0: out of range
+      fix: choose optim.batch_size from 1 to 1,000,000
+    """
+    for name, hint in _hints(type(tree)).items():
+        value = getattr(tree, name)
+        if not dataclasses.is_dataclass(hint):
+            leaves.read(hint, value, group + name)
+        elif dataclasses.is_dataclass(value):
+            check(value, f"{group}{name}.")
+        else:
+            raise FixableError(
+                f"{group}{name} is a group of settings, not {value!r}",
+                f"give a {getattr(hint, '__name__', hint)}",
+            )
 
 
 def override(config: Tree, changes: Iterable[str]) -> Tree:
@@ -74,32 +103,31 @@ def override(config: Tree, changes: Iterable[str]) -> Tree:
     >>> override(cifar10(), ["optim.warmup=1"])
     Traceback (most recent call last):
     ddpm_train.errors.FixableError: there is no setting optim.warmup
-      fix: did you mean optim.warmup_steps? 'ddpm-train presets --all' lists every setting
+      fix: did you mean optim.warmup_steps?
     """
-    known = flatten(to_dict(config))
     for change in changes:
         key, equals, text = change.partition("=")
         if not equals:
             raise FixableError(f"--set {change}: no value", "write --set group.name=value")
-        if key not in known:
-            raise _unknown(key, list(known))
+        if key not in _names(type(config)):
+            raise _unknown(key, _names(type(config)))
         config = _set(config, key.split("."), text, key)
     return config
 
 
-def flatten(plain: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+def flatten(plain: Mapping[str, Any], group: str = "") -> dict[str, Any]:
     """Give every leaf its dotted name.
 
     >>> flatten({"optim": {"lr": 0.1}, "seed": 3})
     {'optim.lr': 0.1, 'seed': 3}
     """
-    leaves: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in plain.items():
         if isinstance(value, Mapping):
-            leaves |= flatten(value, f"{where}{key}.")
+            flat |= flatten(value, f"{group}{key}.")
         else:
-            leaves[where + key] = value
-    return leaves
+            flat[group + key] = value
+    return flat
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -116,7 +144,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def entry(registry: Mapping[str, Entry], name: str, setting: str) -> Entry:
+def entry(registry: Mapping[str, Entry], name: object, setting: str) -> Entry:
     """Look up the entry of a registry that a setting names.
 
     Raises:
@@ -127,11 +155,24 @@ def entry(registry: Mapping[str, Entry], name: str, setting: str) -> Entry:
     ddpm_train.errors.FixableError: schedule.kind=cubic: unknown
       fix: choose linear or cosine
     """
-    if name not in registry:
+    if not isinstance(name, str) or name not in registry:
         *names, last = registry
         choices = f"{', '.join(names)} or {last}" if names else last
         raise FixableError(f"{setting}={name}: unknown", f"choose {choices}")
     return registry[name]
+
+
+def _hints(kind: Any) -> dict[str, Any]:
+    return typing.get_type_hints(kind, include_extras=True)
+
+
+def _names(kind: Any, group: str = "") -> list[str]:
+    """The dotted names of all leaves."""
+    names: list[str] = []
+    for name, hint in _hints(kind).items():
+        branch = dataclasses.is_dataclass(hint)
+        names += _names(hint, f"{group}{name}.") if branch else [group + name]
+    return names
 
 
 def _set(tree: Tree, path: list[str], text: str, key: str) -> Tree:
@@ -140,71 +181,12 @@ def _set(tree: Tree, path: list[str], text: str, key: str) -> Tree:
     if rest:
         value = _set(getattr(tree, name), rest, text, key)
     else:
-        value = _typed(typing.get_type_hints(type(tree))[name], text, key)
+        value = leaves.parse(_hints(type(tree))[name], text, key)
     return typing.cast(Tree, replace(typing.cast(Any, tree), **{name: value}))
 
 
-def _typed(hint: Any, value: Any, key: str) -> Any:
-    """Read a JSON value or a command-line text as ``hint``."""
-    if typing.get_origin(hint) is Literal:
-        choices = typing.get_args(hint)
-        if value in choices:
-            return value
-        raise FixableError(
-            f"{key}={value}: not a choice", f"choose one of {', '.join(map(str, choices))}"
-        )
-    if typing.get_origin(hint) is tuple:
-        parts = [p for p in value.split(",") if p] if isinstance(value, str) else value
-        if isinstance(parts, list | tuple):
-            return tuple(_typed(typing.get_args(hint)[0], part, key) for part in parts)
-    read = _READERS.get(hint)
-    if read is not None:
-        try:
-            return read(value)
-        except (TypeError, ValueError, KeyError):
-            pass
-    name = getattr(hint, "__name__", str(hint))
-    kind = "numbers with commas between" if isinstance(hint, types.GenericAlias) else name
-    raise FixableError(f"{key}={value}: not of type {name}", f"give {kind}")
-
-
-def _read_int(value: Any) -> int:
-    if isinstance(value, bool) or (isinstance(value, float) and value != int(value)):
-        raise ValueError
-    return int(value.replace("_", "")) if isinstance(value, str) else int(value)
-
-
-def _read_float(value: Any) -> float:
-    if isinstance(value, bool):
-        raise ValueError
-    number = float(value)
-    if number != number or number in (float("inf"), float("-inf")):
-        raise ValueError
-    return number
-
-
-def _read_bool(value: Any) -> bool:
-    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-    return words[str(value).lower()]
-
-
-def _read_str(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
-
-
-_READERS: dict[Any, Callable[[Any], Any]] = {
-    int: _read_int,
-    float: _read_float,
-    bool: _read_bool,
-    str: _read_str,
-}
-
-
-def _unknown(key: str, known: list[str]) -> FixableError:
-    near = difflib.get_close_matches(key, known, 1, 0.5)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return FixableError(
-        f"there is no setting {key}", f"{hint}'ddpm-train presets --all' lists every setting"
-    )
+def _unknown(key: str, names: list[str]) -> FixableError:
+    near = difflib.get_close_matches(key, names, 1, 0.5)
+    group = [name for name in names if name.startswith(f"{key.partition('.')[0]}.")] or names
+    fix = f"did you mean {near[0]}?" if near else f"choose among {', '.join(group)}"
+    return FixableError(f"there is no setting {key}", fix)

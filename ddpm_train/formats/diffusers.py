@@ -8,7 +8,6 @@ from ddpm_train.config import (
     ModelConfig,
     ObjectiveConfig,
     ScheduleConfig,
-    ScheduleKind,
     UNetConfig,
 )
 from ddpm_train.errors import FixableError
@@ -18,7 +17,7 @@ from ddpm_train.reading import read_json
 
 NAME = "diffusers UNet2DModel"
 WEIGHTS = "diffusion_pytorch_model"
-SCHEDULES: dict[str, ScheduleKind] = {
+SCHEDULES: dict[str, str] = {
     "linear": "linear",
     "scaled_linear": "quad",
     "squaredcos_cap_v2": "cosine",

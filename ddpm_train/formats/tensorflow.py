@@ -14,7 +14,8 @@ from ddpm_train.formats import pesser
 from ddpm_train.formats.bundle import Bundle
 from ddpm_train.formats.canonical import Foreign, Rules, architecture, paper_variance, rename
 from ddpm_train.reading import read_json
-from ddpm_train.settings import from_dict
+from ddpm_train.schedule import SCHEDULES
+from ddpm_train.settings import entry, from_dict
 
 NAME = "the original's TensorFlow checkpoint"
 AVERAGED = "/ExponentialMovingAverage"
@@ -115,6 +116,8 @@ def _model(settings: Mapping[str, Any], assumed: ModelConfig, warnings: list[str
     names = {"beta_schedule": "kind", "num_diffusion_timesteps": "T",
              "beta_start": "beta_start", "beta_end": "beta_end"}  # fmt: skip
     schedule = {ours: settings[theirs] for theirs, ours in names.items() if theirs in settings}
+    if "kind" in schedule:
+        entry(SCHEDULES, schedule["kind"], "kwargs.json: beta_schedule")
     mean = settings.get("model_mean_type", "eps")
     if mean not in MEANS:
         raise FixableError(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ddpm_train import settings
 from ddpm_train.config import UNetConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.fast import winograd
@@ -405,16 +406,8 @@ def check_condition(condition: Tensor | None) -> None:
 
 def _check(config: UNetConfig) -> None:
     """Raise a FixableError if no network has these settings."""
+    settings.check(config, "unet.")
     levels, size = len(config.channel_mult), config.image_size
-    for key, least in (
-        ("image_size", size),
-        ("channels", config.channels),
-        ("base_channels", config.base_channels),
-        ("channel_mult", min(config.channel_mult, default=0)),
-        ("num_res_blocks", config.num_res_blocks),
-    ):
-        if least < 1:
-            raise FixableError(f"unet.{key} is empty or below 1", f"set unet.{key} to 1 or more")
     if config.base_channels % GROUPS:
         raise FixableError(
             f"unet.base_channels={config.base_channels} does not split into {GROUPS} groups",
@@ -433,11 +426,15 @@ def _check(config: UNetConfig) -> None:
             f"choose among {', '.join(map(str, sizes))}",
         )
     deepest = config.base_channels * config.channel_mult[-1]
-    if config.heads < 1 or deepest % config.heads or deepest % max(1, config.head_channels):
+    if deepest % config.heads or deepest % max(1, config.head_channels):
         raise FixableError(
             f"unet.heads={config.heads}, unet.head_channels={config.head_channels} do not split "
             f"{deepest} channels",
             f"choose a divisor of {deepest}",
         )
-    if not 0 <= config.dropout < 1:
-        raise FixableError(f"unet.dropout={config.dropout}: no probability", "choose 0 <= p < 1")
+    half = config.base_channels // 2
+    if config.time_freq_shift >= half:
+        raise FixableError(
+            f"unet.time_freq_shift={config.time_freq_shift}: there are {half} frequencies",
+            f"choose less than {half}; most systems have 0 or 1",
+        )

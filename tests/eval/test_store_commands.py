@@ -138,7 +138,7 @@ def test_verify_names_what_is_damaged(whole: Path, tmp_path: Path) -> None:
         (["--sampler", "euler"], "choose ancestral or ddim"),
         (["--steps", "21"], "choose 1 to 20"),
         (["--eta", "0.5"], "set --sampler ddim"),
-        (["--sampler", "ddim", "--eta", "-1"], "not between 0 and 1"),
+        (["--sampler", "ddim", "--eta", "-1"], "from 0 to 1"),
     ],
 )
 def test_bad_options_are_one_line_and_a_fix(

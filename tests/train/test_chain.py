@@ -247,7 +247,7 @@ def test_respacing_is_the_product_of_its_steps() -> None:
     [
         ({"sampler": "euler"}, "choose ancestral or ddim"),
         ({"sampler": "ddim", "steps": 31}, "choose 1 to 30"),
-        ({"sampler": "ddim", "eta": 1.5}, "not between 0 and 1"),
+        ({"sampler": "ddim", "eta": 1.5}, "eta=1.5: out of range"),
         ({"sampler": "ddim", "convention": "theirs"}, "rederived, predicted or unclipped"),
         ({"eta": 0.5}, "set sampler=ddim, or eta=0"),
         ({"convention": "predicted"}, "convention=predicted has no effect on the ancestral"),

@@ -93,11 +93,11 @@ def test_presets_are_listed_with_every_setting() -> None:
     ("arguments", "message"),
     [
         (["--set", "optim.lrr=1"], "did you mean optim.lr"),
-        (["--set", "optim.lr=x"], "not of type float"),
+        (["--set", "optim.lr=x"], "not a number"),
         (["--set", "unet.image_size=9"], "image_size"),
         (["--set", "unet.attn_resolutions=5"], "attn_resolutions"),
         (["--set", "schedule.T=1"], "schedule.T"),
-        (["--set", "objective.loss=mse"], "prediction=mu_tilde"),
+        (["--set", "objective.loss=mse"], "objective.loss=L_simple"),
         (["--device", "cuda:77"], "--device cpu"),
         (["--device", "toaster"], "auto, cpu, cuda"),
         (["--set", "data.source=npz", "--data", "nothing.npz"], "nothing.npz"),
