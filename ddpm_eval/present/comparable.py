@@ -99,14 +99,14 @@ def verdict(run: Run) -> str:
     if not standing:
         nothing = "Neither bits/dim nor IS and FID are measured: nothing to compare yet."
         return f"{lead} {nothing}".strip()
-    apart = {_name(column): each for column, each in standing.items() if each.obstacles}
-    reasons = _distinct(reason for each in apart.values() for reason in each.obstacles)
+    apart = {_name(column): item for column, item in standing.items() if item.obstacles}
+    reasons = _distinct(reason for item in apart.values() for reason in item.obstacles)
     if len(apart) == len(standing):
         return f"{lead} This is not comparable with the paper's Table 1: {reasons}."
     if apart:
         lead += f" Not comparable with the paper's Table 1: {', '.join(apart)} ({reasons})."
     rest = "The rest" if apart else "This"
-    remarks = _distinct(remark for each in standing.values() for remark in each.remarks)
+    remarks = _distinct(remark for item in standing.values() for remark in item.remarks)
     mind = f" Mind that {remarks}." if remarks else ""
     return f"{lead} {rest} is comparable with the paper's Table 1.{mind}"
 
@@ -121,7 +121,7 @@ def _lead(run: Run, standing: Mapping[str, Standing]) -> str:
     bound = standing.get("nll_test")
     if bound is not None:
         number = str(bound.score).rpartition(" (n=")[0]
-        images = next(each.protocol.images for each in run.of("bound"))
+        images = next(item.protocol.images for item in run.of("bound"))
         dataset = "unnamed data" if images is None else images.dataset or "unnamed data"
         split = "" if images is None else images.split
         parts.append(f"At most {number} on {bound.score.n:,} {split} images of {dataset}.")

@@ -50,7 +50,7 @@ def bits(runs: Sequence[Run]) -> Table | None:
                 score = bound.score(metric, whose="model", **of)
                 if score is not None:
                     rows.append(_row(text, score, block, bold=text == "Total bound"))
-        scores = [score for each in run.of("baselines") for score in each.scores]
+        scores = [score for item in run.of("baselines") for score in item.scores]
         scores.sort(key=lambda score: (score.value, score.of.whose))
         rows += [_row(_baseline(score), score, f"{run.lead}For scale") for score in scores]
     if not rows:
@@ -77,10 +77,10 @@ def _on_split(measurement: Measurement) -> str:
 
 def quality(runs: Sequence[Run]) -> Iterator[Table]:
     """The metrics of samples, one table for each feature network: never two in one."""
-    measured = [(run.name, each) for run in runs for each in run.of("quality")]
-    extractors = {score.of.extractor for _, each in measured for score in each.scores}
+    measured = [(run.name, item) for run in runs for item in run.of("quality")]
+    extractors = {score.of.extractor for _, item in measured for score in item.scores}
     for extractor in sorted(extractors):
-        lines = [line for name, each in measured for line in _lines(name, each, extractor)]
+        lines = [line for name, item in measured for line in _lines(name, item, extractor)]
         used = dict.fromkeys(metric for _, scores in lines for metric in scores)
         metrics = [metric for metric in METRICS if metric in used]
         metrics += [metric for metric in used if metric not in METRICS]
@@ -126,9 +126,9 @@ def _column(metric: str, extractor: str) -> Column:
 
 def _network(measured: Sequence[tuple[str, Measurement]], extractor: str) -> str:
     """The network behind scores with this suffix."""
-    for _, each in measured:
-        facts = each.protocol.extractor
-        if facts is not None and any(score.of.extractor == extractor for score in each.scores):
+    for _, item in measured:
+        facts = item.protocol.extractor
+        if facts is not None and any(score.of.extractor == extractor for score in item.scores):
             return {"inception-v3": "Inception-v3"}.get(facts.name, facts.name)
     return "an unnamed network"
 

@@ -156,7 +156,7 @@ def facts(one: Record, other: Record) -> list[tuple[str, Facts]]:
 
 def _lines(records: tuple[Record, Record], pair: Pair) -> Iterator[tuple[str, str]]:
     """The settings that differ between two measurements, the model first."""
-    models = [each.protocol.model for each in pair]
+    models = [item.protocol.model for item in pair]
     if models[0] != models[1]:
         yield "model", " / ".join(map(wording.model, records, models))
     for name, values in wording.differing(pair[0].protocol, pair[1].protocol).items():
@@ -169,9 +169,9 @@ def table(one: Record, other: Record, differences: tuple[Difference, ...]) -> Ta
         *(Column(one.name), Column(other.name)),
         *(Column("difference"), Column("standard errors")),
     )
-    texts = dict.fromkeys(note for each in differences for note in _notes(each))
+    texts = dict.fromkeys(note for item in differences for note in _notes(item))
     notes = tuple(texts)
-    rows = tuple(_row(each, notes) for each in differences)
+    rows = tuple(_row(item, notes) for item in differences)
     caption = (
         f"Differences are {other.name} minus {one.name}. Fewer than {CHANCE:g} standard errors may "
         "be chance; with many rows, a few beyond that are expected too."
@@ -190,7 +190,7 @@ def _row(difference: Difference, notes: tuple[str, ...]) -> Row:
     gap, errors = difference.gap, difference.errors
     unit = f" ({gap.definition.unit})" if gap.definition.unit else ""
     marks = tuple(notes.index(note) + 1 for note in _notes(difference))
-    sides = tuple(Cell(*each.texts, n=each.n) for each in (difference.one, difference.other))
+    sides = tuple(Cell(*item.texts, n=item.n) for item in (difference.one, difference.other))
     if difference.obstacle:
         blank = Cell(notes=marks)
         return Row(f"{difference.name}{unit}", (*sides, blank, Cell()), ours=True)
@@ -206,7 +206,7 @@ def _row(difference: Difference, notes: tuple[str, ...]) -> Row:
 
 def _differences(pair: Pair, bounds: list[Pair]) -> Iterator[Difference]:
     a, b = pair
-    terms = next((each for each in bounds if _kind(each[0].protocol) == _kind(a.protocol)), None)
+    terms = next((item for item in bounds if _kind(item[0].protocol) == _kind(a.protocol)), None)
     for one in a.scores:
         if _tells(a, one):
             other = next((x for x in b.scores if (x.metric, x.of) == (one.metric, one.of)), None)
@@ -264,7 +264,7 @@ def _name(measurement: Measurement, score: Score) -> str:
 
 def _independent(one: Score, other: Score) -> tuple[Error | None, str]:
     """The error of a difference of independent scores, and where it comes from."""
-    errors = [each.error for each in (one, other) if each.error is not None]
+    errors = [item.error for item in (one, other) if item.error is not None]
     sizes = [error.standard for error in errors if error.standard is not None]
     if len(sizes) < 2:
         return None, "no error is known"
@@ -274,7 +274,7 @@ def _independent(one: Score, other: Score) -> tuple[Error | None, str]:
 
 def _obstacle(pair: Pair) -> str:
     """Why the numbers of two measurements cannot be compared, if they cannot."""
-    a, b = (each.protocol for each in pair)
+    a, b = (item.protocol for item in pair)
     changes = wording.differing(a, b)
     for key in _MUST_AGREE:
         if key in changes:
@@ -294,9 +294,9 @@ def _paired(score: Score, bounds: Pair) -> tuple[float, float] | None:
     if not _same_noise(a.protocol, b.protocol):
         return None
     if score.metric == "rmse":
-        one, other = (_linear_rmse(each.arrays.get("mse")) for each in bounds)
+        one, other = (_linear_rmse(item.arrays.get("mse")) for item in bounds)
     elif score.metric == "bits_per_dim" and score.of.part in _PARTS:
-        one, other = (_sums(score.of.part, each.arrays.get("terms")) for each in bounds)
+        one, other = (_sums(score.of.part, item.arrays.get("terms")) for item in bounds)
     else:
         return None
     if one is None or other is None or one.shape != other.shape or len(one) < 2:

@@ -43,7 +43,7 @@ def _against(one: Record, other: Record) -> Iterator[Section]:
     if not gaps:
         yield Section("What differs", ("The two records hold no number in common.",))
         return
-    sentences = tuple(each.sentence(one.name, other.name) for each in gaps)
+    sentences = tuple(item.sentence(one.name, other.name) for item in gaps)
     table = differences.table(one, other, gaps)
     settings = tuple(differences.facts(one, other))
     yield Section("What differs", sentences, tables=(table,), facts=settings)
@@ -107,10 +107,10 @@ def _others(run: Run) -> Iterator[Section]:
 def _origins(run: Run) -> Iterator[Section]:
     """Settings, provenance and warnings of a run."""
     yield Section(f"Settings{_of(run)}", facts=tuple(_distinct(_settings(run))))
-    origins = tuple(_provenance({run.key(each): each for each in run.shown}))
+    origins = tuple(_provenance({run.key(item): item for item in run.shown}))
     if origins:
         yield Section(f"Where the numbers come from{_of(run)}", facts=origins)
-    warnings = tuple(f"{run.key(each)}: {text}" for each in run.shown for text in each.warnings)
+    warnings = tuple(f"{run.key(item)}: {text}" for item in run.shown for text in item.warnings)
     if warnings:
         yield Section(f"Warnings{_of(run)}", numbered=warnings)
 
@@ -161,7 +161,7 @@ def _distinct(groups: Iterator[tuple[str, Facts]]) -> list[tuple[str, Facts]]:
 
 def _provenance(measurements: Mapping[str, Measurement]) -> Iterator[tuple[str, Facts]]:
     """What every measurement shares once, then what is each one's own."""
-    origins = {name: facts(each.provenance) for name, each in measurements.items()}
+    origins = {name: facts(item.provenance) for name, item in measurements.items()}
     sets = [set(lines) for lines in origins.values() if lines]
     shared = set.intersection(*sets) if len(sets) > 1 else set()
     first = next((lines for lines in origins.values() if lines), ())

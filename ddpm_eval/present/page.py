@@ -4,7 +4,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from importlib import resources
 
 import matplotlib as mpl
@@ -34,6 +34,28 @@ def html(document: Document, inside: Mapping[str, str]) -> str:
         document: What it says.
         inside: Files to carry along for download, text by name.
     """
+    script = resources.files("ddpm_eval.present").joinpath("templates/page.js").read_text("utf-8")
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            document=document,
+            downloads={name: _file(name, text) for name, text in inside.items()},
+            generator=GENERATOR,
+            script=Markup(script),
+            script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
+    )
+
+
+def fragment(sections: Sequence[Section], warnings: Sequence[str]) -> str:
+    """Sections as a part of another page: a notebook's."""
+    template = _environment().get_template("measurement.html.j2")
+    return template.render(sections=sections, warnings=warnings)
+
+
+@cache
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("ddpm_eval.present"),
         autoescape=True,
@@ -42,21 +64,14 @@ def html(document: Document, inside: Mapping[str, str]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.globals["column_of"] = _columns
     environment.filters |= {
         "decimals": _decimals,
         "png": partial(_data, "image/png"),
         "source": _source,
         "subscript": _subscript,
     }
-    script = resources.files("ddpm_eval.present").joinpath("templates/page.js").read_text("utf-8")
-    return environment.get_template("page.html.j2").render(
-        document=document,
-        downloads={name: _file(name, text) for name, text in inside.items()},
-        column_of=_columns,
-        generator=GENERATOR,
-        script=Markup(script),
-        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-    )
+    return environment
 
 
 def _file(name: str, text: str) -> str:

@@ -93,7 +93,7 @@ def objective_row(subject: Mapping[str, Json]) -> tuple[str, str] | None:
         ("L", "learned"): "L, learned diagonal Σ",
     }.get((str(objective.get("loss")), "fixed" if variance.startswith("fixed") else variance))
     block = _PREDICTIONS.get(str(objective.get("prediction")))
-    rows = {(each.block, each.name) for each in references.tables()["ablation"].rows}
+    rows = {(item.block, item.name) for item in references.tables()["ablation"].rows}
     return (block, row) if block and row and (block, row) in rows else None
 
 
@@ -104,7 +104,7 @@ def table_3(runs: Sequence[Run]) -> Table | None:
         column = _lsun(comparable.dataset(run))
         if column in _TABLE_3:
             standing = comparable.sampled(run, {"fid": "fid"}, comparable.dataset(run))
-            ours += [(run.name, "", {column: each}) for each in _of_size(standing, run).values()]
+            ours += [(run.name, "", {column: item}) for item in _of_size(standing, run).values()]
     return _beside("table3", "lsun", _TABLE_3, ours, "") if ours else None
 
 
@@ -117,8 +117,8 @@ def adm(runs: Sequence[Run]) -> Table | None:
         if block and standing:
             sized = _of_size(standing, run) if block.startswith("LSUN") else standing
             remarked = {
-                column: replace(each, remarks=(*each.remarks, _OTHER_EVALUATOR))
-                for column, each in sized.items()
+                column: replace(item, remarks=(*item.remarks, _OTHER_EVALUATOR))
+                for column, item in sized.items()
             }
             ours.append((run.name, block, remarked))
     if not ours:
@@ -158,8 +158,8 @@ def _of_size(standing: Mapping[str, Standing], run: Run) -> dict[str, Standing]:
     pixels = comparable.image_size(run)
     wrong = () if pixels == 256 else (f"images of {pixels or 'unnamed'} pixels, not 256",)
     return {
-        column: replace(each, obstacles=(*each.obstacles, *wrong))
-        for column, each in standing.items()
+        column: replace(item, obstacles=(*item.obstacles, *wrong))
+        for column, item in standing.items()
     }
 
 

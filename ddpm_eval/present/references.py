@@ -66,8 +66,8 @@ def tables() -> Mapping[str, ReferenceTable]:
     DDPM (L_simple) 3.17
     """
     text = resources.files("ddpm_eval.present").joinpath("references.toml").read_text("utf-8")
-    found = tomllib.loads(text, parse_float=Decimal)
-    return MappingProxyType({key: _table(table) for key, table in found.items()})
+    contents = tomllib.loads(text, parse_float=Decimal)
+    return MappingProxyType({key: _table(table) for key, table in contents.items()})
 
 
 def _table(table: Mapping[str, Any]) -> ReferenceTable:
@@ -83,9 +83,9 @@ def _row(row: Mapping[str, Any]) -> Row:
     return Row(numbers=MappingProxyType(numbers), columns=MappingProxyType(columns), **texts)
 
 
-def _number(found: Decimal | Mapping[str, Decimal]) -> Published:
-    if isinstance(found, Decimal):
-        return Published(found)
-    if "at_most" in found:
-        return Published(found["at_most"], at_most=True)
-    return Published(found["value"], found["pm"])
+def _number(number: Decimal | Mapping[str, Decimal]) -> Published:
+    if isinstance(number, Decimal):
+        return Published(number)
+    if "at_most" in number:
+        return Published(number["at_most"], at_most=True)
+    return Published(number["value"], number["pm"])

@@ -42,20 +42,20 @@ class Run:
     @cached_property
     def shown(self) -> list[Measurement]:
         """The strongest answer to each question, the training set's reference first."""
-        return sorted(strongest(self.record), key=lambda each: (each.measure, _rank(each.protocol)))
+        return sorted(strongest(self.record), key=lambda item: (item.measure, _rank(item.protocol)))
 
     def of(self, measure: str) -> list[Measurement]:
         """What is shown of a measure."""
-        return [each for each in self.shown if each.measure == measure]
+        return [item for item in self.shown if item.measure == measure]
 
     def others(self) -> list[tuple[Measurement, Measurement]]:
         """What is listed only, each with the stronger measurement that is shown in its place."""
-        measures = dict.fromkeys(each.measure for each in self.shown)
+        measures = dict.fromkeys(item.measure for item in self.shown)
         return [
-            (each, group[0])
+            (item, group[0])
             for measure in measures
             for group in groups(self.record, measure)
-            for each in group[1:]
+            for item in group[1:]
         ]
 
     def key(self, measurement: Measurement, name: str = "") -> str:
@@ -70,9 +70,9 @@ class Run:
     @cached_property
     def _slugs(self) -> dict[tuple[str, str], str]:
         slugs: dict[tuple[str, str], str] = {}
-        for each in self.shown:
-            choices = (_slug(each), _slug(each, more=True), f"{_slug(each)}-{each.protocol.key}")
-            slugs[each.key] = next(slug for slug in choices if slug not in slugs.values())
+        for item in self.shown:
+            choices = (_slug(item), _slug(item, more=True), f"{_slug(item)}-{item.protocol.key}")
+            slugs[item.key] = next(slug for slug in choices if slug not in slugs.values())
         return slugs
 
 
@@ -92,8 +92,8 @@ def has_model(runs: Sequence[Run]) -> bool:
     >>> has_model([Run(Record(name="pngs", subjects={"d": {"file": "pngs", "images": 1_280}}))])
     False
     """
-    subjects = [each for run in runs for each in run.record.subjects.values()]
-    return not subjects or any("images" not in each for each in subjects)
+    subjects = [item for run in runs for item in run.record.subjects.values()]
+    return not subjects or any("images" not in item for item in subjects)
 
 
 def _rank(protocol: Protocol) -> tuple[bool, bool, str]:

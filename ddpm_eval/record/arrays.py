@@ -71,13 +71,13 @@ def read_all(path: Path) -> dict[str, Array]:
 
 
 def _members(path: Path, names: Sequence[str] | None) -> dict[str, Array]:
-    found: dict[str, Array] = {}
+    members: dict[str, Array] = {}
     try:
         with zipfile.ZipFile(path) as archive:
             for name in names or [member.removesuffix(".npy") for member in archive.namelist()]:
                 content = io.BytesIO(archive.read(f"{name}.npy"))
-                found[name] = np.lib.format.read_array(content, allow_pickle=False)
+                members[name] = np.lib.format.read_array(content, allow_pickle=False)
     except _UNREADABLE as error:
         what = path.name if names is None else ", ".join(names)
         raise ValueError(f"{what} cannot be read ({error})") from error
-    return found
+    return members

@@ -104,7 +104,7 @@ def convert(report: schema1.Report) -> Record:
         name=report.name,
         subjects={model: subject},
         measurements=tuple(
-            measurement(each, model, subject) for each in report.measurements.values()
+            measurement(item, model, subject) for item in report.measurements.values()
         ),
     )
 
@@ -339,7 +339,7 @@ class _Settings:
         if dataset is None and split is None:
             return None
         name, end = _dataset(str(dataset or ""))
-        counts = [each.n for each in self.old.quantities.values() if each.unit == "bits/dim"]
+        counts = [item.n for item in self.old.quantities.values() if item.unit == "bits/dim"]
         counts += [curve.n for name, curve in self.old.curves.items() if name == "bits/dim"]
         paired = 2 * len(self.rest.get("pairs", ()))
         n = self.take("n") or max(counts, default=paired)

@@ -65,9 +65,9 @@ def add(
                 f"{folder}: a record of another model or other images",
                 f"choose another name than {old.name}",
             )
-        gone = [each for each in old.measurements if replace and _rivals(each, measurement)]
+        gone = [item for item in old.measurements if replace and _rivals(item, measurement)]
         stays = [
-            each for each in old.measurements if each not in gone and each.key != measurement.key
+            item for item in old.measurements if item not in gone and item.key != measurement.key
         ]
         new = Record(
             name=old.name,

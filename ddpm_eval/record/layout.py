@@ -24,12 +24,12 @@ def encode(record: Record) -> tuple[dict[str, Any], dict[str, Array]]:
         FixableError: A number is NaN or infinite.
     """
     pointed: dict[str, Array] = {}
-    ordered = sorted(record.measurements, key=lambda each: each.key)
+    ordered = sorted(record.measurements, key=lambda item: item.key)
     plain = {
         "schema": SCHEMA,
         "name": record.name,
         "subjects": _plain(record.subjects, "subjects", {}),
-        "measurements": [_plain(each, each.measure, pointed) for each in ordered],
+        "measurements": [_plain(item, item.measure, pointed) for item in ordered],
     }
     return plain, pointed
 
@@ -39,7 +39,7 @@ def decode(plain: Mapping[str, Any], array: Callable[[str], Array]) -> Record:
     return Record(
         name=plain["name"],
         subjects=plain["subjects"],
-        measurements=tuple(_measurement(each, array) for each in plain["measurements"]),
+        measurements=tuple(_measurement(item, array) for item in plain["measurements"]),
     )
 
 
@@ -77,14 +77,14 @@ def _not_finite(place: str, what: str) -> FixableError:
 def _measurement(plain: Mapping[str, Any], array: Callable[[str], Array]) -> Measurement:
     def read(values: Mapping[str, Any]) -> dict[str, Any]:
         pairs = values.items()
-        return {name: array(each["array"]) if _points(each) else each for name, each in pairs}
+        return {name: array(item["array"]) if _points(item) else item for name, item in pairs}
 
     return Measurement(
         measure=plain["measure"],
         protocol=protocol.read(plain["protocol"]),
-        scores=tuple(_score(each) for each in plain.get("scores", ())),
-        curves=tuple(_curve(read(each)) for each in plain.get("curves", ())),
-        grids={name: Grid(**read(each)) for name, each in plain.get("grids", {}).items()},
+        scores=tuple(_score(item) for item in plain.get("scores", ())),
+        curves=tuple(_curve(read(item)) for item in plain.get("curves", ())),
+        grids={name: Grid(**read(item)) for name, item in plain.get("grids", {}).items()},
         arrays=read(plain.get("arrays", {})),
         facts=plain.get("facts", {}),
         warnings=tuple(plain.get("warnings", ())),

@@ -33,12 +33,12 @@ def lower(record: Record) -> schema1.Report:
     """Turn a record into one of schema 1: the strongest of each measure and question."""
     from ddpm_eval.record.ranking import groups
 
-    measures = dict.fromkeys(each.measure for each in record.measurements)
+    measures = dict.fromkeys(item.measure for item in record.measurements)
     strongest = [group[0] for measure in measures for group in groups(record, measure)]
     model = next(iter(record.subjects), "")
     subject = {"checkpoint": model, **record.subjects.get(model, {})}
-    old = [measurement(each) for each in reversed(strongest)]
-    return schema1.Report(record.name, subject, {each.name: each for each in old})
+    old = [measurement(item) for item in reversed(strongest)]
+    return schema1.Report(record.name, subject, {item.name: item for item in old})
 
 
 def measurement(new: Measurement) -> schema1.Measurement:
@@ -47,15 +47,15 @@ def measurement(new: Measurement) -> schema1.Measurement:
     return schema1.Measurement(
         name=_name(new),
         quantities={
-            _title(new.measure, each.metric, each.of): schema1.Quantity(
-                each.value,
-                _unit(each.metric, each.of),
-                each.n,
-                None if each.error is None else each.error.size,
+            _title(new.measure, item.metric, item.of): schema1.Quantity(
+                item.value,
+                _unit(item.metric, item.of),
+                item.n,
+                None if item.error is None else item.error.size,
             )
-            for each in new.scores
+            for item in new.scores
         },
-        curves={_curve_name(new.measure, each): _curve(each) for each in new.curves},
+        curves={_curve_name(new.measure, item): _curve(item) for item in new.curves},
         grids=new.grids,
         arrays=new.arrays,
         settings=settings,
@@ -196,7 +196,7 @@ def _reference(reference: ImagesFacts | None) -> Mapping[str, Any]:
 def to_json(report: schema1.Report) -> str:
     """The text of a record of schema 1."""
     body = {"schema": schema1.SCHEMA, "name": report.name, "subject": _values(report.subject, "")}
-    body["measurements"] = {name: _values(each, name) for name, each in report.measurements.items()}
+    body["measurements"] = {name: _values(item, name) for name, item in report.measurements.items()}
     text = json.dumps(body, sort_keys=True, separators=(",", ":"))
     digest = "sha256:" + hashlib.sha256(text.encode()).hexdigest()
     whole = body | {"digest": digest}

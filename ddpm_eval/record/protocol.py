@@ -171,7 +171,7 @@ def changes(one: Protocol, other: Protocol) -> dict[str, tuple[Json, Json]]:
     >>> changes(Protocol(version=1, seed=0), Protocol(version=1, seed=3, clip=True))
     {'clip': (None, True), 'seed': (0, 3)}
     """
-    first, second = (flatten(dataclasses.asdict(each)) for each in (one, other))
+    first, second = (flatten(dataclasses.asdict(item)) for item in (one, other))
     pairs = {name: (first.get(name), second.get(name)) for name in sorted({*first, *second})}
     return {name: (a, b) for name, (a, b) in pairs.items() if a != b and (a, b) not in _NOTHING}
 

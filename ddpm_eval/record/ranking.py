@@ -14,7 +14,7 @@ def ranked(record: Record, measurements: Iterable[Measurement]) -> list[Measurem
     In this order: all terms before an estimate, more images, all steps of the chain, the newest
     checkpoint, averaged weights, float32, the newest measurement.
     """
-    return sorted(measurements, key=lambda each: strength(record, each), reverse=True)
+    return sorted(measurements, key=lambda item: strength(record, item), reverse=True)
 
 
 def strength(record: Record, measurement: Measurement) -> Strength:
@@ -48,14 +48,14 @@ def groups(record: Record, measure: str) -> list[list[Measurement]]:
     extractor. A train and a test split are two groups, ``n`` of 50 and of 297 images one.
     """
     together: dict[tuple[str, ...], list[Measurement]] = {}
-    for each in record.of(measure):
-        together.setdefault(question(each.protocol), []).append(each)
+    for item in record.of(measure):
+        together.setdefault(question(item.protocol), []).append(item)
     return list(together.values())
 
 
 def strongest(record: Record) -> list[Measurement]:
     """The strongest answer to each question of a record, measure by measure."""
-    measures = dict.fromkeys(sorted(each.measure for each in record.measurements))
+    measures = dict.fromkeys(sorted(item.measure for item in record.measurements))
     return [group[0] for measure in measures for group in groups(record, measure)]
 
 

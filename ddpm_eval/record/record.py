@@ -54,8 +54,8 @@ class Measurement:
         """The first score of a metric whose qualifiers are these; None if there is none.
 
         >>> score = Score(metric="bits_per_dim", value=3.75, n=9)
-        >>> found = Measurement(measure="bound", protocol=Protocol(version=1), scores=(score,))
-        >>> found.score("bits_per_dim", part="total") is score, found.score("rmse") is None
+        >>> bound = Measurement(measure="bound", protocol=Protocol(version=1), scores=(score,))
+        >>> bound.score("bits_per_dim", part="total") is score, bound.score("rmse") is None
         (True, True)
         """
         return pick(self.scores, metric, of)
@@ -70,6 +70,12 @@ class Measurement:
         lines = [f"{score.label:{width}}  {score}" for score in self.scores]
         lines += [f"warning {i}: {text}" for i, text in enumerate(self.warnings, 1)]
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """The scores with their curves and pictures, for a notebook."""
+        from ddpm_eval.present import notebook  # which reads records: it comes later
+
+        return notebook.html(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -89,13 +95,13 @@ class Record:
     def find(self, measure: str, protocol: Protocol) -> Measurement | None:
         """The measurement of this measure and protocol: finished work that need not be repeated."""
         key = measure, protocol.key
-        return next((each for each in self.measurements if each.key == key), None)
+        return next((item for item in self.measurements if item.key == key), None)
 
     def of(self, measure: str) -> list[Measurement]:
         """Every measurement of a measure, the strongest first (see ``ranking``)."""
         from ddpm_eval.record.ranking import ranked
 
-        return ranked(self, [each for each in self.measurements if each.measure == measure])
+        return ranked(self, [item for item in self.measurements if item.measure == measure])
 
     def strongest(self, measure: str) -> Measurement | None:
         """The measurement of a measure that says most; None if there is none."""

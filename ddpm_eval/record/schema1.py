@@ -143,20 +143,20 @@ def decode(plain: Mapping[str, Any], array: Callable[[str], Array]) -> Report:
             return array(value["array"]) if value.keys() == {"array"} else value
         return value
 
-    def fields(found: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: revive(value) for key, value in found.items()}
+    def fields(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: revive(value) for key, value in values.items()}
 
-    def measurement(found: Mapping[str, Any]) -> Measurement:
+    def measurement(values: Mapping[str, Any]) -> Measurement:
         return Measurement(
-            found["name"],
-            {key: Quantity(**value) for key, value in found["quantities"].items()},
-            {key: Curve(**fields(value)) for key, value in found["curves"].items()},
-            {key: Grid(**fields(value)) for key, value in found["grids"].items()},
-            fields(found["arrays"]),
-            found["settings"],
-            tuple(found["warnings"]),
-            found["provenance"],
+            values["name"],
+            {key: Quantity(**value) for key, value in values["quantities"].items()},
+            {key: Curve(**fields(value)) for key, value in values["curves"].items()},
+            {key: Grid(**fields(value)) for key, value in values["grids"].items()},
+            fields(values["arrays"]),
+            values["settings"],
+            tuple(values["warnings"]),
+            values["provenance"],
         )
 
-    found = {key: measurement(value) for key, value in plain["measurements"].items()}
-    return Report(plain["name"], plain["subject"], found)
+    measurements = {key: measurement(value) for key, value in plain["measurements"].items()}
+    return Report(plain["name"], plain["subject"], measurements)

@@ -66,8 +66,8 @@ class Shards:
         Raises:
             FixableError: One is missing or damaged.
         """
-        found = [self.part(part) for part in self.parts()]
-        return {name: np.concatenate([arrays[name] for arrays in found]) for name in found[0]}
+        shards = [self.part(part) for part in self.parts()]
+        return {name: np.concatenate([arrays[name] for arrays in shards]) for name in shards[0]}
 
     def part(self, part: range) -> Arrays:
         """The arrays of a range.
@@ -96,12 +96,12 @@ class Shards:
         return arrays if digest == self._digest(part, arrays) else None
 
     def _digest(self, part: range, arrays: Mapping[str, np.ndarray]) -> str:
-        found = hashlib.sha256(f"{self.key} {part}".encode())
+        digest = hashlib.sha256(f"{self.key} {part}".encode())
         for name in sorted(arrays):
             array = np.ascontiguousarray(arrays[name])
-            found.update(f"{name} {array.dtype} {array.shape} ".encode())
-            found.update(array.data)
-        return found.hexdigest()
+            digest.update(f"{name} {array.dtype} {array.shape} ".encode())
+            digest.update(array.data)
+        return digest.hexdigest()
 
 
 def open_shards(

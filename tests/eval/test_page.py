@@ -303,3 +303,24 @@ def test_odd_names_do_not_stop_a_report(tmp_path: Path) -> None:
     page = Page((tmp_path / "report.html").read_text("utf-8"))
     assert page.said("h1")[0].startswith("100% a_b & $x$ #1 {c} ~d ^e \\f é")
     assert "a & b Seed 0." in page.said("figcaption")
+
+
+@pytest.mark.parametrize("measure", ["bound", "samples", "quality", "watch", "rate_distortion"])
+def test_a_notebook_shows_a_measurement_with_its_figure(measure: str) -> None:
+    measurement = records.measured(measure)
+    page = Page(measurement._repr_html_())
+    assert page.of("img") and all(image["src"].startswith("data:") for image in page.of("img"))
+    for score in measurement.scores[:1]:
+        assert score.texts[0] in " ".join(page.said("td"))
+    assert not any("Not measured" in text for text in page.said("p"))
+    assert (
+        page.said("li")[-len(measurement.warnings) :]
+        == [" ".join(text.split()) for text in measurement.warnings]
+        or not measurement.warnings
+    )
+
+
+def test_a_measurement_of_a_hostile_name_is_text_in_a_notebook() -> None:
+    named = records.changed(records.measured("quality"), reference={"dataset": records.HOSTILE})
+    page = Page(named._repr_html_())
+    assert not any("onerror" in attributes for _, attributes in page.elements)

@@ -57,8 +57,8 @@ def build(runs: Sequence[Run]) -> Iterator[Section]:
     """Write up everything that is shown of some runs."""
     for chapter in CHAPTERS:
         yield from chapter.build(runs)
-    told = {measure for chapter in CHAPTERS for measure in chapter.measures}
-    rest = sorted({each.measure for run in runs for each in run.shown} - told)
+    in_chapters = {measure for chapter in CHAPTERS for measure in chapter.measures}
+    rest = sorted({item.measure for run in runs for item in run.shown} - in_chapters)
     for measure in rest:
         yield from apart(measure).build(runs)
 

@@ -37,7 +37,7 @@ _COARSE = (
     "bottom, the more the model makes up."
 )
 _FLICKERED = 8  # pairs in one place
-_NEAREST = "a sample, then the training images nearest to it; the distance is under each."
+_NEAREST = "a sample, then the training images nearest to it; the distance is below each."
 
 
 def samples(measurement: Measurement, run: Run) -> Iterator[Section]:
@@ -61,13 +61,13 @@ def side_by_side(runs: Sequence[Run]) -> Iterator[Section]:
         if "samples" in measurement.grids
     }
     seeds = {seed for seed, _ in drawn.values()}
-    shapes = {each.images.shape[1:] for _, each in drawn.values()}
+    shapes = {item.images.shape[1:] for _, item in drawn.values()}
     if len(drawn) < 2 or len(shapes) > 1 or len(seeds) > 1:
         return
-    n = min(2 * _FLICKERED, *(len(each.images) for _, each in drawn.values()))
+    n = min(2 * _FLICKERED, *(len(item.images) for _, item in drawn.values()))
     strips = [
-        frames.strip(grids.shrunk(_first(each, n), runs[0].image_bytes)[0].images, _FLICKERED)
-        for _, each in drawn.values()
+        frames.strip(grids.shrunk(_first(item, n), runs[0].image_bytes)[0].images, _FLICKERED)
+        for _, item in drawn.values()
     ]
     names = tuple(drawn)
     caption = (
@@ -196,7 +196,7 @@ def _strip(measurement: Measurement) -> str:
     stops = measurement.facts.get("frames")
     columns = stops["columns"] if isinstance(stops, Mapping) else 0
     return (
-        f"x̂₀ decoded from x_t of {columns} test images, at more bits from row to row; under each "
+        f"x̂₀ decoded from x_t of {columns} test images, at more bits from row to row; below each "
         "its bits/dim and its RMSE. The last row shows the originals."
     )
 
@@ -257,4 +257,4 @@ def _track(
 
 
 def _numbers(values: Json) -> list[float]:
-    return [float(str(each)) for each in values] if isinstance(values, Sequence) else []
+    return [float(str(item)) for item in values] if isinstance(values, Sequence) else []
