@@ -1,5 +1,9 @@
 """The door: every public function, one line each; ``__init__.py`` imports it when it is needed."""
 
+from ddpm_eval.door.bound import baselines as baselines
+from ddpm_eval.door.bound import bits_per_dim as bits_per_dim
+from ddpm_eval.door.bound import rate_distortion as rate_distortion
 from ddpm_eval.door.images import images as images
+from ddpm_eval.door.training import training as training
 from ddpm_eval.door.wrapping import wrap as wrap
 from ddpm_eval.model import load as load

@@ -23,6 +23,7 @@ from ddpm_eval.commands.options import (
     Threads,
     Weights,
     in_options,
+    set_common,
 )
 from ddpm_train.errors import FixableError
 from ddpm_train.fast import memory
@@ -48,7 +49,6 @@ app = typer.Typer(
 
 @app.callback()
 def root(
-    context: typer.Context,
     weights: Weights = "ema",
     device: Everywhere = "auto",
     threads: Threads = 0,
@@ -57,8 +57,8 @@ def root(
     debug: Debug = False,
 ) -> None:
     """Hold the options of every command, and set this process up for them."""
-    context.obj = Common(
-        weights=weights, device=device, threads=threads, reports=reports, quiet=quiet
+    set_common(
+        Common(weights=weights, device=device, threads=threads, reports=reports, quiet=quiet)
     )
     memory.keep_freed()
 

@@ -39,6 +39,7 @@ class Runtime:
         notify: Says what must be said before the work is done.
         recorded: The finished measurement of a measure and a protocol, if there is one: it is
             given back in place of measuring again.
+        command: The command line that runs, if one does.
         folders: The folders of unfinished work that this runtime began, to be cleared away once
             the measurement is recorded.
     """
@@ -50,6 +51,7 @@ class Runtime:
     track: Track = quiet
     notify: Callable[[str], None] = silent
     recorded: Callable[[str, Protocol], "Measurement | None"] = nothing
+    command: tuple[str, ...] = ()
     folders: list[Path] = field(default_factory=list)
 
     def inside(self, name: str) -> "Runtime":

@@ -45,8 +45,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def report(world: tuple[Path, Path]) -> Report:
     checkpoint, reports = map(str, world)
     for command in (
-        ["nll", "-n", "8"],
-        ["baselines", "-n", "8"],
+        ["nll", "-n", "8", "--first"],
+        ["baselines", "-n", "8", "--first"],
         ["sample", "-n", "5"],
         ["training"],
     ):
@@ -122,7 +122,7 @@ def test_results_do_not_depend_on_batch_size_or_interruption(
 ) -> None:
     checkpoint, reports = world
     again = ["--reports", str(reports), "--name", "again"]
-    run("nll", str(checkpoint), "-n", "8", "--batch", "7", *again)
+    run("nll", str(checkpoint), "-n", "8", "--first", "--set", "compute.batch=7", *again)
     run("sample", str(checkpoint), "-n", "5", "--batch", "2", *again)
     found = results.load(reports / "again").measurements
     one, two = found["nll"].arrays["terms"], report.measurements["nll"].arrays["terms"]

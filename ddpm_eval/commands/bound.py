@@ -1,136 +1,160 @@
 """Commands about bits/dim: ``nll``, ``rate-distortion``, ``baselines``."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ddpm_eval.commands.options import (
-    Batch,
     Budget,
     Calibrate,
+    Changes,
     Checkpoint,
-    Compile,
     Count,
     Data,
     Dataset,
-    Device,
+    First,
     Name,
-    NoClip,
-    Precision,
-    Quiet,
-    Raw,
-    Remainder,
-    Reports,
-    Seed,
+    Replace,
     Split,
     Target,
 )
-from ddpm_eval.commands.running import ImagesAt, Place, run, split_named
-from ddpm_eval.config import ComputeConfig, EvalConfig
-from ddpm_train.errors import FixableError
+from ddpm_eval.commands.task import Task, check_checkpoint, check_split
+from ddpm_eval.measure.bound.settings import BaselineSettings, BoundSettings
+from ddpm_eval.settings import EvalSettings, changed, values
 
 
 def nll(
     checkpoint: Checkpoint = None,
     split: Split = "test",
     n: Count = 0,
+    first: First = False,
     target_stderr: Target = 0.0,
     budget: Budget = 0,
     against: Annotated[
         Path | None, typer.Option("--against", help="A second checkpoint, on the same noise.")
     ] = None,
     calibrate: Calibrate = 0,
-    drop_remainder: Remainder = 0,
-    seed: Seed = 0,
-    batch: Batch = 64,
-    raw: Raw = False,
-    no_clip: NoClip = False,
-    data: Data = None,
     dataset: Dataset = None,
-    device: Device = "auto",
-    precision: Precision = "float32",
-    compile: Compile = False,
+    data: Data = None,
+    changes: Changes = None,
     name: Name = None,
-    reports: Reports = Path("reports"),
-    quiet: Quiet = False,
+    again: Replace = False,
 ) -> None:
     """Bits/dim: the full variational bound, or an estimate from chosen terms."""
-    config = EvalConfig(
-        split=split_named(split),
-        n=n,
-        drop_remainder=drop_remainder,
-        seed=seed,
-        batch=batch,
-        clip=not no_clip,
-        calibrate=calibrate,
-        compute=ComputeConfig(precision=precision, compile=compile),
-        **_goal(target_stderr, budget),
+    bound = BoundSettings(
+        n=n, first=first, target_stderr=target_stderr, budget=budget, calibrate=calibrate
     )
-    images = ImagesAt(data, dataset)
-    place = Place(checkpoint, name, reports, images, device=device, raw=raw, quiet=quiet)
-    measure = "nll-estimate" if config.fast else "nll"
-    run("comparison" if against else measure, config, place, against=against)
+    settings, of_model = changed(EvalSettings(bound=bound), changes or [])
+    check_split(split)
+    if against is not None:
+        check_checkpoint(against)
+    task = Task(
+        measure="bound" if against is None else "comparison",
+        checkpoint=checkpoint,
+        settings=settings,
+        of_model=of_model,
+        name=name,
+        dataset=dataset,
+        data=data,
+        replace=again,
+    )
+    with task.opened() as work:
+        import ddpm_eval as de
+
+        work.finish(
+            de.bits_per_dim(
+                work.model,
+                work.images(split),
+                **values(settings.bound),
+                against=None if against is None else task.load(against),
+                training=work.images("train") if settings.bound.calibrate else None,
+                runtime=work.runtime,
+            )
+        )
 
 
 def rate_distortion(
     checkpoint: Checkpoint = None,
     split: Split = "test",
     n: Count = 0,
+    first: First = False,
     target_stderr: Target = 0.0,
     budget: Budget = 0,
     calibrate: Calibrate = 0,
-    drop_remainder: Remainder = 0,
-    seed: Seed = 0,
-    batch: Batch = 64,
-    raw: Raw = False,
-    no_clip: NoClip = False,
-    data: Data = None,
     dataset: Dataset = None,
-    device: Device = "auto",
-    precision: Precision = "float32",
-    compile: Compile = False,
+    data: Data = None,
+    changes: Changes = None,
     name: Name = None,
-    reports: Reports = Path("reports"),
-    quiet: Quiet = False,
+    again: Replace = False,
 ) -> None:
-    """Rate and distortion over the reverse steps: Table 4 and Figure 5 of the paper."""
-    config = EvalConfig(
-        split=split_named(split),
-        n=n,
-        drop_remainder=drop_remainder,
-        seed=seed,
-        batch=batch,
-        clip=not no_clip,
-        calibrate=calibrate,
-        compute=ComputeConfig(precision=precision, compile=compile),
-        **_goal(target_stderr, budget),
+    """Rate and distortion over the reverse steps: Table 4 and Figure 5 of the paper.
+
+    A full bound of the same settings that nll has recorded is used as it is.
+    """
+    bound = BoundSettings(
+        n=n, first=first, target_stderr=target_stderr, budget=budget, calibrate=calibrate
     )
-    images = ImagesAt(data, dataset)
-    place = Place(checkpoint, name, reports, images, device=device, raw=raw, quiet=quiet)
-    run("rate_distortion", config, place)
+    settings, of_model = changed(EvalSettings(bound=bound), changes or [])
+    check_split(split)
+    task = Task(
+        measure="rate_distortion",
+        checkpoint=checkpoint,
+        settings=settings,
+        of_model=of_model,
+        name=name,
+        dataset=dataset,
+        data=data,
+        replace=again,
+    )
+    with task.opened() as work:
+        import ddpm_eval as de
+
+        work.finish(
+            de.rate_distortion(
+                work.model,
+                work.images(split),
+                **values(settings.bound),
+                training=work.images("train") if settings.bound.calibrate else None,
+                runtime=work.runtime,
+            )
+        )
 
 
 def baselines(
     checkpoint: Checkpoint = None,
+    split: Split = "test",
     n: Count = 0,
-    seed: Seed = 0,
-    batch: Batch = 64,
-    data: Data = None,
+    first: First = False,
     dataset: Dataset = None,
-    device: Device = "auto",
+    data: Data = None,
+    changes: Changes = None,
     name: Name = None,
-    reports: Reports = Path("reports"),
-    quiet: Quiet = False,
+    again: Replace = False,
 ) -> None:
     """Bits/dim of an untrained network and of independent-pixel histograms."""
-    config = EvalConfig(n=n, seed=seed, batch=batch)
-    place = Place(checkpoint, name, reports, ImagesAt(data, dataset), device=device, quiet=quiet)
-    run("baselines", config, place)
+    tree = EvalSettings(baselines=BaselineSettings(n=n, first=first))
+    settings, of_model = changed(tree, changes or [])
+    check_split(split)
+    task = Task(
+        measure="baselines",
+        checkpoint=checkpoint,
+        settings=settings,
+        of_model=of_model,
+        name=name,
+        dataset=dataset,
+        data=data,
+        replace=again,
+    )
+    with task.opened() as work:
+        import ddpm_eval as de
 
-
-def _goal(target_stderr: float, budget: int) -> dict[str, Any]:
-    """The goal of an estimate; none asks for every term."""
-    if target_stderr and budget:
-        raise FixableError("--target-stderr and --budget: two goals", "give one of them")
-    return {"target_stderr": target_stderr, "budget": budget}
+        work.finish(
+            de.baselines(
+                work.model,
+                work.images(split),
+                training=work.images("train"),
+                **values(settings.baselines),
+                runtime=work.runtime,
+            )
+        )

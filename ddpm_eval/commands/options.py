@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 # ------------------------------------------------------------------- options of every command
@@ -32,11 +32,17 @@ class Common:
     quiet: bool = False
 
 
+_COMMON: ContextVar[Common] = ContextVar("common", default=Common())  # noqa: B039
+
+
+def set_common(options: Common) -> None:
+    """Keep the options of every command for the command that runs next."""
+    _COMMON.set(options)
+
+
 def common() -> Common:
-    """The options of every command, as this command line has them."""
-    context = click.get_current_context(silent=True)
-    options = None if context is None else context.find_object(Common)
-    return options or Common()
+    """Give the options of every command, as this command line has them."""
+    return _COMMON.get()
 
 
 # ------------------------------------------------------------------- settings in options' words
@@ -46,7 +52,7 @@ OPTIONS: Mapping[str, str] = {
     **{"n": "-n", "first": "--first", "target_stderr": "--target-stderr", "budget": "--budget"},
     **{"calibrate": "--calibrate", "drop_remainder": "--set bound.drop_remainder"},
     **{"precision": "--set compute.precision", "compile": "--set compute.compile"},
-    **{"batch": "--set compute.batch", "seed": "--set seed"},
+    **{"batch": "--set compute.batch", "clip": "--set bound.clip"},
     **{"sampler": "--sampler", "steps": "--steps", "eta": "--eta"},
     **{"extractor": "--extractor", "reference": "--reference", "metrics": "--metrics"},
     **{"path": "--data", "images": "--dataset", "resize": "--resize"},

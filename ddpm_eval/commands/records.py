@@ -6,14 +6,9 @@ from typing import Annotated
 
 import typer
 
-from ddpm_eval.commands.options import (
-    Checkpoint,
-    Name,
-    Quiet,
-    Reports,
-)
-from ddpm_eval.commands.running import Place, run
-from ddpm_eval.config import EvalConfig
+from ddpm_eval.commands.options import Changes, Checkpoint, Name, Replace, common
+from ddpm_eval.commands.task import Task
+from ddpm_eval.settings import EvalSettings, changed
 from ddpm_train.errors import FixableError
 from ddpm_train.terminal import escape, output, say
 
@@ -22,12 +17,25 @@ MEASURE_FIRST = "measure first: ddpm-eval nll"
 
 def training(
     checkpoint: Checkpoint = None,
+    changes: Changes = None,
     name: Name = None,
-    reports: Reports = Path("reports"),
-    quiet: Quiet = False,
+    again: Replace = False,
 ) -> None:
     """Put the training curves of the checkpoint's run into the record."""
-    run("training", EvalConfig(), Place(checkpoint, name, reports, device="cpu", quiet=quiet))
+    settings, of_model = changed(EvalSettings(), changes or [])
+    task = Task(
+        measure="training",
+        checkpoint=checkpoint,
+        settings=settings,
+        of_model=of_model,
+        name=name,
+        replace=again,
+        needs_float64=False,
+    )
+    with task.opened() as work:
+        import ddpm_eval as de
+
+        work.finish(de.training(work.model, runtime=work.runtime))
 
 
 def report(
@@ -41,7 +49,6 @@ def report(
     compare: Annotated[
         bool, typer.Option("--compare", help="Two runs: what differs, and is it chance?")
     ] = False,
-    reports: Reports = Path("reports"),
 ) -> None:
     """Write tables, figures and a page from records alone, without the model.
 
@@ -50,6 +57,7 @@ def report(
     from ddpm_eval import present
     from ddpm_eval.record import disk as results
 
+    reports = common().reports
     there = sorted(path.parent for path in reports.glob(f"*/{results.RECORD}"))
     found = [_record(name, reports, there) for name in names or []] or there
     if not found:

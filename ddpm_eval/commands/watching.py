@@ -254,12 +254,25 @@ def _measure(folder: Path, place: Place, config: EvalConfig, n: int) -> bool:
 
 def _quantities(job: "Job", n: int) -> dict[str, Any]:
     """Bits/dim by the estimator and, with an extractor, IS and FID of a few samples."""
+    from ddpm_eval.choice import ImageSet
     from ddpm_eval.measure import measure_of
+    from ddpm_eval.measure.bound import estimate
+    from ddpm_eval.measure.bound.settings import BoundSettings
+    from ddpm_eval.record.schema1 import Quantity
+    from ddpm_eval.runtime import Runtime
 
     # Of its own: what a kill left of a checkpoint that is gone by now is in nobody's way.
     work = job.work / str(job.subject.facts.digest)[:16]
-    bound = measure_of("nll-estimate")(replace(job, work=work / "nll"))
-    found = {"bits/dim": bound.quantities["total"]}
+    split = job.config.split
+    bound = estimate.measure(
+        job.subject,
+        ImageSet.of(job.images(split), split=split),
+        BoundSettings(budget=job.config.budget, seed=job.config.seed),
+        Runtime(world=job.world, cache=work / "nll", track=job.track, notify=job.notify),
+    )
+    total = bound.scores[0]
+    stderr = None if total.error is None else total.error.size
+    found = {"bits/dim": Quantity(total.value, "bits/dim", n=total.n, stderr=stderr)}
     if job.config.quality.extractor == NOTHING:
         return found
     quality = measure_of("quality")(

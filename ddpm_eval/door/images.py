@@ -122,7 +122,7 @@ def _of_run(model: Model, split: str, path: str | Path | None) -> ImageSet:
     if run is None:
         raise FixableError(
             "images: the model does not say what it was trained on",
-            "name them: dataset=cifar10, or dataset=npz data=FILE",
+            'open them: images("cifar10", split="test"), or the path of a folder or an .npz',
         )
     config = run.data if path is None else replace(run.data, path=str(expanded(path)))
     C, H, _ = model.shape

@@ -2,47 +2,53 @@
 
 import numpy as np
 
-from ddpm_eval.job import Job
-from ddpm_eval.record.schema1 import Curve, Measurement, Quantity
+from ddpm_eval.model import Model, public
+from ddpm_eval.record.protocol import Protocol
+from ddpm_eval.record.record import Measurement
+from ddpm_eval.record.scores import Curve, Score
+from ddpm_eval.runtime import Runtime
 from ddpm_train.errors import FixableError
 from ddpm_train.log import read_log
-from ddpm_train.settings import to_dict
+
+MEASURE = "training"
+VERSION = 1
 
 
-def measure(job: Job) -> Measurement:
-    """The loss over training, up to the step of the checkpoint.
+def measure(model: Model, runtime: Runtime) -> Measurement:
+    """Read the loss over training, up to the step of the checkpoint.
 
     Raises:
-        FixableError: The checkpoint does not lie in a run folder with a log.
+        FixableError: The checkpoint does not lie in a run's folder with a log.
     """
-    upto = job.subject.facts.step or 0
-    lines = (
-        []
-        if job.log is None
-        else [x for x in read_log(job.log, job.subject.facts.file.get("log")) if x["step"] <= upto]
-    )
-    if not lines or job.subject.facts.run is None:
+    facts, last = model.facts, model.facts.step or 0
+    every = [] if facts.log is None else read_log(facts.log, facts.file.get("log"))
+    lines = [line for line in every if line["step"] <= last]
+    if not lines or facts.run is None:
         raise FixableError(
             "no training log beside the checkpoint", "measure a checkpoint inside its run's folder"
         )
-    run = job.subject.facts.run
-    steps = np.array([line["step"] for line in lines])
-    images = upto * run.optim.batch_size
+    run = facts.run
+    protocol = Protocol(
+        version=VERSION, model=facts.digest, weights=facts.weights, settings=public(run)
+    )
+    known = runtime.recorded(MEASURE, protocol)
+    if known is not None:
+        return known
     return Measurement(
-        name="training",
-        quantities={
-            "steps": Quantity(upto, "steps", n=1),
-            "images": Quantity(images, "images", n=1),
-            "time": Quantity(lines[-1]["seconds"], "s", n=1),
-        },
-        curves={
-            "loss": Curve(
-                x=steps,
+        measure=MEASURE,
+        protocol=protocol,
+        scores=(
+            Score(metric="training_steps", value=last, n=1),
+            Score(metric="images", value=last * run.optim.batch_size, n=1),
+            Score(metric="seconds", value=lines[-1]["seconds"], n=1),
+        ),
+        curves=(
+            Curve(
+                metric="loss",
+                over="training_steps",
+                x=np.array([line["step"] for line in lines]),
                 y=np.array([line["loss"] for line in lines]),
-                x_name="training step",
-                y_name=f"loss ({run.objective.loss})",
                 n=run.optim.batch_size,
-            )
-        },
-        settings=to_dict(run),
+            ),
+        ),
     )

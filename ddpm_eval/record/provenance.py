@@ -20,13 +20,14 @@ def gather(
     """What the record says of a measurement beside its settings. Home and host are left out.
 
     Args:
-        argv: The command line, as in ``sys.argv``.
+        argv: The command line, as in ``sys.argv``; empty where there is none.
         seconds: The wall time of the measurement.
         device: Where the network ran.
         size: The number of processes.
     """
+    command = [Path(argv[0]).name, *argv[1:]] if argv else []
     return {
-        "command": public(shlex.join([Path(argv[0]).name, *argv[1:]])),
+        "command": public(shlex.join(command)),
         "seconds": round(seconds, 1),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "processes": size,

@@ -6,6 +6,7 @@ switches mean. What a file does not tell is assumed aloud, in ``Checkpoint.facts
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from ddpm_train.formats import (
     w86763777,
 )
 from ddpm_train.formats.canonical import Foreign, finish
+from ddpm_train.settings import override
 
 __all__ = ["lies_in_folder", "load_any"]
 
@@ -51,7 +53,8 @@ def load_any(path: Path, *, changes: Iterable[str] = ()) -> Checkpoint:
 
     Args:
         path: A file, a folder of diffusers, or the prefix or folder of a TensorFlow checkpoint.
-        changes: Settings of the model that the file does not tell, ``unet.heads=4``.
+        changes: Settings of the model that the file does not store, or others than it stores:
+            ``unet.heads=4``.
 
     Returns:
         The checkpoint, every name and shape checked against the network. ``facts["format"]`` says
@@ -61,7 +64,8 @@ def load_any(path: Path, *, changes: Iterable[str] = ()) -> Checkpoint:
         FixableError: The file is missing, damaged, unknown, or of a network that ours is not.
     """
     if _is_ours(path):
-        return checkpoint.load(path)
+        ours = checkpoint.load(path)
+        return replace(ours, model=override(ours.model, changes))
     folder = diffusers.find(path)
     if folder is not None:
         return finish(diffusers.read(folder), changes=changes)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ddpm_eval.measure.bound import estimator, texture
 from ddpm_eval.measure.bound.estimator import Components, Goal, Wanted
-from ddpm_eval.record import lowering as results
+from ddpm_eval.record import disk
 
 REPLICATES = 300
 GOALS = (
@@ -26,9 +26,10 @@ SETS = ((10_000, 0.01), (10_000, 0.001))  # images and target of the projection
 
 def main(record: Path, archive: Path) -> None:
     """Print bias, coverage and effort for each goal, and what the rivals need for the same."""
-    terms = results.load(record).measurements["nll"].arrays["terms"][:, :-1].astype(float)
+    bounds = disk.load(record).of("bound")
+    terms = next(each.arrays["terms"] for each in bounds if each.arrays)[:, :-1].astype(float)
     n, T = terms.shape
-    known = texture.standardise(texture.describe(np.load(archive)["test"][:n]))
+    covariates = texture.standardise(texture.describe(np.load(archive)["test"][:n]))
     totals = terms.sum(1)
     truth, between = totals.mean(), totals.var(ddof=1)
     uniform = (T * np.square(terms).sum(1) - totals**2).mean()
@@ -39,7 +40,7 @@ def main(record: Path, archive: Path) -> None:
         found = [
             estimator.estimate(
                 lambda _, i, t: terms[i, t - 1][:, None],
-                known,
+                covariates,
                 wanted,
                 goal,
                 np.random.default_rng(seed),

@@ -26,7 +26,7 @@ PRECISIONS = ("float32", "bf16")
 
 def evaluate(precision: str, reports: Path, *command: str) -> Report:
     """Run a command of ``ddpm-eval`` in a precision; give the record so far."""
-    where = ("--reports", str(reports), "--name", precision, "--precision", precision, "--quiet")
+    where = ("--reports", str(reports), "--name", precision, "--quiet")
     subprocess.run([sys.executable, "-m", "ddpm_eval", *command, *where], check=True)
     return results.load(reports / precision)
 
@@ -36,7 +36,8 @@ def bound(options: argparse.Namespace, data: list[str], work: Path) -> dict[str,
     about: dict[str, Any] = {"images": options.images, "bits/dim": {}, "RMSE": {}}
     for precision in PRECISIONS:
         for measure in ("nll", "rate-distortion"):  # the second takes the sweep of the first
-            command = (measure, str(options.checkpoint), "-n", str(options.images), *data)
+            compute = ("--set", f"compute.precision={precision}")
+            command = (measure, str(options.checkpoint), "-n", str(options.images), *data, *compute)
             found = evaluate(precision, work, *command).measurements
         curve = found["rate_distortion"].curves["distortion"]
         about["bits/dim"][precision] = found["nll"].quantities["total"].value
@@ -52,7 +53,8 @@ def distance(options: argparse.Namespace, data: list[str], work: Path) -> dict[s
     command = ("fid", str(options.checkpoint), "-n", str(options.samples), *data)
     about: dict[str, Any] = {"samples": options.samples}
     for precision in PRECISIONS:
-        report = evaluate(precision, work, *command, "--extractor", options.extractor)
+        through = ("--extractor", options.extractor, "--precision", precision)
+        report = evaluate(precision, work, *command, *through)
         found = report.measurements["quality"].quantities
         measure = next(name for name in found if name.startswith(("FD", "FID")))
         about |= {"measure": measure, precision: [found[measure].value, found[measure].stderr]}

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ddpm_eval.measure.bound.sweep import Chosen, Sweep, tables
+from ddpm_eval.measure.bound.sweep import Chosen, Sweep, variance_tables
 from ddpm_eval.model import Model, ModelFacts
 from ddpm_train import schedule
 from ddpm_train.config import ModelConfig
@@ -47,11 +47,12 @@ def overhead(rounds: int, batch: int) -> dict[str, Any]:
     subject = untrained()
     images, times = np.arange(3 * batch), np.arange(3 * batch) * 17 % 1000 + 1
     x = torch.zeros(3 * batch, 3, 32, 32)
-    how = Sweep(
-        subject=subject,
-        read=lambda chosen: x[torch.as_tensor(chosen)].double(),
+    scorer = Sweep(
+        model=subject,
+        read=lambda places: x[torch.as_tensor(places)].double(),
+        indices=images,
         stream=Stream(0, "nll"),
-        under=tables(subject),
+        variances=variance_tables(subject),
         batch=batch,
     )
 
@@ -60,7 +61,7 @@ def overhead(rounds: int, batch: int) -> dict[str, Any]:
             subject.denoise.network(some, t)
 
     def sweep() -> None:
-        deque(how.over(Chosen(images, times), range(3 * batch)), maxlen=0)
+        deque(scorer.over(Chosen(images, times), range(3 * batch)), maxlen=0)
 
     seconds: dict[str, list[float]] = {"bare": [], "sweep": []}
     for number in range(rounds + 1):

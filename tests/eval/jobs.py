@@ -8,9 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ddpm_eval.choice import ImageSet
 from ddpm_eval.config import EvalConfig
 from ddpm_eval.job import Job
+from ddpm_eval.measure.bound import compare, estimate, likelihood, rate_distortion
+from ddpm_eval.measure.bound.settings import BoundSettings
 from ddpm_eval.model import Model, ModelFacts
+from ddpm_eval.record.record import Measurement
+from ddpm_eval.runtime import Runtime
 from ddpm_train import schedule
 from ddpm_train.config import ModelConfig, ObjectiveConfig, ScheduleConfig, UNetConfig
 from ddpm_train.data.images import Stack
@@ -63,6 +68,49 @@ def subject(
         config=ModelConfig(schedule=config, unet=unet, objective=objective),
         facts=ModelFacts(digest=digest, weights="ema"),
         device=CPU,
+    )
+
+
+def test_images(n: int = 30) -> ImageSet:
+    return ImageSet.of(pictures(n, seed=2, name="pictures test"), split="test")
+
+
+def training_images(n: int = 60) -> ImageSet:
+    return ImageSet.of(pictures(n, seed=1, name="pictures train"), split="train")
+
+
+def nll(
+    *, size: int = 30, made: Model | None = None, runtime: Runtime | None = None, **settings: Any
+) -> Measurement:
+    """The bound of test pictures, full or estimated; in memory without a runtime."""
+    wish = BoundSettings(**settings)
+    measure = estimate.measure if wish.is_estimate else likelihood.measure
+    return measure(
+        made or subject(),
+        test_images(size),
+        wish,
+        runtime or Runtime(),
+        training=training_images(),
+    )
+
+
+def comparison(
+    other: Model, *, size: int = 30, made: Model | None = None, **settings: Any
+) -> Measurement:
+    wish = BoundSettings(**settings)
+    return compare.measure(made or subject(), test_images(size), wish, Runtime(), other=other)
+
+
+def curves(
+    *, size: int = 30, made: Model | None = None, runtime: Runtime | None = None, **settings: Any
+) -> Measurement:
+    """Rate and distortion of test pictures."""
+    return rate_distortion.measure(
+        made or subject(),
+        test_images(size),
+        BoundSettings(**settings),
+        runtime or Runtime(),
+        training=training_images(),
     )
 
 

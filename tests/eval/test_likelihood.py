@@ -2,21 +2,25 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from ddpm_eval.job import count
-from ddpm_eval.measure.bound import likelihood, sweep, work
+from ddpm_eval.choice import choose
+from ddpm_eval.measure.bound import calibration, likelihood, scoring, sweep
+from ddpm_eval.measure.bound.settings import BoundSettings
 from ddpm_eval.model import Model
+from ddpm_eval.record.protocol import Protocol
+from ddpm_eval.record.record import Measurement
+from ddpm_eval.runtime import Runtime
 from ddpm_train import data, schedule
 from ddpm_train.config import ObjectiveConfig
 from ddpm_train.denoiser import Denoiser
 from ddpm_train.errors import FixableError
 from ddpm_train.noise import Stream, normal
 from ddpm_train.variances import VARIANCES, optimal
-from ddpm_train.world import World
 from tests import oracle
 from tests.eval import jobs
 
@@ -72,15 +76,19 @@ def _bin(x: np.ndarray, mean: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     return np.maximum(upper - lower, 1e-12)
 
 
+def terms_of(made: Model, n: int, *, clip: bool = True) -> likelihood.BoundTerms:
+    images = jobs.test_images(n)
+    return likelihood.full(made, images, BoundSettings(clip=clip), Runtime())[0]
+
+
 @pytest.mark.parametrize("clip", [True, False])
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 def test_every_term_agrees_with_another_implementation(
-    tmp_path: Path, objective: ObjectiveConfig, clip: bool
+    objective: ObjectiveConfig, clip: bool
 ) -> None:
     made = jobs.subject(objective)
-    job = jobs.job(tmp_path, n=5, made=made, clip=clip)
-    terms = likelihood.full(job)[0]
-    pixels = job.images("test").read(range(5))
+    terms = terms_of(made, 5, clip=clip)
+    pixels = jobs.test_images(5).read(range(5))
     other = [[reference(made, pixels[i], i, t, clip=clip) for t in range(1, 41)] for i in range(5)]
     np.testing.assert_allclose(terms.bits[:, :-1], other, rtol=1e-5, atol=1e-9)
     beta = np.linspace(made.config.schedule.beta_start, made.config.schedule.beta_end, 40)
@@ -90,9 +98,9 @@ def test_every_term_agrees_with_another_implementation(
 
 
 @pytest.mark.parametrize("own", ["fixedlarge", "learned"])
-def test_one_sweep_gives_what_a_sweep_with_each_variance_gives(tmp_path: Path, own: str) -> None:
+def test_one_sweep_gives_what_a_sweep_with_each_variance_gives(own: str) -> None:
     made = jobs.subject(ObjectiveConfig(variance=own, loss="L"))  # type: ignore[arg-type]
-    terms, under, _ = likelihood.full(jobs.job(tmp_path / "all", n=4, made=made))
+    terms, tables = likelihood.full(made, jobs.test_images(4), BoundSettings(), Runtime())
     x_0 = data.to_model(jobs.pictures(4, seed=2).pixels).double()
     for name in ("fixedlarge", "fixedsmall"):
         objective = ObjectiveConfig(variance=name, loss="L")  # type: ignore[arg-type]
@@ -101,19 +109,48 @@ def test_one_sweep_gives_what_a_sweep_with_each_variance_gives(tmp_path: Path, o
             network = lambda x, t: made.denoise.network(x, t)[:, :1]  # noqa: E731
         alone = replace(made, denoise=Denoiser(network, made.denoise.schedule, objective))
         direct = oracle.run(likelihood.run_sweep(alone, x_0, range(4), seed=0))
-        derived = terms.under(name, made.denoise.schedule, under[name])
+        derived = terms.under(name, made.denoise.schedule, tables[name])
         np.testing.assert_allclose(derived.bits, direct.bits, rtol=1e-5, atol=1e-8)
 
 
-def test_a_clipped_mean_prediction_keeps_the_error_of_the_mean(tmp_path: Path) -> None:
+def test_a_clipped_mean_prediction_keeps_the_error_of_the_mean() -> None:
     """Clipping acts on x_0_hat alone there: the bound must not see it."""
     made = jobs.subject(ObjectiveConfig(prediction="mu_tilde", loss="L"))
-    one, two = (
-        likelihood.full(jobs.job(tmp_path / str(clip), n=3, made=made, clip=clip))[0]
-        for clip in (True, False)
-    )
+    one, two = (terms_of(made, 3, clip=clip) for clip in (True, False))
     np.testing.assert_array_equal(one.bits, two.bits)
     assert (one.mse < 0.9 * two.mse).any()
+
+
+def test_a_shortened_process_is_measured_at_the_papers_times() -> None:
+    """A process of some times is the whole one's term at those times, on the same noise.
+
+    A row k of it is the paper's t = times[k]; the network and the noise know t alone.
+    """
+    whole = jobs.subject(ObjectiveConfig(variance="fixedsmall"))
+    times = [1, 4, 11, 25, 40]
+    seen: list[int] = []
+
+    def network(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        seen.extend(t.tolist())
+        return whole.denoise.network(x, t)
+
+    watched = Denoiser(network, whole.denoise.schedule, whole.denoise.objective)
+    short = replace(whole, denoise=watched.respaced(times))
+    terms = terms_of(short, 3)
+    assert sorted(set(seen)) == times
+    every = terms_of(whole, 3)
+    np.testing.assert_allclose(terms.mse[:, 1:], every.mse[:, times], rtol=1e-6)
+    bar = whole.denoise.schedule.alphas_bar[times].numpy()
+    by_hand = np.zeros((3, 4))
+    for k in range(1, 5):  # L_k: the KL between two Gaussians of the posterior's variance
+        beta = 1 - bar[k] / bar[k - 1]
+        variance = beta * (1 - bar[k - 1]) / (1 - bar[k])
+        c_0 = np.sqrt(bar[k - 1]) * beta / (1 - bar[k])
+        by_hand[:, k - 1] = c_0**2 * every.mse[:, times[k]] / (2 * variance) / np.log(2)
+    np.testing.assert_allclose(terms.bits[:, 1:5], by_hand, rtol=1e-5)
+    curve = jobs.nll(size=3, made=short).curve("bound_term")
+    assert curve is not None
+    assert curve.x.tolist() == [0, *times]
 
 
 def test_the_best_variance_of_the_gaussian_world_is_beta() -> None:
@@ -123,102 +160,152 @@ def test_the_best_variance_of_the_gaussian_world_is_beta() -> None:
     torch.testing.assert_close(found[1:], process.betas[1:], rtol=1e-12, atol=0)
 
 
-def test_the_calibrated_variance_is_the_best(tmp_path: Path) -> None:
-    job = jobs.job(tmp_path, n=40, calibrate=40)
-    terms, under, settings = likelihood.full(job)
-    process = job.subject.denoise.schedule
-    totals = {name: terms.under(name, process, table).total() for name, table in under.items()}
+def test_the_calibrated_variance_is_the_best() -> None:
+    model, images = jobs.subject(), jobs.test_images(40)
+    settings = BoundSettings(calibrate=40)
+    learned = calibration.training_images(images, jobs.training_images(), settings)
+    terms, tables = likelihood.full(model, images, settings, Runtime(), training=learned)
+    process = model.denoise.schedule
+    totals = {name: terms.under(name, process, table).total() for name, table in tables.items()}
     for name in VARIANCES:
         gain = totals[name] - totals["optimal"]
         assert gain.mean() > 3 * gain.std() / 40**0.5
     for factor in (0.7, 1.4):
-        other = terms.under("optimal", process, under["optimal"] + np.log(factor)).kl()
-        assert other.mean() > terms.under("optimal", process, under["optimal"]).kl().mean()
-    assert settings["calibration"]["n"] == 40
-    assert settings["calibration"]["images"] == "pictures train 20..59"
-    assert len(settings["calibration"]["digest"]) == 16
+        other = terms.under("optimal", process, tables["optimal"] + np.log(factor)).steps()
+        assert other.mean() > terms.under("optimal", process, tables["optimal"]).steps().mean()
 
 
 def test_fixedlarge_costs_half_a_bit() -> None:
     process = schedule.from_betas(schedule.linear(1000, 1e-4, 0.02))
-    under = {name: table(process) for name, table in VARIANCES.items()}
-    found = likelihood.mismatch(process, under, 1)
-    assert found["variance mismatch (fixedlarge)"].value == pytest.approx(0.486, abs=5e-4)
-    assert found["variance mismatch (fixedsmall)"].value == pytest.approx(0, abs=1e-12)
+    tables = {name: table(process) for name, table in VARIANCES.items()}
+    cost = {score.of.variance: score.value for score in likelihood.mismatch(process, tables, 1)}
+    assert cost["fixedlarge"] == pytest.approx(0.486, abs=5e-4)
+    assert cost["fixedsmall"] == pytest.approx(0, abs=1e-12)
 
 
-def test_calibration_on_scored_images_is_refused(tmp_path: Path) -> None:
-    job = jobs.job(tmp_path, split="train", n=0, calibrate=30)
-    job = replace(job, config=replace(job.config, n=31))
-    with pytest.raises(FixableError, match="1 of the scored images are among the last 30"):
-        likelihood.measure(job)
-    apart = replace(job, config=replace(job.config, n=3, calibrate=3))
-    assert likelihood.measure(apart).name == "nll-train"
+def test_no_scored_image_teaches_the_variance() -> None:
+    """Drawn by the seed, and known by the pixels: training images may be scored too."""
+    training = jobs.training_images(60)
+    for scored in (training[:50], jobs.test_images(30)):
+        settings = BoundSettings(calibrate=10)
+        learned = calibration.training_images(scored, training, settings)
+        assert learned is not None and len(set(learned.indices.tolist())) == 10
+        if scored.split == "train":
+            assert not set(learned.indices.tolist()) & set(scored.indices.tolist())
+    with pytest.raises(FixableError, match="calibrate=11: only 10 training images are not scored"):
+        calibration.training_images(training[:50], training, BoundSettings(calibrate=11))
+    with pytest.raises(FixableError, match="calibrate=61: pictures train has 60 images"):
+        jobs.nll(calibrate=61)
+    with pytest.raises(FixableError, match="no training images are given"):
+        calibration.training_images(training, None, settings)
 
 
-def test_the_last_incomplete_batch_can_be_dropped(tmp_path: Path) -> None:
-    images = jobs.pictures(30)
-    assert count(0, images, drop_remainder=8) == 24
-    assert count(0, images) == 30
-    with pytest.raises(FixableError, match="not one whole batch"):
-        count(7, images, drop_remainder=8)
-    with pytest.raises(FixableError, match="has 30 images"):
-        count(31, images)
-    found = likelihood.measure(jobs.job(tmp_path, n=5, drop_remainder=4))
-    assert found.quantities["total"].n == 4
-    assert found.settings["drop_remainder"] == 4
+def test_the_protocol_names_what_a_number_depends_on() -> None:
+    """Every setting that moves a number moves the key; batches and progress do not."""
+    base = {"size": 20, "n": 10}
+    changes: list[dict[str, Any]] = [
+        *({}, {"n": 11}, {"first": True}, {"seed": 1}, {"clip": False}, {"drop_remainder": 4}),
+        *({"calibrate": 2}, {"made": jobs.subject(digest="b")}, {"size": 19}, {"n": 0}),
+    ]
+    keys = [jobs.nll(**{**base, **change}).key for change in changes]
+    assert len(set(keys)) == len(keys)
+    assert jobs.nll(**base, runtime=Runtime(batch=3)).key == keys[0]
+    protocol = jobs.nll(**base).protocol
+    assert protocol.images is not None
+    assert (protocol.images.choice, protocol.images.n, protocol.images.seed) == ("drawn", 10, 0)
+    assert protocol.estimator is None
+
+
+def test_which_images_are_scored() -> None:
+    """Image i has its bits in any selection: noise belongs to the image."""
+    whole = jobs.nll(size=20).arrays["terms"]
+    drawn = choose(jobs.test_images(20), 6, seed=0).indices
+    np.testing.assert_allclose(jobs.nll(size=20, n=6).arrays["terms"], whole[drawn], rtol=1e-6)
+    first = jobs.nll(size=20, n=6, first=True)
+    np.testing.assert_allclose(first.arrays["terms"], whole[:6], rtol=1e-6)
+    batches = jobs.nll(size=21, drop_remainder=4)
+    assert batches.scores[0].n == 20
+
+
+def test_one_image_has_no_error() -> None:
+    score = jobs.nll(n=1).scores[0]
+    assert (score.n, score.error) == (1, None)
 
 
 def test_work_goes_on_after_a_kill_and_is_shared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(work, "SHARD_EVALUATIONS", 50)
-    whole = likelihood.measure(jobs.job(tmp_path / "whole", n=6))
+    monkeypatch.setattr(scoring, "SHARD_EVALUATIONS", 50)
+    whole = jobs.nll(size=6)
 
-    def killed_after(batches: int, rank: int) -> None:
+    def killed_after(batches: int) -> None:
         def track(items, label, total):  # type: ignore[no-untyped-def]
             for done, item in enumerate(items):
                 if done == batches:
                     raise KeyboardInterrupt
                 yield item
 
-        world = World(jobs.CPU, rank, 1)
         with pytest.raises(KeyboardInterrupt):
-            likelihood.measure(jobs.job(tmp_path / "cut", n=6, track=track, world=world))
+            jobs.nll(size=6, runtime=Runtime(cache=tmp_path, track=track))
 
-    killed_after(2, 0)
-    killed_after(1, 0)
-    again = likelihood.measure(jobs.job(tmp_path / "cut", n=6))
+    killed_after(2)
+    killed_after(1)
+    shards = sorted(tmp_path.glob("*/*.npz"))
+    assert len(shards) == 3
+    before = [path.stat().st_mtime_ns for path in shards]
+    again = jobs.nll(size=6, runtime=Runtime(cache=tmp_path))
+    assert [path.stat().st_mtime_ns for path in shards] == before
     for name in ("terms", "mse"):
         np.testing.assert_array_equal(whole.arrays[name], again.arrays[name])
-    with pytest.raises(FixableError, match="clip: True -> False"):
-        likelihood.measure(jobs.job(tmp_path / "cut", n=6, clip=False))
 
 
-def test_long_work_says_so_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "LONG_SECONDS", 0.0)
+def test_other_work_has_another_folder(tmp_path: Path) -> None:
+    """Nothing unfinished is ever taken for the work of other settings."""
+    for options in ({}, {"clip": False}, {"seed": 1}, {"n": 3}, {"n": 3, "first": True}):
+        jobs.nll(size=6, **options, runtime=Runtime(cache=tmp_path))  # type: ignore[arg-type]
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_a_finished_measurement_is_given_back() -> None:
+    kept = jobs.nll(size=6)
+
+    def track(items, label, total):  # type: ignore[no-untyped-def]
+        raise AssertionError("the network was asked")
+
+    def recorded(measure: str, protocol: Protocol) -> Measurement | None:
+        return kept if (measure, protocol.key) == kept.key else None
+
+    runtime = Runtime(track=track, recorded=recorded)
+    assert jobs.nll(size=6, runtime=runtime) is kept
+    with pytest.raises(AssertionError, match="network was asked"):
+        jobs.nll(size=6, clip=False, runtime=runtime)
+
+
+def test_long_work_says_so_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "LONG_SECONDS", 0.0)
     said: list[str] = []
-    likelihood.measure(jobs.job(tmp_path / "a", n=30, notify=said.append))
+    jobs.nll(runtime=Runtime(notify=said.append))
     assert len(said) == 1
-    assert "--target-stderr 0.01" in said[0]
+    assert "target_stderr=0.01" in said[0]
     monkeypatch.undo()
-    likelihood.measure(jobs.job(tmp_path / "b", n=30, notify=said.append))
+    jobs.nll(runtime=Runtime(notify=said.append))
     assert len(said) == 1
 
 
 def test_pairs_are_scored_whatever_their_order_and_company() -> None:
     made = jobs.subject()
     x_0 = data.to_model(jobs.pictures(6).pixels).double()
-    how = sweep.Sweep(
-        subject=made,
-        read=lambda chosen: x_0[torch.as_tensor(chosen)],
+    scorer = sweep.Sweep(
+        model=made,
+        read=lambda places: x_0[torch.as_tensor(places)],
+        indices=np.arange(6),
         stream=Stream(0, "nll"),
-        under=sweep.tables(made),
+        variances=sweep.variance_tables(made),
     )
-    every = sweep.Every(range(6), 40)
-    whole = oracle.run(how.over(every, range(240)))
+    every = sweep.Every(6, 40)
+    whole = oracle.run(scorer.over(every, range(240)))
     places = np.random.default_rng(0).permutation(240)[:50]
     chosen = sweep.Chosen(places // 40, places % 40 + 1)
-    some = oracle.run(replace(how, batch=7).over(chosen, range(50)))
+    some = oracle.run(replace(scorer, batch=7).over(chosen, range(50)))
     np.testing.assert_allclose(some.bits, whole.bits[places], rtol=1e-6)
     np.testing.assert_allclose(some.decoder[:, 0], some.bits[places % 40 == 0], rtol=1e-6)

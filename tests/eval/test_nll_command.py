@@ -1,27 +1,303 @@
-"""``ddpm-eval nll`` and ``rate-distortion``: what they offer, and what they refuse."""
+"""``ddpm-eval nll`` and its neighbours: what they offer, refuse, record and show again."""
 
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
+import torch
+from typer.main import get_command
 from typer.testing import CliRunner
 
+import ddpm_eval as de
 from ddpm_eval.cli import app
+from ddpm_eval.commands.options import OPTIONS
+from ddpm_eval.record import disk
+from ddpm_eval.record.record import Record
+from ddpm_train import checkpoint, presets
+from ddpm_train.checkpoint import Checkpoint
+from tests.eval.test_door import TINY
 
+ROOT = Path(__file__).parents[2]
+COMMANDS = ("nll", "rate-distortion", "baselines", "training", "report")
 runner = CliRunner(env={"COLUMNS": "200", "TERM": "dumb"})
 
 
-@pytest.mark.parametrize("command", ["nll", "rate-distortion"])
-def test_two_goals_are_refused_before_anything_is_opened(command: str) -> None:
-    result = runner.invoke(app, [command, "x.pt", "--target-stderr", "0.1", "--budget", "300"])
-    assert result.exit_code == 2
-    assert "two goals" in result.output
-    assert "give one of them" in result.output
+def run(*arguments: object, code: int = 0) -> str:
+    result = runner.invoke(app, list(map(str, arguments)))
+    assert result.exit_code == code, result.output
+    return result.output
 
 
-@pytest.mark.parametrize("option", ["--target-stderr", "--budget", "--calibrate"])
-def test_negative_amounts_are_refused(option: str) -> None:
-    assert runner.invoke(app, ["nll", "x.pt", option, "-1"]).exit_code == 2
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small checkpoint of a run on digits."""
+    path = tmp_path_factory.mktemp("tiny") / "tiny.pt"
+    weights = {
+        name: value + 0.02 * torch.sin(torch.arange(value.numel())).view(value.shape)
+        for name, value in checkpoint.build_network(TINY).state_dict().items()
+    }
+    checkpoint.save(path, Checkpoint(model=TINY, step=7, ema=weights, run=presets.digits()))
+    return path
 
 
-def test_the_help_names_what_takes_minutes() -> None:
-    text = runner.invoke(app, ["nll", "--help"]).output
-    for option in ("--target-stderr", "--budget", "--against", "--calibrate", "--drop-remainder"):
-        assert option in text
+def record(folder: Path) -> Record:
+    return disk.load(folder / "tiny")
+
+
+# --------------------------------------------------------------------------------- what is offered
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_command_has_more_than_twelve_options(command: str) -> None:
+    params = get_command(app).commands[command].params  # type: ignore[attr-defined]
+    options = [param for param in params if param.param_type_name == "option"]
+    assert len(options) <= 12, [param.name for param in options]
+    assert not any(param.hidden for param in options)
+
+
+def test_every_option_that_an_error_names_exists() -> None:
+    group: Any = get_command(app)
+    commands = [group, *group.commands.values()]
+    names = {name for each in commands for param in each.params for name in param.opts}
+    for option in OPTIONS.values():
+        assert option.split()[0] in names, option
+
+
+def test_the_options_of_every_command_may_stand_anywhere(tiny: Path, tmp_path: Path) -> None:
+    place = ["--reports", tmp_path / "r", "--quiet"]
+    for name, words in {
+        "a": [*place, "nll", tiny, "-n", 2],
+        "b": ["nll", *place, tiny, "-n", 2],
+        "c": ["nll", tiny, "-n", 2, "--quiet", f"--reports={tmp_path / 'r'}"],
+    }.items():
+        assert run(*words, "--name", name) == ""
+        assert disk.exists(tmp_path / "r" / name)
+
+
+# --------------------------------------------------------------------------------- what is refused
+
+
+def test_negative_amounts_are_refused() -> None:
+    for option in ("--target-stderr", "--budget", "--calibrate", "-n"):
+        run("nll", "x.pt", option, "-1", code=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nll", "nowhere.pt"], "nowhere.pt: no such checkpoint"),
+        (["nll", "HERE", "--target-stderr", "0.1", "--budget", "300"], "--budget 300: two goals"),
+        (["rate-distortion", "HERE", "--target-stderr", "1", "--budget", "3"], "two goals"),
+        (["nll", "HERE", "--split", "val"], "--split val: not a split"),
+        (["nll", "HERE", "--data", "nowhere"], "nowhere: no such file"),
+        (["nll", "HERE", "--dataset", "mnist"], "--dataset mnist"),
+        (["nll", "HERE", "--set", "bound.sed=1"], "there is no setting bound.sed"),
+        (["nll", "HERE", "--set", "compute.precision=fp8"], "compute.precision=fp8: not a choice"),
+        (["nll", "HERE", "--name", "a/b"], "--name a/b: not a plain name"),
+        (["nll", "HERE", "--weights", "best"], "--weights best: not a choice"),
+        (["nll", "HERE", "--against", "nowhere.pt"], "nowhere.pt: no such checkpoint"),
+    ],
+)
+def test_paths_and_options_are_checked_before_torch_is_imported(
+    tmp_path: Path, words: list[str], message: str
+) -> None:
+    (tmp_path / "x.pt").write_bytes(b"")
+    code = (
+        "import sys\nfrom ddpm_eval.cli import main\nsys.argv = ['ddpm-eval', *sys.argv[1:]]\n"
+        "try: main()\nfinally: print('torch' in sys.modules)"
+    )
+    words = [str(tmp_path / "x.pt") if word == "HERE" else word for word in words]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert done.stdout.strip() == "False"
+
+
+def test_what_only_the_model_knows_is_refused_in_options_words(tiny: Path, tmp_path: Path) -> None:
+    place = ["--reports", tmp_path]
+    for words, message in (
+        (["-n", "100000"], "-n 100,000: digits test has 297 images"),
+        (["--budget", "5"], "--budget 5: cannot be estimated"),
+        (["--set", "bound.drop_remainder=1000"], "--set bound.drop_remainder=1,000: 297 images"),
+        (["--device", "cuda:9"], "--device cuda:9"),
+        (["--set", "compute.precision=tf32"], "--set compute.precision=tf32: not on cpu"),
+    ):
+        text = run("nll", tiny, *words, *place, code=2)
+        assert message in text
+        assert len(text.strip().splitlines()) == 2
+    assert not list(tmp_path.iterdir())
+
+
+# --------------------------------------------------------------------------------- what is recorded
+
+
+def test_three_questions_leave_three_results(tiny: Path, tmp_path: Path) -> None:
+    for words in ([], ["-n", "50"], ["--budget", "500"]):
+        run("nll", tiny, *words, "--reports", tmp_path)
+    bounds = record(tmp_path).of("bound")
+    whole, some, estimate = (each.protocol for each in bounds)
+    assert whole.images is not None and some.images is not None
+    assert (whole.images.n, whole.estimator) == (297, None)
+    assert (some.images.n, some.images.choice, some.images.seed) == (50, "drawn", 0)
+    assert estimate.estimator is not None and estimate.estimator.budget == 500
+    assert whole.settings["bound"] == {**some.settings["bound"], "n": 0}  # type: ignore[dict-item]
+    assert not (tmp_path / "tiny" / "unfinished").exists()
+
+
+def test_what_is_finished_is_shown_and_not_computed_again(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["nll", tiny, "-n", "4", "--reports", tmp_path]
+    first = run(*words)
+    before = (tmp_path / "tiny" / "results.json").read_bytes()
+    evaluated: list[int] = []
+
+    def score(self: Any, x_0: Any, rows: Any, eps: Any) -> Any:
+        evaluated.append(len(rows))
+        raise AssertionError("the network was asked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ddpm_eval.measure.bound.sweep.Sweep.score", score)
+        again = run(*words)
+    assert not evaluated
+    numbers = [line for line in first.splitlines() if "bits/dim" in line]
+    assert [line for line in again.splitlines() if "bits/dim" in line] == numbers
+    assert "not measured again (--replace does)" in again
+    assert (tmp_path / "tiny" / "results.json").read_bytes() == before
+    assert "not measured again" not in run(*words, "--replace")
+    assert len(record(tmp_path).measurements) == 1
+
+
+def test_a_bound_serves_the_curves(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [tiny, "-n", "4", "--reports", tmp_path, "--quiet"]
+    run("nll", *words)
+    monkeypatch.setattr("ddpm_eval.measure.bound.sweep.Sweep.score", None)
+    run("rate-distortion", *words)
+    run("rate-distortion", *words, "--replace")
+    bound, curves = (record(tmp_path).of(name)[0] for name in ("bound", "rate_distortion"))
+    rate, left = curves.score("rate", variance=""), curves.score("bits_per_dim", variance="")
+    assert rate is not None and left is not None
+    assert rate.value + left.value == pytest.approx(bound.scores[0].value, rel=1e-6)
+
+
+def test_the_seed_and_the_weights_are_part_of_the_result(tiny: Path, tmp_path: Path) -> None:
+    place = ["-n", "4", "--reports", tmp_path, "--quiet"]
+    run("nll", tiny, *place)
+    run("nll", tiny, *place, "--set", "bound.seed=1")
+    run("nll", tiny, *place, "--set", "bound.clip=false")
+    assert len(record(tmp_path).measurements) == 3
+    text = run("nll", tiny, *place, "--weights", "raw", code=2)
+    assert "only averaged (EMA) weights" in text
+
+
+def test_settings_of_the_model_can_be_given(tiny: Path, tmp_path: Path) -> None:
+    """Applied, or refused: never ignored."""
+    place = ["-n", "4", "--reports", tmp_path, "--quiet"]
+    run("nll", tiny, *place)
+    run("nll", tiny, *place, "--set", "objective.variance=fixedsmall", "--name", "small")
+    large, small = record(tmp_path), disk.load(tmp_path / "small")
+    assert small.measurements[0].protocol.variance == "fixedsmall"
+    assert small.measurements[0].scores[0].value != large.measurements[0].scores[0].value
+    text = run("nll", tiny, *place, "--set", "unet.base_channels=64", code=2)
+    assert "do not fit the network" in text
+
+
+def test_compiling_on_a_processor_says_that_it_is_slower(tiny: Path, tmp_path: Path) -> None:
+    if shutil.which("g++") is None:
+        pytest.skip("no compiler")
+    runner_words = ["nll", tiny, "-n", "2", "--reports", tmp_path]
+    run(*runner_words)
+    text = run(*runner_words, "--set", "compute.compile=true")  # the record has it: no compiling
+    assert "--set compute.compile=true: on CPUs" in text
+
+
+# ----------------------------------------------------------------------------- Python and the line
+
+
+def test_python_gives_the_commands_number_to_the_last_digit(tiny: Path, tmp_path: Path) -> None:
+    run("nll", tiny, "-n", "20", "--calibrate", "8", "--reports", tmp_path, "--quiet")
+    run("nll", tiny, "--budget", "300", "--reports", tmp_path, "--quiet")
+    of_command = {each.protocol.key: each for each in record(tmp_path).measurements}
+    model = de.load(tiny)
+    for measurement in (
+        de.bits_per_dim(model, n=20, calibrate=8),
+        de.bits_per_dim(model, de.images("digits", split="test"), budget=300),
+    ):
+        assert measurement.scores == of_command[measurement.protocol.key].scores
+        assert measurement.protocol == of_command[measurement.protocol.key].protocol
+
+
+def test_nothing_is_written_and_nothing_of_the_process_changes(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = tmp_path / "empty"
+    work.mkdir()
+    monkeypatch.chdir(work)
+
+    def state() -> list[Any]:
+        return [
+            torch.get_num_threads(),
+            torch.backends.cuda.matmul.allow_tf32,
+            torch.backends.cudnn.allow_tf32,
+            torch.backends.cudnn.benchmark,
+            torch.get_float32_matmul_precision(),
+            torch.is_grad_enabled(),
+            torch.initial_seed(),
+            torch.distributed.is_initialized(),
+            torch.get_rng_state().sum().item(),
+            np.random.get_state()[1].sum(),  # type: ignore[index]  # noqa: NPY002
+        ]
+
+    before = state()
+    model = de.load(tiny)
+    de.bits_per_dim(model, n=4)
+    de.bits_per_dim(model, n=20, budget=200)
+    de.rate_distortion(model, n=4, calibrate=2)
+    de.baselines(model, n=2)
+    assert state() == before
+    assert not list(work.iterdir())
+    de.bits_per_dim(model, n=4, cache="cache")
+    assert [path.name for path in work.iterdir()] == ["cache"]
+    kept = {path: path.read_bytes() for path in work.rglob("*") if path.is_file()}
+    again = de.bits_per_dim(model, n=4, cache=Path("cache"))
+    assert again.scores == de.bits_per_dim(model, n=4).scores
+    assert {path: path.read_bytes() for path in work.rglob("*") if path.is_file()} == kept
+
+
+def test_the_library_tunes_no_memory() -> None:
+    """glibc's mallopt is called by the command line alone."""
+    code = (
+        "import ctypes\nclass Guard(ctypes.CDLL):\n"
+        "    def __getattr__(self, name):\n"
+        "        if name == 'mallopt': raise AssertionError(name)\n"
+        "        return super().__getattr__(name)\n"
+        "ctypes.CDLL = Guard\nimport torch\n"
+        "import ddpm_eval as de\n"
+        "class Nothing(torch.nn.Module):\n    def forward(self, x, t): return 0 * x\n"
+        "model = de.wrap(Nothing(), schedule=[0.1, 0.5], image_shape=(1, 8, 8))\n"
+        "de.bits_per_dim(model, 'digits', n=2)\nimport os\n"
+        "assert 'OMP_WAIT_POLICY' not in os.environ\n"
+    )
+    clean = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, env=clean)
+
+
+def test_what_was_measured_says_where_it_is_from(tiny: Path) -> None:
+    measurement = de.bits_per_dim(de.load(tiny), n=2)
+    origin = json.loads(json.dumps(measurement.provenance))
+    assert origin["command"] == ""
+    assert origin["models"][measurement.protocol.model]["step"] == 7

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 from ddpm_eval.job import Job
-from ddpm_eval.measure.bound import likelihood, rate_distortion
+from ddpm_eval.measure.bound import likelihood
+from ddpm_eval.measure.bound.settings import BoundSettings
 from ddpm_eval.measure.pictures import reconstructions
 from ddpm_eval.model import ModelFacts
 from ddpm_eval.record.schema1 import Measurement
+from ddpm_eval.runtime import Runtime
 from ddpm_train.errors import FixableError
 from tests import oracle
 from tests.eval import jobs
-from tests.eval.interrupted import ask, counting, resumes, shared
+from tests.eval.interrupted import ask, resumes, shared
 
 
 def frames(found: Measurement) -> dict[str, Any]:
@@ -30,7 +32,8 @@ def test_rates_and_errors_are_those_of_the_bound(tmp_path: Path) -> None:
     """The same noise: what is shown is what was counted, image by image."""
     job = ask(jobs.job(tmp_path / "a"), n=6)
     found = reconstructions.measure(job)
-    terms, _, _ = likelihood.full(replace(job, work=tmp_path / "b"))
+    images = jobs.test_images(30)[:6]
+    terms, _ = likelihood.full(job.subject, images, BoundSettings(), Runtime())
     chosen = times(job, found)
     rate, rmse = terms.rate()[:, chosen], 127.5 * np.sqrt(terms.mse[:, chosen])
     grid = found.grids["reconstructions"]
@@ -66,30 +69,6 @@ def test_each_row_has_about_twice_the_bits(tmp_path: Path) -> None:
     rate = np.array(frames(reconstructions.measure(job))["rate"])
     assert len(rate) == reconstructions.RATES
     np.testing.assert_allclose(rate[1:] / rate[:-1], 2, rtol=0.3)
-
-
-@pytest.mark.parametrize("same", [True, False])
-def test_a_recorded_bound_is_used_if_it_is_of_these_images(tmp_path: Path, same: bool) -> None:
-    job = ask(jobs.job(tmp_path / "a"), n=4)
-    bound = ask(job, n=9, seed=0 if same else 1)
-    kept = likelihood.measure(replace(bound, work=tmp_path / "b"))
-    calls: list[int] = []
-    again = replace(job, work=tmp_path / "c", recorded={"nll": kept}.get)
-    found = reconstructions.measure(counting(again, calls))
-    rows = frames(found)["rows"] - 1
-    assert sum(calls) == rows * 4 + (0 if same else 4 * 40)
-    alone = reconstructions.measure(job)
-    np.testing.assert_allclose(frames(found)["rate"], frames(alone)["rate"], rtol=1e-6)
-
-
-def test_a_bound_in_another_precision_says_nothing_of_this_one(tmp_path: Path) -> None:
-    job = ask(jobs.job(tmp_path / "a"), n=4)
-    rough = replace(job, subject=replace(job.subject, precision="bf16"), work=tmp_path / "b")
-    again = replace(job, recorded={"nll": likelihood.measure(rough)}.get)
-    for measure in (reconstructions.measure, rate_distortion.measure):
-        calls: list[int] = []
-        measure(counting(replace(again, work=tmp_path / measure.__module__), calls))
-        assert sum(calls) >= 4 * 40
 
 
 def test_the_batch_changes_nothing(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_all_strides_are_the_sweeps_bound() -> None:
     other = terms.under("optimal", process, table)
     (walk,) = strides.choose(costs, [40]).values()
     assert walk == tuple(range(1, 41))
-    np.testing.assert_allclose(costs.walk(walk), other.kl(), atol=1e-6)
+    np.testing.assert_allclose(costs.walk(walk), other.steps(), atol=1e-6)
 
 
 def test_more_strides_cost_less_and_the_best_least() -> None:

@@ -4,46 +4,76 @@ from dataclasses import replace
 
 import numpy as np
 
-from ddpm_eval.job import Job, count
+from ddpm_eval.choice import ImageSet, choose
 from ddpm_eval.measure.bound import likelihood
+from ddpm_eval.measure.bound.facts import mean_bits
+from ddpm_eval.measure.bound.settings import BaselineSettings
+from ddpm_eval.model import Model
 from ddpm_eval.progress import finish
-from ddpm_eval.record.schema1 import Measurement, Quantity
+from ddpm_eval.record.protocol import Protocol
+from ddpm_eval.record.record import Measurement
+from ddpm_eval.runtime import Runtime
 from ddpm_train import checkpoint, data
 from ddpm_train.denoiser import Denoiser
 from ddpm_train.errors import FixableError
+from ddpm_train.settings import to_dict
 
+MEASURE = "baselines"
+VERSION = 1
 UNTRAINED_IMAGES = 16
 """Its bound varies little from image to image."""
 
 
-def measure(job: Job) -> Measurement:
-    """Bits/dim of an untrained network and of independent-pixel histograms."""
-    test, train = job.images(job.config.split), job.images("train")
-    n = count(job.config.n, test)
-    histogram = histogram_bits(train.read(range(len(train))), test.read(range(n)))
-    untrained = untrained_bits(job, min(n, UNTRAINED_IMAGES))
-    quantities = {
-        "untrained network": untrained,
-        "independent-pixel histograms": histogram,
-    }
+def measure(
+    model: Model,
+    images: ImageSet,
+    settings: BaselineSettings,
+    runtime: Runtime,
+    *,
+    training: ImageSet,
+) -> Measurement:
+    """Measure bits/dim of an untrained network and of independent-pixel histograms.
+
+    Args:
+        model: The network that is taken untrained.
+        images: The images to choose from.
+        settings: Which are coded, and the seed.
+        runtime: How the work is carried out.
+        training: The images that the histograms are counted on.
+
+    Raises:
+        FixableError: The network is not one of ours.
+    """
+    chosen = choose(images, settings.n, seed=settings.seed, first=settings.first)
+    protocol = Protocol(
+        version=VERSION,
+        model=model.facts.digest,
+        weights=model.facts.weights,
+        images=chosen.facts,
+        variance=model.variance,
+        precision=model.precision,
+        seed=settings.seed,
+        settings={"baselines": to_dict(settings), "training": to_dict(training.facts)},
+    )
+    known = runtime.recorded(MEASURE, protocol)
+    if known is not None:
+        return known
+    places = range(len(chosen))
+    histogram = histogram_bits(training.read(range(len(training))), chosen.read(places))
+    untrained = untrained_bits(model, chosen, settings.seed, runtime)
     return Measurement(
-        name="baselines",
-        quantities={
-            name: Quantity(
-                float(bits.mean()), "bits/dim", n=len(bits), stderr=float(likelihood.stderr(bits))
-            )
-            for name, bits in quantities.items()
-        },
-        settings={
-            "split": job.config.split,
-            "dataset": test.name,
-            "histogram": "Krichevsky-Trofimov estimate of each pixel from the training images",
-        },
+        measure=MEASURE,
+        protocol=protocol,
+        scores=(
+            mean_bits(untrained, whose="untrained network"),
+            mean_bits(histogram, whose="histograms"),
+        ),
+        facts={"histogram": "Krichevsky-Trofimov estimate of each pixel from the training images"},
     )
 
 
 def histogram_bits(train: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Code length under one histogram for each pixel and channel, [n] bits/dim.
+    """Compute the code length under one histogram for each pixel and channel, [n] bits/dim.
 
         p(level) = (count + 1/2) / (n_train + 128)      (Krichevsky and Trofimov 1981)
 
@@ -63,22 +93,20 @@ def histogram_bits(train: np.ndarray, images: np.ndarray) -> np.ndarray:
     return bits / columns.shape[1]
 
 
-def untrained_bits(job: Job, n: int) -> np.ndarray:
-    """The bound of the network as it was initialised, [n] bits/dim."""
-    subject, config = job.subject, job.config
-    if subject.config is None:
+def untrained_bits(model: Model, images: ImageSet, seed: int, runtime: Runtime) -> np.ndarray:
+    """Compute the bound of the network as it was initialised, of a few images, [n] bits/dim."""
+    if model.config is None:
         raise FixableError(
-            "baselines: the network is not one of ours, so nobody knows its initial weights",
+            "model: its network is not one of ours, so nobody knows its initial weights",
             "measure a checkpoint",
         )
-    network = checkpoint.build_network(subject.config, seed=config.seed).eval()
-    network = network.to(subject.device, subject.dtype).requires_grad_(requires_grad=False)
-    process = subject.denoise.schedule
-    fresh = replace(
-        subject,
-        denoise=Denoiser(network, process, subject.denoise.objective, subject.denoise.errors),
-    )
-    x_0 = data.to_model(job.images(config.split).read(range(n))).double()
-    work = likelihood.run_sweep(fresh, x_0, range(n), seed=config.seed, batch=config.batch)
-    label = "untrained network"
-    return finish(work, job.track, label, -(-n * process.T // config.batch)).total()
+    network = checkpoint.build_network(model.config, seed=seed).eval()
+    network = network.to(model.device, model.dtype).requires_grad_(requires_grad=False)
+    process = model.denoise.schedule
+    denoise = Denoiser(network, process, model.denoise.objective, model.denoise.errors)
+    fresh = replace(model, denoise=denoise)
+    n = min(len(images), UNTRAINED_IMAGES)
+    x_0 = data.to_model(images.read(range(n))).double()
+    work = likelihood.run_sweep(fresh, x_0, images.indices[:n], seed=seed, batch=runtime.batch)
+    total = -(-n * process.T // runtime.batch)
+    return finish(work, runtime.track, "untrained network", total).total()

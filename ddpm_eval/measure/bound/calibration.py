@@ -1,70 +1,88 @@
 """The best isotropic variance, learned from training images that are not scored."""
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ddpm_eval.job import Job, count
-from ddpm_eval.measure.bound import sweep, work
-from ddpm_eval.measure.bound.sweep import Array, Every
-from ddpm_eval.measure.bound.work import CHUNK_IMAGES
-from ddpm_train.data import Images
+from ddpm_eval.choice import ImageSet, permutation
+from ddpm_eval.measure.bound.scoring import CHUNK_IMAGES, score, sweep_of
+from ddpm_eval.measure.bound.settings import BoundSettings
+from ddpm_eval.measure.bound.sweep import Every, variance_tables
+from ddpm_eval.model import Model
+from ddpm_eval.runtime import Runtime
 from ddpm_train.errors import FixableError
 from ddpm_train.variances import optimal
 
 
-def calibrate(job: Job, images: Images, n: int) -> tuple[Tensor | None, dict[str, Any]]:
-    """Learn the best isotropic variance from the last training images, if that is asked for.
+def training_images(
+    images: ImageSet, training: ImageSet | None, settings: BoundSettings
+) -> ImageSet | None:
+    """Draw the training images to learn from, none of which is scored; None if none is wanted.
 
-    Returns:
-        The table log sigma*^2_t [T+1], and what the record says of its origin.
+    They come from the end of the seed's permutation, whose beginning is what is scored where
+    training images are scored too. Images are compared by their pixels.
+
+    Args:
+        images: The images that are scored.
+        training: All training images.
+        settings: How many, and the seed.
 
     Raises:
-        FixableError: One of these images is among the scored ones, the first n of ``images``.
+        FixableError: There are too few.
     """
-    config, subject = job.config, job.subject
-    if not config.calibrate:
-        return None, {}
-    train, T = job.images("train"), subject.denoise.schedule.T
-    size = count(config.calibrate, train, option="--calibrate")
-    chosen = range(len(train) - size, len(train))
-    _keep_apart(train, chosen, images, n)
-    origin = {
-        "images": f"{train.name} {chosen.start}..{chosen.stop - 1}",
-        "n": size,
-        "data_digest": train.digest,
-        "seed": config.seed,
-    }
-    scores = work.collect(
-        job,
-        work.prepare(job, subject, train, sweep.tables(subject), stream="calibrate"),
-        Every(chosen, T),
-        "calibration",
-        settings=work.describe(job, train) | {"split": "train"},
-        label=f"best variance, {size:,} training images",
-    )
-    errors = np.concatenate([[0.0], scores.error.reshape(size, T).mean(0, dtype=np.float64)])
-    found = optimal(subject.denoise.schedule, torch.from_numpy(errors))
-    digest = hashlib.sha256(found[1:].numpy().tobytes()).hexdigest()[:16]
-    return found, {"calibration": origin | {"digest": digest}}
-
-
-def _keep_apart(train: Images, chosen: Sequence[int], images: Images, n: int) -> None:
-    """Refuse to learn from what is scored; images are compared by their pixels."""
-    learned = {_fingerprint(image) for image in train.read(chosen)}
-    chunks = (range(i, min(n, i + CHUNK_IMAGES)) for i in range(0, n, CHUNK_IMAGES))
-    both = sum(_fingerprint(image) in learned for part in chunks for image in images.read(part))
-    if both:
+    size = settings.calibrate
+    if not size:
+        return None
+    if training is None:
         raise FixableError(
-            f"--calibrate {len(chosen):,}: {both:,} of the scored images are among the last "
-            f"{len(chosen):,} training images",
-            "lower --n or --calibrate so that they are apart, or score --split test",
+            f"calibrate={size:,}: no training images are given",
+            'give them: training=images("cifar10", split="train"), say',
         )
+    if size > len(training):
+        raise FixableError(
+            f"calibrate={size:,}: {training.name} has {len(training):,} images", "choose fewer"
+        )
+    scored = set[bytes]()
+    for start in range(0, len(images), CHUNK_IMAGES):
+        scored |= _fingerprints(images, range(start, min(len(images), start + CHUNK_IMAGES)))
+    chosen: list[int] = []
+    order = permutation(len(training), settings.seed)[::-1]
+    for start in range(0, len(order), size):
+        some = order[start : start + size]
+        chosen += [
+            int(place)
+            for place, image in zip(some, training.read(some), strict=True)
+            if _fingerprint(image) not in scored
+        ]
+        if len(chosen) >= size:
+            return training[chosen[:size]]
+    raise FixableError(
+        f"calibrate={size:,}: only {len(chosen):,} training images are not scored",
+        "score fewer images, or those of the other split",
+    )
 
 
-def _fingerprint(image: Array) -> bytes:
+def best_variance(
+    model: Model, training: ImageSet, settings: BoundSettings, runtime: Runtime
+) -> Tensor:
+    """Learn the table log sigma*^2_k [K+1] from training images."""
+    T = model.denoise.schedule.T
+    sweep = sweep_of(
+        model, training, settings, runtime, variances=variance_tables(model), stream="calibrate"
+    )
+    label = f"best variance, {len(training):,} training images"
+    terms = score(
+        sweep, Every(len(training), T), training, runtime, name="calibration", label=label
+    )
+    error = terms.error.reshape(len(training), T).mean(0, dtype=np.float64)
+    return optimal(model.denoise.schedule, torch.from_numpy(np.concatenate([[0.0], error])))
+
+
+def _fingerprints(images: ImageSet, places: range) -> set[bytes]:
+    return {_fingerprint(image) for image in images.read(places)}
+
+
+def _fingerprint(image: np.ndarray) -> bytes:
     return hashlib.sha256(image.tobytes()).digest()

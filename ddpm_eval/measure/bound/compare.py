@@ -1,134 +1,165 @@
-"""Two models on the same images, times and noise: their difference is far better known."""
+"""Two models on the same images, steps and noise: their difference has a far smaller error."""
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
-from ddpm_eval.job import Job
-from ddpm_eval.measure.bound import estimate as fast
-from ddpm_eval.measure.bound import likelihood, sweep, work
-from ddpm_eval.measure.bound.estimate import Sums
-from ddpm_eval.measure.bound.sweep import Array
+from ddpm_eval.choice import ImageSet
+from ddpm_eval.measure.bound import estimate as estimates
+from ddpm_eval.measure.bound.facts import mean_bits, protocol_of, scored
+from ddpm_eval.measure.bound.likelihood import choose_images, full
+from ddpm_eval.measure.bound.scoring import prior_bits, sweep_of
+from ddpm_eval.measure.bound.settings import BoundSettings
+from ddpm_eval.measure.bound.sweep import variance_tables
 from ddpm_eval.model import Model
-from ddpm_eval.record.schema1 import Measurement, Quantity
+from ddpm_eval.record.record import Measurement
+from ddpm_eval.record.scores import Score
+from ddpm_eval.runtime import Runtime
 from ddpm_train.errors import FixableError
 
-SIGNIFICANT = 1.96
-"""Standard errors beyond which a difference is not chance, at 95%."""
+MEASURE = "comparison"
+LEVEL = 0.95
+"""Of the verdict."""
 
 
-def measure(job: Job) -> Measurement:
-    """The difference of two models' bounds, each under its own variance.
+def measure(
+    model: Model,
+    images: ImageSet,
+    settings: BoundSettings,
+    runtime: Runtime,
+    *,
+    other: Model,
+) -> Measurement:
+    """Measure the difference of two models' bounds, each under its own variance.
 
-    Positive means that the model needs more bits than the one it is compared with. With
-    ``config.fast`` the goal is a goal for the difference.
+    Positive means that the model needs more bits than the other. A goal of the settings is one for
+    the difference.
+
+    Args:
+        model: The model.
+        images: The images to choose from.
+        settings: Which are scored, the noise, and the goal of an estimate.
+        runtime: How the work is carried out.
+        other: The model that it is compared with.
 
     Raises:
-        FixableError: The models see other images, or other steps where pairs are chosen.
+        FixableError: The models take other images or other steps, or the best variance is wanted.
     """
-    other = job.against
-    if other is None:
-        raise ValueError("there is no second model")
-    _fit_together(job.subject, other)
-    found, settings = _estimated(job, other) if job.config.fast else _full(job, other)
-    mine, theirs, difference = (found[key] for key in ("model", "against", "difference"))
-    apart = float(np.hypot(mine.stderr or 0, theirs.stderr or 0))
-    quantities = dict(found)
-    if difference.stderr:
-        quantities["gain in error by pairing"] = Quantity(
-            apart / difference.stderr, "times", n=difference.n
-        )
+    _check(model, other, settings)
+    chosen = choose_images(images, settings)
+    protocol = protocol_of(model, chosen, settings, other=other)
+    known = runtime.recorded(MEASURE, protocol)
+    if known is not None:
+        return known
+    compare = _estimated if settings.is_estimate else _full
+    scores = compare(model, other, chosen, settings, runtime)
+    mine, theirs, difference = scores[:3]
+    sizes = [0.0 if each.error is None else each.error.size for each in scores[:3]]
+    gain: tuple[Score, ...] = ()
+    if sizes[2]:
+        ratio = float(np.hypot(sizes[0], sizes[1])) / sizes[2]
+        gain = (Score(metric="pairing_gain", value=ratio, n=difference.n),)
     return Measurement(
-        name=likelihood.name_of("comparison", job.config.split),
-        quantities=quantities,
-        settings=settings
-        | {
-            "against": {
-                "checkpoint": other.facts.digest,
-                "weights": other.facts.weights,
-            },
+        measure=MEASURE,
+        protocol=protocol,
+        scores=(mine, theirs, difference, *gain, *scores[3:]),
+        facts={
             "verdict": verdict(difference),
+            "other": {
+                "name": other.facts.name,
+                "weights": other.facts.weights,
+                "variance": other.variance,
+                "precision": other.precision,
+            },
         },
     )
 
 
-def verdict(difference: Quantity) -> str:
-    """Which model is better, at 95%.
+def verdict(difference: Score) -> str:
+    """Say which model is better, at 95% (Student's t over the images).
 
-    >>> verdict(Quantity(-0.02, "bits/dim", n=100, stderr=0.005))
+    >>> verdict(scored("bits_per_dim", -0.02, 100, 0.005))
     'the model needs fewer bits than the other (95%)'
-    >>> verdict(Quantity(0.004, "bits/dim", n=100, stderr=0.005))
+    >>> verdict(scored("bits_per_dim", 0.004, 100, 0.005))
     'no difference can be told (95%)'
+    >>> verdict(scored("bits_per_dim", 0.004, 1, None))
+    'no difference can be told from one image'
     """
-    if abs(difference.value) <= SIGNIFICANT * (difference.stderr or 0):
-        return "no difference can be told (95%)"
+    if difference.error is None:
+        return "no difference can be told from one image"
+    quantile = stdtrit(difference.n - 1, (1 + LEVEL) / 2)  # of Student's t
+    if abs(difference.value) <= quantile * difference.error.size:
+        return f"no difference can be told ({LEVEL:.0%})"
+    amount = "fewer" if difference.value < 0 else "more"
+    return f"the model needs {amount} bits than the other ({LEVEL:.0%})"
+
+
+def _full(
+    model: Model, other: Model, images: ImageSet, settings: BoundSettings, runtime: Runtime
+) -> tuple[Score, ...]:
+    mine, theirs = (
+        full(subject, images, settings, runtime)[0].total() for subject in (model, other)
+    )
     return (
-        f"the model needs {'fewer' if difference.value < 0 else 'more'} bits than the other (95%)"
+        mean_bits(mine),
+        mean_bits(theirs, whose="other model"),
+        mean_bits(mine - theirs, whose="difference"),
     )
 
 
-def _full(job: Job, other: Model) -> tuple[dict[str, Quantity], dict[str, Any]]:
-    terms, _, settings = likelihood.full(job)
-    second = replace(job, subject=other, work=job.work / "against")
-    theirs = likelihood.full(second)[0].total()
-    each = {"model": terms.total(), "against": theirs, "difference": terms.total() - theirs}
-    n = len(theirs)
-    return {
-        name: Quantity(float(found.mean()), "bits/dim", n=n, stderr=float(likelihood.stderr(found)))
-        for name, found in each.items()
-    }, settings
-
-
-def _estimated(job: Job, other: Model) -> tuple[dict[str, Quantity], dict[str, Any]]:
-    images, n = work.scored(job)
-    settings = work.describe(job, images)
-    models = [
-        work.prepare(job, subject, images, sweep.tables(subject))
-        for subject in (job.subject, other)
-    ]
-    T, V = job.subject.denoise.schedule.T, [len(fast.variances(how)) for how in models]
-    one = np.eye(sum(V))
-    mine, theirs = one[0], one[V[0]]
-    times = np.arange(T + 1) >= 1
-    sums = Sums.of(
-        {
-            "difference": (mine - theirs, times),
-            "model": (mine, times),
-            "against": (theirs, times),
-        }
-    )
-    found, evaluations = fast.estimate(job, models, images, n, sums=sums, settings=settings)
-    priors = [work.prior_bits(subject, images, n) for subject in (job.subject, other)]
-    constant = _constants(priors)
-    quantities = {
-        name: Quantity(
-            float(value) + constant[name], "bits/dim", n=n, stderr=float(found.population[i])
-        )
-        for i, (name, value) in enumerate(zip(sums.names, found.value, strict=True))
+def _estimated(
+    model: Model, other: Model, images: ImageSet, settings: BoundSettings, runtime: Runtime
+) -> tuple[Score, ...]:
+    sweeps = {
+        name: sweep_of(subject, images, settings, runtime, variances=variance_tables(subject))
+        for name, subject in (("nll", model), ("against", other))
     }
-    order = ("model", "against", "difference")
-    ours = {name: quantities[name] for name in order}
-    ours |= fast.effort(2 * evaluations, 2 * n * T)
-    return ours, settings | fast.goal(job, 2 * evaluations)
+    T = model.denoise.schedule.T
+    V = [len(estimates.variance_names(sweep)) for sweep in sweeps.values()]
+    one, rows = np.eye(sum(V)), np.arange(T + 1) >= 1
+    mine, theirs = one[0], one[V[0]]
+    columns = {"difference": mine - theirs, "model": mine, "other model": theirs}
+    sums = [estimates.Sum("total", "", column, rows) for column in columns.values()]
+    estimate, evaluations = estimates.run(
+        sweeps, images, settings, runtime, sums=estimates.wanted(sums)
+    )
+    constants = _constants(model, other, images)
+    n = len(images)
+    scores = {
+        whose: scored(
+            "bits_per_dim",
+            float(estimate.value[i]) + constants[whose],
+            n,
+            float(estimate.population[i]),
+            whose=whose,
+        )
+        for i, whose in enumerate(columns)
+    }
+    order = (scores["model"], scores["other model"], scores["difference"])
+    return (*order, *estimates.effort(2 * evaluations, 2 * n * T))
 
 
-def _constants(priors: list[Array]) -> Mapping[str, float]:
-    mine, theirs = (float(prior.mean()) for prior in priors)
-    return {"model": mine, "against": theirs, "difference": mine - theirs}
+def _constants(model: Model, other: Model, images: ImageSet) -> Mapping[str, float]:
+    mine, theirs = (float(prior_bits(subject, images).mean()) for subject in (model, other))
+    return {"model": mine, "other model": theirs, "difference": mine - theirs}
 
 
-def _fit_together(one: Model, other: Model) -> None:
-    if one.shape != other.shape:
+def _check(model: Model, other: Model, settings: BoundSettings) -> None:
+    if model.shape != other.shape:
         raise FixableError(
-            f"--against: the models see images of other shapes, {one.shape} and {other.shape}",
+            f"against={other.facts.name}: the models see images of other shapes, {model.shape} "
+            f"and {other.shape}",
             "compare models of the same images",
         )
-    steps = one.denoise.schedule.T, other.denoise.schedule.T
+    steps = model.denoise.schedule.T, other.denoise.schedule.T
     if steps[0] != steps[1]:
         raise FixableError(
-            f"--against: the models have {steps[0]:,} and {steps[1]:,} steps, so their noise "
-            "cannot be shared",
-            "measure each by itself: ddpm-eval nll",
+            f"against={other.facts.name}: the models have {steps[0]:,} and {steps[1]:,} steps, so "
+            "their noise cannot be shared",
+            "measure each by itself",
+        )
+    if settings.calibrate:
+        raise FixableError(
+            f"calibrate={settings.calibrate:,}: of no effect on a comparison", "leave it out"
         )

@@ -1,19 +1,30 @@
 """The bound from a small part of its terms, with two standard errors (see estimator.py)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
-from ddpm_eval.job import Job
-from ddpm_eval.measure.bound import estimator, likelihood, sweep, texture, work
-from ddpm_eval.measure.bound.calibration import calibrate
+from ddpm_eval.choice import ImageSet
+from ddpm_eval.measure.bound import estimator, likelihood, texture
+from ddpm_eval.measure.bound.calibration import best_variance, training_images
 from ddpm_eval.measure.bound.estimator import Estimate, Evaluate, Goal, Wanted
-from ddpm_eval.measure.bound.sweep import Array, Chosen, Scores, Sweep
-from ddpm_eval.record.schema1 import Curve, Measurement, Quantity
-from ddpm_train.data import Images
+from ddpm_eval.measure.bound.facts import mean_bits, protocol_of, scored
+from ddpm_eval.measure.bound.scoring import CHUNK_IMAGES, prior_bits, score, sweep_of
+from ddpm_eval.measure.bound.settings import BoundSettings
+from ddpm_eval.measure.bound.sweep import (
+    Array,
+    Chosen,
+    Sweep,
+    Terms,
+    step_bits,
+    variance_tables,
+)
+from ddpm_eval.model import Model
+from ddpm_eval.record.record import Measurement
+from ddpm_eval.record.scores import Curve, Part, Qualifiers, Score
+from ddpm_eval.runtime import Runtime
 from ddpm_train.errors import FixableError
 from ddpm_train.noise import Stream
 
@@ -21,76 +32,86 @@ LEAST_IMAGES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Sums:
-    """Named sums over times of kinds of terms (see ``Wanted``)."""
+class Sum:
+    """A sum over steps of kinds of terms: which part of the bound, under which variance.
 
-    names: tuple[str, ...]
-    wanted: Wanted
+    Attributes:
+        part: ``total``, ``steps`` or ``decoder``; empty for a sum that is no score.
+        variance: Its name; empty for the model's own.
+        kinds: How much of each kind of term goes into it, [V].
+        rows: How much of each step's term does, [K+1].
+    """
 
-    @staticmethod
-    def of(parts: Mapping[str, tuple[Array, Array]]) -> "Sums":
-        """Take sums by name, each (how much of each kind [V], how much of each time [T+1])."""
-        kinds, times = zip(*parts.values(), strict=True)
-        return Sums(tuple(parts), Wanted(np.stack(kinds, 1), np.stack(times, 1).astype(float)))
-
-
-def measure(job: Job) -> Measurement:
-    """Estimate the bound of the first n images of a split, for every variance."""
-    images, n = work.scored(job)
-    process = job.subject.denoise.schedule
-    settings = work.describe(job, images)
-    calibrated, learned = calibrate(job, images, n)
-    under = sweep.tables(job.subject, calibrated)
-    settings |= learned
-    how = work.prepare(job, job.subject, images, under)
-    names = variances(how)
-    classes = octaves(process.T)
-    sums = Sums.of(parts(names, process.T) | steps(len(names), process.T, classes))
-    found, evaluations = estimate(job, [how], images, n, sums=sums, settings=settings)
-    prior = work.prior_bits(job.subject, images, n)
-    quantities = bound(names, sums, found, prior)
-    quantities |= likelihood.mismatch(process, under, n) | effort(evaluations, n * process.T)
-    last = len(classes)
-    width = np.diff([*classes, process.T + 1])
-    curve = Curve(
-        x=np.array(classes) + (width - 1) / 2 - 1,
-        y=found.value[-last:] / width,
-        x_name="t",
-        y_name="L_t (bits/dim)",
-        n=n,
-        stderr=found.population[-last:] / width,
-        log="y",
-    )
-    return Measurement(
-        name=likelihood.name_of("nll", job.config.split),
-        quantities=quantities,
-        curves={"terms": curve},
-        settings=settings | goal(job, evaluations),
-        warnings=shortfall(found),
-    )
+    part: Part | None
+    variance: str
+    kinds: Array
+    rows: Array
 
 
-def goal(job: Job, evaluations: int) -> dict[str, Any]:
-    """What the record says of an estimate."""
-    config = job.config
-    wish: dict[str, Any] = {"evaluations": evaluations}
-    if config.target_stderr:
-        wish["target_stderr"] = config.target_stderr
-    if config.budget:
-        wish["budget"] = config.budget
-    return {"estimator": wish}
+def wanted(sums: list[Sum]) -> Wanted:
+    """Put sums side by side, as the estimator takes them."""
+    kinds, rows = zip(*((each.kinds, each.rows) for each in sums), strict=True)
+    return Wanted(np.stack(kinds, 1), np.stack(rows, 1).astype(float))
 
 
-def estimate(
-    job: Job,
-    models: list[Sweep],
-    images: Images,
-    n: int,
+def measure(
+    model: Model,
+    images: ImageSet,
+    settings: BoundSettings,
+    runtime: Runtime,
     *,
-    sums: Sums,
-    settings: dict[str, Any],
+    training: ImageSet | None = None,
+) -> Measurement:
+    """Estimate the bound of images, for every variance.
+
+    The arguments are those of ``likelihood.measure``.
+
+    Raises:
+        FixableError: The goal is out of reach.
+    """
+    chosen = likelihood.choose_images(images, settings)
+    learned = training_images(chosen, training, settings)
+    protocol = protocol_of(model, chosen, settings, training=learned)
+    known = runtime.recorded(likelihood.MEASURE, protocol)
+    if known is not None:
+        return known
+    process, n = model.denoise.schedule, len(chosen)
+    table = None if learned is None else best_variance(model, learned, settings, runtime)
+    variances = variance_tables(model, table)
+    sweep = sweep_of(model, chosen, settings, runtime, variances=variances)
+    classes = octaves(process.T)
+    names = variance_names(sweep)
+    sums = parts(names, process.T) + class_sums(len(names), process.T, classes)
+    estimate, evaluations = run({"nll": sweep}, chosen, settings, runtime, sums=wanted(sums))
+    return Measurement(
+        measure=likelihood.MEASURE,
+        protocol=protocol,
+        scores=(
+            *scores(names, sums, estimate, prior_bits(model, chosen)),
+            *likelihood.mismatch(process, variances, n),
+            *effort(evaluations, n * process.T),
+        ),
+        curves=(_curve(estimate, classes, process.T, n),),
+        warnings=shortfall(estimate),
+    )
+
+
+def run(
+    sweeps: Mapping[str, Sweep],
+    images: ImageSet,
+    settings: BoundSettings,
+    runtime: Runtime,
+    *,
+    sums: Wanted,
 ) -> tuple[Estimate, int]:
-    """Run the estimator on a job's network, or on several with the same pairs and noise.
+    """Run the estimator on one network, or on several with the same pairs and noise.
+
+    Args:
+        sweeps: The sweep of each model, by the name of its work.
+        images: The images.
+        settings: The goal and the seed.
+        runtime: How the work is carried out.
+        sums: What is estimated.
 
     Returns:
         The estimate of every sum, and how many evaluations each model had.
@@ -98,90 +119,92 @@ def estimate(
     Raises:
         FixableError: The goal is out of reach.
     """
-    config = job.config
-    every = n * sums.wanted.T
-    least = 2 * estimator.PILOT
-    if n < LEAST_IMAGES or (config.budget and not least <= config.budget < every):
+    n, budget = len(images), settings.budget
+    every, least = n * sums.T, 2 * estimator.PILOT
+    if n < LEAST_IMAGES or (budget and not least <= budget < every):
         raise FixableError(
-            f"{n:,} images and a budget of {config.budget:,} evaluations cannot be estimated from",
+            f"budget={budget:,}: cannot be estimated from {n:,} images"
+            if budget
+            else f"n={n:,}: too few images for an estimate",
             f"take at least {LEAST_IMAGES} images and between {least} and {every:,} evaluations, "
-            "or leave --budget and --target-stderr out for the full bound",
+            "or leave budget= and target_stderr= out for the full bound",
         )
-    evaluate = _evaluator(job, models, settings, every)
-    when = Goal(config.target_stderr, config.budget)
-    rng = Stream(config.seed, "design").generator(0)
-    return estimator.estimate(evaluate, known(images, n), sums.wanted, when, rng)
+    evaluate = _evaluator(sweeps, images, settings, runtime, every)
+    goal = Goal(settings.target_stderr, budget)
+    rng = Stream(settings.seed, "design").generator(0)
+    return estimator.estimate(evaluate, textures(images), sums, goal, rng)
 
 
-def _evaluator(job: Job, models: list[Sweep], settings: dict[str, Any], every: int) -> Evaluate:
+def _evaluator(
+    sweeps: Mapping[str, Sweep],
+    images: ImageSet,
+    settings: BoundSettings,
+    runtime: Runtime,
+    every: int,
+) -> Evaluate:
     """Score the pairs of a round with each model, in shards."""
     spent = 0
 
-    def evaluate(stage: str, chosen: Array, times: Array) -> Array:
+    def evaluate(stage: str, places: Array, rows: Array) -> Array:
         nonlocal spent
-        spent += len(times)
+        spent += len(rows)
         if spent > every:
             raise FixableError(
-                f"--target-stderr {job.config.target_stderr:g} takes more evaluations than the "
-                f"full bound's {every:,}",
+                f"target_stderr={settings.target_stderr:g}: takes more evaluations than the full "
+                f"bound's {every:,}",
                 "leave it out: the full bound of these images has no sampling error",
             )
-        columns = []
-        for i, how in enumerate(models):
-            place = stage if i == 0 else f"{stage}-against"
+        columns, pairs = [], Chosen(places, rows)
+        for name, sweep in sweeps.items():
             label = f"bits/dim estimate, {stage}"
-            pairs = Chosen(chosen, times)
-            scores = work.collect(job, how, pairs, place, settings=settings, label=label)
-            columns.append(kinds(how, scores, times))
+            terms = score(sweep, pairs, images, runtime, name=f"{name}-{stage}", label=label)
+            columns.append(kinds(sweep, terms, rows))
         return np.hstack(columns)
 
     return evaluate
 
 
-def known(images: Images, n: int) -> Array:
-    """What is known of each image without the network, [n, 2], standardised."""
-    size = work.CHUNK_IMAGES
-    parts = [texture.describe(images.read(range(i, min(n, i + size)))) for i in range(0, n, size)]
-    return texture.standardise(np.concatenate(parts))
+def textures(images: ImageSet) -> Array:
+    """Describe each image without the network, [n, 2], standardised."""
+    n = len(images)
+    chunks = (range(i, min(n, i + CHUNK_IMAGES)) for i in range(0, n, CHUNK_IMAGES))
+    return texture.standardise(np.concatenate([texture.describe(images.read(c)) for c in chunks]))
 
 
-def variances(how: Sweep) -> tuple[str, ...]:
-    """The variances that are scored, the model's own first."""
-    own: str = how.subject.denoise.objective.variance
-    return (own, *(name for name in how.under if name != own))
+def variance_names(sweep: Sweep) -> tuple[str, ...]:
+    """Name the variances that are scored, the model's own first."""
+    own = sweep.model.variance
+    return (own, *(name for name in sweep.variances if name != own))
 
 
-def kinds(how: Sweep, scores: Scores, times: Array) -> Array:
-    """The term of each pair under each of ``variances``, [K, V] bits/dim."""
-    process, own = how.subject.denoise.schedule, how.subject.denoise.objective.variance
-    columns = [scores.bits.astype(np.float64)]
-    later = times > 1
-    for i, (name, table) in enumerate(how.under.items()):
+def kinds(sweep: Sweep, terms: Terms, rows: Array) -> Array:
+    """Compute the term of each pair under each of ``variance_names``, [n, V] bits/dim."""
+    process, own = sweep.model.denoise.schedule, sweep.model.variance
+    columns = [terms.bits.astype(np.float64)]
+    later = rows > 1
+    for i, (name, table) in enumerate(sweep.variances.items()):
         if name != own:
-            column = np.empty(len(times))
-            column[later] = sweep.step_bits(process, times[later], scores.error[later], table)
-            column[~later] = scores.decoder[:, i]
+            column = np.empty(len(rows))
+            column[later] = step_bits(process, rows[later], terms.error[later], table)
+            column[~later] = terms.decoder[:, i]
             columns.append(column)
     return np.stack(columns, 1)
 
 
-def parts(names: tuple[str, ...], T: int) -> dict[str, tuple[Array, Array]]:
-    """Total, KL sum and decoder term for each variance; the model's own have bare names."""
-    times = np.arange(T + 1)
-    found: dict[str, tuple[Array, Array]] = {}
-    for v, name in enumerate(names):
-        kind = np.eye(len(names))[v]
-        suffix = "" if v == 0 else f" ({name})"
-        found |= {
-            f"total{suffix}": (kind, times >= 1),
-            f"kl{suffix}": (kind, times >= 2),
-            f"decoder{suffix}": (kind, times == 1),
-        }
-    return found
+def parts(names: tuple[str, ...], T: int) -> list[Sum]:
+    """List total, KL sum and decoder term for each variance, the model's own first."""
+    rows = np.arange(T + 1)
+    which: dict[Part, Array] = {"total": rows >= 1, "steps": rows >= 2, "decoder": rows == 1}
+    one = np.eye(len(names))
+    return [
+        Sum(part, name if v else "", one[v], steps)
+        for v, name in enumerate(names)
+        for part, steps in which.items()
+    ]
 
 
 def octaves(T: int) -> list[int]:
-    """Where the classes of times begin over which the curve of terms is averaged.
+    """List where the classes of steps begin over which the curve of terms is averaged.
 
     >>> octaves(10)
     [1, 2, 3, 5, 9]
@@ -189,42 +212,54 @@ def octaves(T: int) -> list[int]:
     return [1] + [2**k + 1 for k in range(20) if 2**k + 1 <= T]
 
 
-def steps(V: int, T: int, classes: list[int]) -> dict[str, tuple[Array, Array]]:
-    """The sum of the terms of each class of times, under the model's own variance."""
-    times, edges = np.arange(T + 1), [*classes, T + 1]
-    own = np.eye(V)[0]
-    return {f"t {a}..{b - 1}": (own, (times >= a) & (times < b)) for a, b in pairwise(edges)}
+def class_sums(V: int, T: int, classes: list[int]) -> list[Sum]:
+    """List the sum of the terms of each class of steps, under the model's own variance."""
+    rows, edges, own = np.arange(T + 1), [*classes, T + 1], np.eye(V)[0]
+    return [Sum(None, "", own, (rows >= a) & (rows < b)) for a, b in pairwise(edges)]
 
 
-def bound(names: tuple[str, ...], sums: Sums, found: Estimate, prior: Array) -> dict[str, Quantity]:
-    """The quantities that the full bound has too, and the error against these images."""
+def scores(
+    names: tuple[str, ...], sums: list[Sum], estimate: Estimate, prior: Array
+) -> tuple[Score, ...]:
+    """List the scores that the full bound has too, and the error against these images."""
     n, constant = len(prior), float(prior.mean())
-    quantities = {}
-    for name, value, stderr in zip(sums.names, found.value, found.population, strict=True):
-        if not name.startswith("t "):
-            more = constant if name.startswith("total") else 0.0
-            quantities[name] = Quantity(float(value) + more, "bits/dim", n=n, stderr=float(stderr))
-    own = quantities["total"]
-    return {
-        "total": own,
-        "total of these images": replace(own, stderr=float(found.these[0])),
-        "prior": Quantity(constant, "bits/dim", n=n, stderr=float(likelihood.stderr(prior))),
-        **quantities,
-        f"total ({names[0]})": own,
-    }
+    listed: list[Score] = []
+    for each, value, stderr in zip(sums, estimate.value, estimate.population, strict=True):
+        if each.part is not None:
+            bits = float(value) + (constant if each.part == "total" else 0.0)
+            of = {"part": each.part, "variance": each.variance}
+            listed.append(scored("bits_per_dim", bits, n, float(stderr), **of))
+    own = listed[0]
+    these = scored("bits_per_dim", own.value, n, float(estimate.these[0]), part="these images")
+    again = scored("bits_per_dim", own.value, n, float(estimate.population[0]), variance=names[0])
+    return (own, these, mean_bits(prior, part="prior"), *listed[1:], again)
 
 
-def effort(evaluations: int, every: int) -> dict[str, Quantity]:
-    """What the estimate took, beside the full bound."""
-    return {
-        "evaluations": Quantity(evaluations, "evaluations", n=1),
-        "evaluations of the full bound": Quantity(every, "evaluations", n=1),
-    }
+def effort(evaluations: int, every: int) -> tuple[Score, Score]:
+    """Count what the estimate took, beside the full bound."""
+    return (
+        Score(metric="evaluations", value=evaluations, n=1),
+        Score(metric="evaluations", value=every, n=1, of=Qualifiers(whose="full bound")),
+    )
 
 
-def shortfall(found: Estimate) -> tuple[str, ...]:
+def _curve(estimate: Estimate, classes: list[int], T: int, n: int) -> Curve:
+    """Average the terms over each class of steps."""
+    width, last = np.diff([*classes, T + 1]), len(classes)
+    return Curve(
+        metric="bound_term",
+        over="t",
+        x=np.array(classes) + (width - 1) / 2 - 1,
+        y=estimate.value[-last:] / width,
+        n=n,
+        error=estimate.population[-last:] / width,
+        log="y",
+    )
+
+
+def shortfall(estimate: Estimate) -> tuple[str, ...]:
     """Say what of the errors a reader may mistake."""
-    if found.population[0] < 2 * found.these[0]:
+    if estimate.population[0] < 2 * estimate.these[0]:
         return ()
     text = (
         "the error of the total is mostly the choice of images, which more of them lower; its "

@@ -1,38 +1,54 @@
 """The variational bound (Eq. 5) in bits/dim: every term of every image, for every variance."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ddpm_eval.job import Job
-from ddpm_eval.measure.bound import sweep, work
-from ddpm_eval.measure.bound.calibration import calibrate
-from ddpm_eval.measure.bound.sweep import NATS_PER_BIT, Array, Every, Scores, Sweep, Tables
+from ddpm_eval.choice import ImageSet, choose
+from ddpm_eval.measure.bound import scoring
+from ddpm_eval.measure.bound.calibration import best_variance, training_images
+from ddpm_eval.measure.bound.facts import mean_bits, protocol_of, stderr_of
+from ddpm_eval.measure.bound.settings import BoundSettings
+from ddpm_eval.measure.bound.sweep import (
+    NATS_PER_BIT,
+    Array,
+    Every,
+    Sweep,
+    Tables,
+    Terms,
+    calibrated_name,
+    step_bits,
+    variance_tables,
+)
 from ddpm_eval.model import Model
-from ddpm_eval.record.schema1 import Curve, Measurement, Quantity
+from ddpm_eval.record.record import Measurement
+from ddpm_eval.record.scores import Curve, Qualifiers, Score
+from ddpm_eval.runtime import Runtime
 from ddpm_train.diffusion import prior_kl
 from ddpm_train.noise import Stream
 from ddpm_train.schedule import NoiseSchedule
 from ddpm_train.variances import VARIANCES
+
+MEASURE = "bound"
 
 
 @dataclass(frozen=True, slots=True)
 class BoundTerms:
     """The bound, image by image and term by term.
 
-    ``bits[:, t]`` is L_t under the model's own variance: L_0 the decoder's, L_T the prior's, all in
-    bits/dim. ``mse[:, t]`` is the mean squared error of x_0_hat decoded from x_t, on the scale
-    [-1, 1], and ``error[:, t]`` that of the step's mean in the same units; column 0 of both is 0.
+    ``bits[:, k]`` is L_k under the model's own variance: L_0 the decoder's, L_T the prior's, all in
+    bits/dim. ``mse[:, k]`` is the mean squared error of x_0_hat decoded from x_k, on the scale
+    [-1, 1], and ``error[:, k]`` that of the step's mean in the same units; column 0 of these two
+    is 0.
     """
 
     bits: Array  # [n, T+1]
     mse: Array  # [n, T+1]
     error: Array  # [n, T+1]
-    decoders: dict[str, Array]  # L_0 for each isotropic variance, [n]
+    decoders: Mapping[str, Array]  # L_0 for each isotropic variance, [n]
 
     def total(self) -> Array:
         """The bound on each image's code length, [n]."""
@@ -47,13 +63,13 @@ class BoundTerms:
         """L_T, [n]."""
         return self.bits[:, -1].astype(np.float64)
 
-    def kl(self) -> Array:
+    def steps(self) -> Array:
         """L_1 + ... + L_{T-1}, [n]."""
         rest: Array = self.total() - self.prior() - self.decoder()
         return rest
 
     def rate(self) -> Array:
-        """Bits/dim received once x_t is known: L_T + ... + L_t, [n, T+1]."""
+        """Bits/dim received once x_k is known: L_T + ... + L_k, [n, T+1]."""
         sums: Array = self.bits[:, ::-1].cumsum(1, dtype=np.float64)[:, ::-1]
         return sums
 
@@ -61,152 +77,190 @@ class BoundTerms:
         """The same terms had p another isotropic variance: a function of the same outputs."""
         bits = self.bits.copy()
         bits[:, 0] = self.decoders[name]
-        times = np.arange(2, process.T + 1)
+        rows = np.arange(2, process.T + 1)
         for row, error in zip(bits, self.error, strict=True):  # row by row: little memory
-            row[1:-1] = sweep.step_bits(process, times, error[2:], log_variances)
+            row[1:-1] = step_bits(process, rows, error[2:], log_variances)
         return replace(self, bits=bits)
 
 
-def measure(job: Job) -> Measurement:
-    """The full bound of the first n images of a split: every term, once each."""
-    terms, found, settings = full(job)
-    return summarise(terms, settings, job.subject.denoise.schedule, found)
+def measure(
+    model: Model,
+    images: ImageSet,
+    settings: BoundSettings,
+    runtime: Runtime,
+    *,
+    training: ImageSet | None = None,
+) -> Measurement:
+    """Measure the full bound of images: every term, once each.
 
-
-def full(job: Job) -> tuple[BoundTerms, Tables, dict[str, Any]]:
-    """Every term of the first n images, the isotropic variances scored, and the settings.
+    Args:
+        model: The model.
+        images: The images to choose from.
+        settings: Which are scored, the noise, and how many the best variance is learned from.
+        runtime: How the work is carried out.
+        training: Training images, to learn that variance from.
 
     Raises:
-        FixableError: There are too few images, calibration images are among the scored ones, or
-            unfinished work was begun with other settings.
+        FixableError: There are too few images.
     """
-    subject = job.subject
-    images, n = work.scored(job)
-    T = subject.denoise.schedule.T
-    settings = work.describe(job, images)
-    calibrated, learned = calibrate(job, images, n)
-    under = sweep.tables(subject, calibrated)
-    settings |= learned
+    chosen = choose_images(images, settings)
+    learned = training_images(chosen, training, settings)
+    protocol = protocol_of(model, chosen, settings, training=learned)
+    known = runtime.recorded(MEASURE, protocol)
+    if known is not None:
+        return known
+    terms, variances = full(model, chosen, settings, runtime, training=learned)
+    process = model.denoise.schedule
+    return Measurement(
+        measure=MEASURE,
+        protocol=protocol,
+        scores=scores(terms, process, variances),
+        curves=(_curve(terms, process),),
+        arrays=_arrays(terms, variances, calibrated_name(model)),
+    )
+
+
+def choose_images(images: ImageSet, settings: BoundSettings) -> ImageSet:
+    """Choose the images that are scored."""
+    return choose(
+        images,
+        settings.n,
+        seed=settings.seed,
+        first=settings.first,
+        drop_remainder=settings.drop_remainder,
+    )
+
+
+def full(
+    model: Model,
+    images: ImageSet,
+    settings: BoundSettings,
+    runtime: Runtime,
+    *,
+    training: ImageSet | None = None,
+) -> tuple[BoundTerms, Tables]:
+    """Compute every term of all of these images, and the isotropic variances that are scored."""
+    table = None if training is None else best_variance(model, training, settings, runtime)
+    variances = variance_tables(model, table)
+    n, T = len(images), model.denoise.schedule.T
+    sweep = scoring.sweep_of(model, images, settings, runtime, variances=variances)
     label = f"bits/dim, {n:,} images x {T:,} steps"
-    how = work.prepare(job, subject, images, under)
-    scores = work.collect(job, how, Every(range(n), T), "terms", settings=settings, label=label)
-    return assemble(scores, work.prior_bits(subject, images, n), under), under, settings
+    terms = scoring.score(sweep, Every(n, T), images, runtime, name="terms", label=label)
+    return assemble(terms, scoring.prior_bits(model, images), variances), variances
 
 
-def name_of(measure: str, split: str) -> str:
-    """The name in the record: both splits have a place there.
-
-    >>> name_of("nll", "test"), name_of("nll", "train")
-    ('nll', 'nll-train')
-    """
-    return measure if split == "test" else f"{measure}-{split}"
-
-
-def assemble(scores: Scores, prior: Array, under: Tables) -> BoundTerms:
-    """Lay the scores of every pair out by image and time."""
+def assemble(terms: Terms, prior: Array, variances: Tables) -> BoundTerms:
+    """Lay the terms of every pair out by image and row."""
     n = len(prior)
-    T = len(scores.mse) // n
+    T = len(terms.mse) // n
     bits, mse, error = np.zeros((3, n, T + 1), np.float32)
-    bits[:, :T], bits[:, T] = scores.bits.reshape(n, T), prior
-    mse[:, 1:], error[:, 1:] = scores.mse.reshape(n, T), scores.error.reshape(n, T)
-    decoders = {name: scores.decoder[:, i] for i, name in enumerate(under)}
+    bits[:, :T], bits[:, T] = terms.bits.reshape(n, T), prior
+    mse[:, 1:], error[:, 1:] = terms.mse.reshape(n, T), terms.error.reshape(n, T)
+    decoders = {name: terms.decoder[:, i] for i, name in enumerate(variances)}
     return BoundTerms(bits, mse, error, decoders)
 
 
 def run_sweep(
-    subject: Model,
+    model: Model,
     x_0: Tensor,
-    indices: range,
+    indices: Sequence[int] | Array,
     *,
     seed: int,
     clip: bool = True,
     batch: int = 64,
 ) -> Generator[None, None, BoundTerms]:
-    """Evaluate every time of images in memory once; yields after each batch.
+    """Evaluate every step of images in memory once; yields after each batch.
 
     Args:
-        subject: The model.
+        model: The model.
         x_0: The images in [-1, 1], float64 [n, C, H, W].
         indices: Their indices in the data set, which name the noise.
         seed: The seed of the noise.
         clip: Keep x_0_hat inside [-1, 1].
-        batch: Pairs of image and time in one evaluation of the network.
+        batch: Pairs of image and step in one evaluation of the network.
     """
-    pairs, under = Every(indices, subject.denoise.schedule.T), sweep.tables(subject)
-    how = Sweep(
-        subject=subject,
-        read=lambda chosen: x_0[torch.as_tensor(chosen - indices.start)],
+    pairs, variances = Every(len(indices), model.denoise.schedule.T), variance_tables(model)
+    sweep = Sweep(
+        model=model,
+        read=lambda places: x_0[torch.as_tensor(places)],
+        indices=np.asarray(indices),
         stream=Stream(seed, "nll"),
-        under=under,
+        variances=variances,
         clip=clip,
         batch=batch,
     )
-    scores = yield from how.over(pairs, range(len(pairs)))
-    prior = prior_kl(subject.denoise.schedule, x_0).flatten(1).mean(1).numpy() / NATS_PER_BIT
-    return assemble(scores, prior, under)
+    terms = yield from sweep.over(pairs, range(len(pairs)))
+    prior = prior_kl(model.denoise.schedule, x_0).flatten(1).mean(1).numpy() / NATS_PER_BIT
+    return assemble(terms, prior, variances)
 
 
-def summarise(
-    terms: BoundTerms, settings: dict[str, Any], process: NoiseSchedule, under: Tables
-) -> Measurement:
-    """Turn the terms into the numbers that are published."""
-    n, columns = terms.bits.shape
-    each: dict[str, Callable[[], Array]] = {
-        "total": terms.total,
-        "prior": terms.prior,
-        "kl": terms.kl,
-        "decoder": terms.decoder,
-    }
-    parts = {name: found() for name, found in each.items()}
-    for name, table in under.items():
+def scores(terms: BoundTerms, process: NoiseSchedule, variances: Tables) -> tuple[Score, ...]:
+    """Average the terms into the numbers that are published."""
+    n = len(terms.bits)
+    own = (
+        mean_bits(terms.total()),
+        mean_bits(terms.prior(), part="prior"),
+        mean_bits(terms.steps(), part="steps"),
+        mean_bits(terms.decoder(), part="decoder"),
+    )
+    others = []
+    for name, table in variances.items():
         other = terms.under(name, process, table)
-        parts |= {f"total ({name})": other.total(), f"decoder ({name})": other.decoder()}
-    curve = Curve(
-        x=np.arange(columns),
-        y=terms.bits.mean(0, dtype=np.float64),
-        x_name="t",
-        y_name="L_t (bits/dim)",
-        n=n,
-        stderr=stderr(terms.bits),
-        log="y",
-    )
-    arrays = {"terms": terms.bits, "mse": terms.mse}
-    arrays |= {f"decoder ({name})": found for name, found in terms.decoders.items()}
-    if not np.allclose(terms.error, terms.mse, rtol=1e-5, atol=0):
-        arrays["error"] = terms.error
-    if "optimal" in under:
-        arrays["log_variances"] = under["optimal"].numpy()[1:]
-    return Measurement(
-        name=name_of("nll", settings["split"]),
-        quantities={
-            name: Quantity(float(found.mean()), "bits/dim", n=n, stderr=float(stderr(found)))
-            for name, found in parts.items()
-        }
-        | mismatch(process, under, n),
-        curves={"terms": curve},
-        arrays=arrays,
-        settings=settings,
-    )
+        others.append(mean_bits(other.total(), variance=name))
+        others.append(mean_bits(other.decoder(), part="decoder", variance=name))
+    return (*own, *others, *mismatch(process, variances, n))
 
 
-def mismatch(process: NoiseSchedule, under: Tables, n: int) -> dict[str, Quantity]:
-    """What a fixed variance costs a perfect mean: its steps' KL from the posterior's variance.
+def mismatch(process: NoiseSchedule, variances: Tables, n: int) -> tuple[Score, ...]:
+    """Compute what a fixed variance costs a perfect mean: its steps' KL from the posterior's.
 
     It is the same for every image: 0.486 bits/dim for ``fixedlarge`` and the paper's schedule.
     """
-    times = np.arange(2, process.T + 1)
-    nothing = np.zeros(len(times))
-    return {
-        f"variance mismatch ({name})": Quantity(
-            float(sweep.step_bits(process, times, nothing, table).sum()), "bits/dim", n=n
+    rows = np.arange(2, process.T + 1)
+    nothing = np.zeros(len(rows))
+    return tuple(
+        Score(
+            metric="variance_mismatch",
+            value=float(step_bits(process, rows, nothing, table).sum()),
+            n=n,
+            of=Qualifiers(variance=name),
         )
-        for name, table in under.items()
+        for name, table in variances.items()
         if name in VARIANCES
-    }
+    )
 
 
-def stderr(each: Array) -> Array:
-    """The standard error of the mean over images (axis 0); 0 for a single image."""
-    n = len(each)
-    found: Array = each.std(0, ddof=1, dtype=np.float64) / n**0.5 if n > 1 else 0 * each[0]
-    return found
+def _curve(terms: BoundTerms, process: NoiseSchedule) -> Curve:
+    n = len(terms.bits)
+    return Curve(
+        metric="bound_term",
+        over="t",
+        x=process.times.numpy(),
+        y=terms.bits.mean(0, dtype=np.float64),
+        n=n,
+        error=stderr_of(terms.bits) if n > 1 else None,
+        log="y",
+    )
+
+
+def _arrays(terms: BoundTerms, variances: Tables, calibrated: str) -> dict[str, Array]:
+    """What other measures go on with: see ``terms_of``."""
+    arrays = {"terms": terms.bits, "mse": terms.mse}
+    arrays |= {f"decoder ({name})": column for name, column in terms.decoders.items()}
+    if not np.allclose(terms.error, terms.mse, rtol=1e-5, atol=0):
+        arrays["error"] = terms.error
+    if calibrated in variances:
+        arrays["log_variances"] = variances[calibrated].numpy()[1:]
+    return arrays
+
+
+def terms_of(measurement: Measurement, model: Model) -> tuple[BoundTerms, Tables]:
+    """Read the terms and the variances of a full bound back: the inverse of what it keeps."""
+    arrays, table = measurement.arrays, None
+    if "log_variances" in arrays:
+        last = torch.from_numpy(np.asarray(arrays["log_variances"]))
+        table = torch.cat([torch.full((1,), torch.nan, dtype=last.dtype), last])
+    variances = variance_tables(model, table)
+    decoders = {name: arrays[f"decoder ({name})"] for name in variances}
+    mse = arrays["mse"]
+    return BoundTerms(arrays["terms"], mse, arrays.get("error", mse), decoders), variances

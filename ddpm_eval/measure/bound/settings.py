@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ddpm_train.errors import FixableError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoundSettings:
@@ -15,6 +17,13 @@ class BoundSettings:
     calibrate: int = 0  # training images that the best variance is learned from; 0: none
     clip: bool = True  # keep x_0_hat in [-1, 1], as the original evaluates
     seed: int = 0  # of the noise and of the choice of images
+
+    def __post_init__(self) -> None:
+        if self.target_stderr and self.budget:
+            raise FixableError(
+                f"target_stderr={self.target_stderr:g}, budget={self.budget}: two goals",
+                "give one of them",
+            )
 
     @property
     def is_estimate(self) -> bool:

@@ -1,4 +1,4 @@
-"""What is known of an image without the network: how well its neighbours predict each pixel.
+"""Covariates of an image: how well the pixels around predict each pixel.
 
 A model's bits/dim follow the bits of any decent lossless coder; two sums over pixels follow them
 as closely as such a coder's file size and cost nothing beside the network.
@@ -10,7 +10,7 @@ from ddpm_eval.record.arrays import Array
 
 
 def describe(pixels: Array) -> Array:
-    """Two code lengths in bits/dim, [n, 2].
+    """Compute two code lengths in bits/dim, [n, 2].
 
     The first is of the residuals of the median edge detector (Weinberger, Seroussi and Sapiro 2000,
     the predictor of JPEG-LS) after green is taken from red and blue; the second of the Laplacian.
@@ -34,13 +34,13 @@ def describe(pixels: Array) -> Array:
     return np.stack([_bits(levels[:, 1:, 1:] - guess), _bits(4 * inner - across - down)], 1)
 
 
-def standardise(known: Array) -> Array:
+def standardise(columns: Array) -> Array:
     """Give each column mean 0 and standard deviation 1; a constant one becomes 0."""
-    spread = known.std(0)
-    scaled: Array = (known - known.mean(0)) / np.where(spread > 0, spread, 1)
+    deviation = columns.std(0)
+    scaled: Array = (columns - columns.mean(0)) / np.where(deviation > 0, deviation, 1)
     return scaled
 
 
 def _bits(residuals: Array) -> Array:
-    found: Array = np.log2(1 + np.abs(residuals, dtype=np.float32)).mean((1, 2, 3), np.float64)
-    return found
+    bits: Array = np.log2(1 + np.abs(residuals, dtype=np.float32)).mean((1, 2, 3), np.float64)
+    return bits

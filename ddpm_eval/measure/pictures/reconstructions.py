@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from ddpm_eval.choice import ImageSet
 from ddpm_eval.job import Job, count
-from ddpm_eval.measure.bound import likelihood, sweep, work
+from ddpm_eval.measure.bound import likelihood
 from ddpm_eval.measure.bound.rate_distortion import root_mean
-from ddpm_eval.measure.bound.sweep import Every
+from ddpm_eval.measure.bound.settings import BoundSettings
 from ddpm_eval.record.arrays import Array
 from ddpm_eval.record.schema1 import Measurement
 from ddpm_eval.record.scores import Grid
+from ddpm_eval.runtime import Runtime
 from ddpm_train import data
 from ddpm_train.chain import chain
 from ddpm_train.data import Images
@@ -29,12 +31,12 @@ RATES = 10  # rows of reconstructions
 def measure(job: Job) -> Measurement:
     """Reconstructions of the first test images at some rates, with their bits/dim and RMSE.
 
-    The rates are the images' own, term by term; a full bound in the record gives them at once.
+    The rates are the images' own, term by term.
     """
     images = job.images(job.config.split)
     n = count(job.config.n or job.config.pictures.rows, images)
-    settings = work.describe(job, images)
-    rates = _rates(job, images, n, settings)
+    settings = _describe(job, images)
+    rates = _rates(job, images, n)
     T = job.subject.denoise.schedule.T
     chosen = octaves(rates.mean(0))
     rate = rates[:, chosen].T  # [K, n]
@@ -43,7 +45,7 @@ def measure(job: Job) -> Measurement:
     originals = images.read(range(n))
     labels = [f"{bits:#.2g}\n{error:.1f}" for bits, error in zip(rate.flat, each.flat, strict=True)]
     return Measurement(
-        name=likelihood.name_of("reconstructions", job.config.split),
+        name="reconstructions" + "-train" * (job.config.split == "train"),
         grids={
             "reconstructions": Grid(
                 np.concatenate([pictures.reshape(-1, *originals.shape[1:]), originals]),
@@ -85,18 +87,30 @@ def octaves(rate: Array) -> list[int]:
     return sorted({1 + int(t) for t in apart.argmin(1)}, reverse=True)
 
 
-def _rates(job: Job, images: Images, n: int, settings: dict[str, Any]) -> Array:
+def _rates(job: Job, images: Images, n: int) -> Array:
     """Bits/dim of each image once x_t is known, [n, T+1]."""
-    kept = job.recorded(likelihood.name_of("nll", job.config.split))
-    if kept is not None and len(kept.arrays.get("terms", ())) >= n:
-        asked = settings | {"drop_remainder": kept.settings.get("drop_remainder")}
-        if work.is_same(kept.settings, asked):
-            return np.asarray(kept.arrays["terms"])[:n, ::-1].cumsum(1, dtype=np.float64)[:, ::-1]
-    T, under = job.subject.denoise.schedule.T, sweep.tables(job.subject)
-    how = work.prepare(job, job.subject, images, under)
-    label = f"rates of {n:,} images x {T:,} steps"
-    scores = work.collect(job, how, Every(range(n), T), "rates", settings=settings, label=label)
-    return likelihood.assemble(scores, work.prior_bits(job.subject, images, n), under).rate()
+    config = job.config
+    settings = BoundSettings(n=n, first=True, seed=config.seed, clip=config.clip)
+    runtime = Runtime(
+        world=job.world, cache=job.work, batch=config.batch, track=job.track, notify=job.notify
+    )
+    some = ImageSet.of(images, split=config.split)[:n]
+    return likelihood.full(job.subject, some, settings, runtime)[0].rate()
+
+
+def _describe(job: Job, images: Images) -> dict[str, Any]:
+    config, subject = job.config, job.subject
+    found = {
+        "split": config.split,
+        "dataset": images.name.removesuffix(" train").removesuffix(" test"),
+        "data_digest": images.digest,
+        "variance": subject.denoise.objective.variance,
+        "clip": config.clip,
+        "weights": subject.facts.weights,
+        "T": subject.denoise.schedule.T,
+        "seed": config.seed,
+    }
+    return found | ({"precision": subject.precision} if subject.precision != "float32" else {})
 
 
 def _decode(job: Job, images: Images, n: int, chosen: list[int]) -> tuple[Array, Array]:

@@ -1,0 +1,195 @@
+"""``bits_per_dim``, ``rate_distortion`` and ``baselines``: the variational bound and its parts."""
+
+from pathlib import Path
+from typing import Any
+
+from ddpm_eval.door.images import AnyImages
+from ddpm_eval.door.working import images_of, measured, model_of, runtime_of, typed
+from ddpm_eval.measure.bound import baselines as baseline
+from ddpm_eval.measure.bound import compare, estimate, likelihood
+from ddpm_eval.measure.bound import rate_distortion as curves
+from ddpm_eval.measure.bound.settings import BaselineSettings, BoundSettings
+from ddpm_eval.model import Model
+from ddpm_eval.record.record import Measurement
+from ddpm_eval.runtime import Runtime
+from ddpm_train.world import require_float64
+
+
+def bits_per_dim(
+    model: Model,
+    images: AnyImages | None = None,
+    *,
+    n: int = 0,
+    first: bool = False,
+    target_stderr: float = 0.0,
+    budget: int = 0,
+    against: Model | None = None,
+    calibrate: int = 0,
+    training: AnyImages | None = None,
+    drop_remainder: int = 0,
+    clip: bool = True,
+    seed: int = 0,
+    batch: int = 64,
+    cache: str | Path | None = None,
+    runtime: Runtime | None = None,
+) -> Measurement:
+    """Measure bits/dim: the full variational bound (Eq. 5), an estimate, or a difference.
+
+    Args:
+        model: From ``load`` or ``wrap``.
+        images: What ``images`` gives or takes; None: the test images of the model's run.
+        n: How many images; 0: all.
+        first: Take the first n; else the seed draws them.
+        target_stderr: Estimate the bound of these images to this standard error, in bits/dim.
+        budget: Estimate it with at most so many evaluations of the network.
+        against: A second model on the same images and noise: the result is the difference.
+        calibrate: Learn the best variance too, from so many training images.
+        training: These; None: those of the model's run.
+        drop_remainder: Whole batches of so many images only, as the original did with 256.
+        clip: Keep x_0_hat inside [-1, 1].
+        seed: Of the noise and of the choice of images.
+        batch: Images in one evaluation of the network; changes results by rounding alone.
+        cache: A folder where unfinished work survives; torchrun's processes share it.
+        runtime: How the work is carried out, in place of ``batch`` and ``cache``.
+
+    Raises:
+        FixableError: A setting does not fit; it is named.
+
+    >>> import ddpm_eval as de, torch
+    >>> class Nothing(torch.nn.Module):
+    ...     def forward(self, x, t):
+    ...         return torch.zeros_like(x)
+    >>> model = de.wrap(Nothing(), schedule=[0.02, 0.2, 0.7], image_shape=(1, 8, 8))
+    >>> result = de.bits_per_dim(model, de.images("digits", split="test"), n=20)
+    >>> print(result.scores[0])
+    8.552 ± 0.053 bits/dim (n=20)
+    """
+    _check(model)
+    settings = typed(
+        BoundSettings,
+        n=n,
+        first=first,
+        target_stderr=target_stderr,
+        budget=budget,
+        calibrate=calibrate,
+        drop_remainder=drop_remainder,
+        clip=clip,
+        seed=seed,
+    )
+    taken = images_of(model, images)
+    work = runtime_of(model, runtime, batch=batch, cache=cache)
+    if against is not None:
+        other = model_of(against)
+        return measured(
+            lambda work: compare.measure(model, taken, settings, work, other=other),
+            [model, other],
+            work,
+        )
+    measure = estimate.measure if settings.is_estimate else likelihood.measure
+    learning = images_of(model, training, split="train") if settings.calibrate else None
+    return measured(
+        lambda work: measure(model, taken, settings, work, training=learning), [model], work
+    )
+
+
+def rate_distortion(
+    model: Model,
+    images: AnyImages | None = None,
+    *,
+    n: int = 0,
+    first: bool = False,
+    target_stderr: float = 0.0,
+    budget: int = 0,
+    calibrate: int = 0,
+    training: AnyImages | None = None,
+    drop_remainder: int = 0,
+    clip: bool = True,
+    seed: int = 0,
+    batch: int = 64,
+    cache: str | Path | None = None,
+    runtime: Runtime | None = None,
+) -> Measurement:
+    """Measure rate and distortion over the reverse steps: Table 4 and Figure 5 of the paper.
+
+    The arguments are those of ``bits_per_dim``.
+
+    Raises:
+        FixableError: A setting does not fit; it is named.
+
+    >>> import ddpm_eval as de, torch
+    >>> class Nothing(torch.nn.Module):
+    ...     def forward(self, x, t):
+    ...         return torch.zeros_like(x)
+    >>> model = de.wrap(Nothing(), schedule=[0.02, 0.2, 0.7], image_shape=(1, 8, 8))
+    >>> curves = de.rate_distortion(model, de.images("digits", split="test"), n=20).curves
+    >>> curves[0].metric, len(curves[0].y)
+    ('rate', 3)
+    """
+    _check(model)
+    settings = typed(
+        BoundSettings,
+        n=n,
+        first=first,
+        target_stderr=target_stderr,
+        budget=budget,
+        calibrate=calibrate,
+        drop_remainder=drop_remainder,
+        clip=clip,
+        seed=seed,
+    )
+    taken = images_of(model, images)
+    learning = images_of(model, training, split="train") if settings.calibrate else None
+    return measured(
+        lambda work: curves.measure(model, taken, settings, work, training=learning),
+        [model],
+        runtime_of(model, runtime, batch=batch, cache=cache),
+    )
+
+
+def baselines(
+    model: Model,
+    images: AnyImages | None = None,
+    *,
+    training: AnyImages | None = None,
+    n: int = 0,
+    first: bool = False,
+    seed: int = 0,
+    batch: int = 64,
+    runtime: Runtime | None = None,
+) -> Measurement:
+    """Measure bits/dim of the model's network untrained, and of independent-pixel histograms.
+
+    Args:
+        model: From ``load``.
+        images: What ``images`` gives or takes; None: the test images of the model's run.
+        training: What the histograms are counted on; None: the training images of the run.
+        n: How many images; 0: all.
+        first: Take the first n; else the seed draws them.
+        seed: Of the untrained network, the noise and the choice of images.
+        batch: Images in one evaluation of the network.
+        runtime: How the work is carried out, in place of ``batch``.
+
+    Raises:
+        FixableError: A setting does not fit; it is named.
+
+    >>> import ddpm_eval as de, numpy as np
+    >>> from ddpm_eval.measure.bound.baselines import histogram_bits
+    >>> train, test = (de.images("digits", split=split) for split in ("train", "test"))
+    >>> bits = histogram_bits(train.read(range(len(train))), test.read(range(len(test))))
+    >>> round(float(bits.mean()), 3)
+    6.432
+    """
+    _check(model)
+    settings = typed(BaselineSettings, n=n, first=first, seed=seed)
+    taken = images_of(model, images)
+    learning = images_of(model, training, split="train")
+    return measured(
+        lambda work: baseline.measure(model, taken, settings, work, training=learning),
+        [model],
+        runtime_of(model, runtime, batch=batch),
+    )
+
+
+def _check(model: Any) -> None:
+    """Refuse what is no model, and a device without float64."""
+    require_float64(model_of(model).device, "the bound")

@@ -1,0 +1,27 @@
+"""``training``: how a model was trained."""
+
+from ddpm_eval.door.working import measured, model_of
+from ddpm_eval.measure import training as curves
+from ddpm_eval.model import Model
+from ddpm_eval.record.record import Measurement
+from ddpm_eval.runtime import Runtime
+
+
+def training(model: Model, *, runtime: Runtime | None = None) -> Measurement:
+    """Read the loss over training from the log of the model's run.
+
+    Args:
+        model: From ``load``, of a checkpoint inside its run's folder.
+        runtime: How the work is carried out.
+
+    Raises:
+        FixableError: There is no log.
+
+    >>> import ddpm_eval as de, torch
+    >>> de.training(de.wrap(torch.nn.Identity(), schedule=[0.1, 0.2]))
+    Traceback (most recent call last):
+    ddpm_train.errors.FixableError: no training log beside the checkpoint
+      fix: measure a checkpoint inside its run's folder
+    """
+    work = runtime or Runtime()
+    return measured(lambda work: curves.measure(model_of(model), work), [model], work)

@@ -1,0 +1,89 @@
+"""What the public functions share: checked settings, a runtime, and the origin of a result."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ddpm_eval.choice import ImageSet
+from ddpm_eval.door.images import AnyImages, checked, images
+from ddpm_eval.model import Model, expanded, identity
+from ddpm_eval.record import provenance
+from ddpm_eval.record.record import Measurement
+from ddpm_eval.runtime import Runtime
+from ddpm_train import world
+from ddpm_train.errors import FixableError
+from ddpm_train.settings import from_dict
+from ddpm_train.world import World
+
+Settings = TypeVar("Settings")
+
+
+def typed(kind: type[Settings], **values: Any) -> Settings:
+    """Read settings, each by its type.
+
+    Raises:
+        FixableError: A value is of another type; the setting is named.
+    """
+    return from_dict(kind, values)
+
+
+def model_of(model: Any) -> Model:
+    """Take a model, and nothing else.
+
+    Raises:
+        FixableError: It is something else.
+    """
+    if not isinstance(model, Model):
+        raise FixableError(
+            f"model={type(model).__name__}: not a model", "make one: load(path) or wrap(net, ...)"
+        )
+    return model
+
+
+def images_of(model: Model, what: AnyImages | None, *, split: str = "test") -> ImageSet:
+    """Open images for a model; None takes those of its run."""
+    return checked(images(model if what is None else what, split=_split(what, split)), model)
+
+
+def _split(what: AnyImages | None, split: str) -> str:
+    return split if what is None or isinstance(what, Model) else ""
+
+
+def runtime_of(
+    model: Model, runtime: Runtime | None, *, batch: int = 64, cache: str | Path | None = None
+) -> Runtime:
+    """Prepare a runtime: in memory and alone, or in a cache that processes share.
+
+    Args:
+        model: Its device is where the work is done.
+        runtime: One that is ready, of the command line; the rest is then not used.
+        batch: Images in one evaluation of the network.
+        cache: The folder of unfinished work; None writes nothing.
+    """
+    if runtime is not None:
+        return runtime
+    if batch < 1:
+        raise FixableError(f"batch={batch}: not a number of images", "give 1 or more")
+    if cache is None:
+        return Runtime(world=World(model.device), batch=batch)
+    return Runtime(world=world.join(str(model.device)), batch=batch, cache=expanded(cache))
+
+
+def measured(
+    measure: Callable[[Runtime], Measurement], models: Sequence[Model], runtime: Runtime
+) -> Measurement:
+    """Measure, and say where the result comes from."""
+    began = time.monotonic()
+    measurement = measure(runtime)
+    if measurement.provenance:  # recorded before
+        return measurement
+    origin = provenance.gather(
+        runtime.command,
+        seconds=time.monotonic() - began,
+        device=runtime.world.device,
+        size=runtime.world.size,
+    )
+    subjects = {model.facts.digest: identity(model) for model in models}
+    return replace(measurement, provenance={**origin, "models": subjects})
