@@ -46,10 +46,8 @@ def bits(runs: Sequence[Run]) -> Table | None:
     for run in runs:
         for bound in run.of("bound"):
             block = f"{run.lead}The bound{_on_split(bound)}"
-            for text, metric, of in _TERMS:
-                score = bound.score(metric, whose="model", **of)
-                if score is not None:
-                    rows.append(_row(text, score, block, bold=text == "Total bound"))
+            for text, score in _terms(bound):
+                rows.append(_row(text, score, block, bold=text == "Total bound"))
         scores = [score for item in run.of("baselines") for score in item.scores]
         scores.sort(key=lambda score: (score.value, score.of.whose))
         rows += [_row(_baseline(score), score, f"{run.lead}For scale") for score in scores]
@@ -61,6 +59,20 @@ def bits(runs: Sequence[Run]) -> Table | None:
     )
     columns = (Column("bits/dim", "lower"), Column("images"))
     return Table("bits", "Bits/dim", columns, tuple(dict.fromkeys(rows)), (), caption)
+
+
+def _terms(bound: Measurement) -> Iterator[tuple[str, Score]]:
+    """The parts of the bound, then its total under each variance, with their texts."""
+    variances = {of["variance"] for _, metric, of in _TERMS if metric == "bits_per_dim"}
+    for text, metric, of in _TERMS:
+        score = bound.score(metric, whose="model", **of)
+        if score is not None:
+            yield text, score
+    for score in bound.scores:
+        variance, is_total = score.of.variance, score.of.part == "total"
+        ours = score.metric == "bits_per_dim" and score.of.whose == "model"
+        if ours and is_total and variance not in variances:
+            yield f"Total with the {variance} σ²", score
 
 
 def _baseline(score: Score) -> str:

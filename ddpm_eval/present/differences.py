@@ -1,40 +1,23 @@
 """Two runs against each other: what differs, and whether chance explains it.
 
-Like is compared with like: of several measurements of one kind the two whose protocols differ
-least, and every setting that differs is named. Errors are paired where both hold the terms of the
-same images under the same noise: the difference is then far better known than either number.
+Errors are paired where both hold the terms of the same images under the same noise: the difference
+is then far better known than either number.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ddpm_eval.present import wording
-from ddpm_eval.present.parts import Facts
+from ddpm_eval.present import alike, paired, wording
+from ddpm_eval.present.alike import Pair
 from ddpm_eval.present.tables import Cell, Column, Row, Table
-from ddpm_eval.record.arrays import Array
-from ddpm_eval.record.protocol import Protocol
-from ddpm_eval.record.ranking import size
 from ddpm_eval.record.record import Measurement, Record
 from ddpm_eval.record.scores import Error, Score
 
 CHANCE = 2.0
 """So many standard errors may be chance."""
-COMPARED = ("bound", "rate_distortion", "quality")
-"""Measures whose scores tell models from each other."""
-_GREY_LEVELS = 127.5
-_MUST_AGREE = (
-    *("images.dataset", "images.split", "images.digest", "reference.dataset", "reference.split"),
-    *("reference.digest", "extractor.name", "extractor.digest"),
-)
-"""Settings without which two numbers say nothing of each other."""
-_PARTS: Mapping[str, Callable[[Array], Array]] = {  # of the terms [n, T+1]
-    "total": lambda terms: terms.sum(1),
-    "steps": lambda terms: terms[:, 1:-1].sum(1),
-    "decoder": lambda terms: terms[:, 0],
-}
 _NAMES = {
     ("bound", "bits_per_dim", "total"): "The bound",
     ("bound", "bits_per_dim", "steps"): "The bound's steps",
@@ -101,66 +84,13 @@ class Difference:
 
 def between(one: Record, other: Record) -> tuple[Difference, ...]:
     """Every difference between the scores that both have."""
-    bounds = pairs(one, other, "bound")
+    bounds = alike.pairs(one, other, "bound")
     return tuple(
         difference
-        for measure in COMPARED
-        for pair in pairs(one, other, measure)
+        for measure in alike.COMPARED
+        for pair in alike.pairs(one, other, measure)
         for difference in _differences(pair, bounds)
     )
-
-
-Pair = tuple[Measurement, Measurement]
-
-
-def pairs(one: Record, other: Record, measure: str) -> list[Pair]:
-    """Measurements of one kind in both records, those together whose protocols differ least."""
-    alike: dict[tuple[str, ...], Pair] = {}
-    candidates = [
-        (a, b)
-        for a in one.of(measure)
-        for b in other.of(measure)
-        if _kind(a.protocol) == _kind(b.protocol)
-    ]
-    for a, b in candidates:  # the strongest first
-        kind = _kind(a.protocol)
-        if kind not in alike or _distance((a, b)) < _distance(alike[kind]):
-            alike[kind] = (a, b)
-    return list(alike.values())
-
-
-def _kind(protocol: Protocol) -> tuple[str, ...]:
-    """What a measurement is of: the split, the reference and the extractor."""
-    images, reference, extractor = protocol.images, protocol.reference, protocol.extractor
-    return (
-        "" if images is None else images.split,
-        "" if reference is None else reference.split or reference.dataset,
-        "" if extractor is None else extractor.name,
-    )
-
-
-def _distance(pair: Pair) -> int:
-    return len(wording.differing(pair[0].protocol, pair[1].protocol))
-
-
-def facts(one: Record, other: Record) -> list[tuple[str, Facts]]:
-    """Every setting that differs, measure by measure."""
-    groups = []
-    for measure in COMPARED:
-        for pair in pairs(one, other, measure):
-            kind = " ".join(filter(None, _kind(pair[0].protocol)))
-            title = f"{measure.replace('_', ' ')} ({kind}), {one.name} / {other.name}"
-            groups.append((title, tuple(_lines((one, other), pair))))
-    return [(title, lines) for title, lines in groups if lines]
-
-
-def _lines(records: tuple[Record, Record], pair: Pair) -> Iterator[tuple[str, str]]:
-    """The settings that differ between two measurements, the model first."""
-    models = [item.protocol.model for item in pair]
-    if models[0] != models[1]:
-        yield "model", " / ".join(map(wording.model, records, models))
-    for name, values in wording.differing(pair[0].protocol, pair[1].protocol).items():
-        yield wording.setting(name), " / ".join(map(wording.text, values))
 
 
 def table(one: Record, other: Record, differences: tuple[Difference, ...]) -> Table:
@@ -206,7 +136,8 @@ def _row(difference: Difference, notes: tuple[str, ...]) -> Row:
 
 def _differences(pair: Pair, bounds: list[Pair]) -> Iterator[Difference]:
     a, b = pair
-    terms = next((item for item in bounds if _kind(item[0].protocol) == _kind(a.protocol)), None)
+    family = alike.family(a.protocol)
+    terms = next((item for item in bounds if alike.family(item[0].protocol) == family), None)
     for one in a.scores:
         if _tells(a, one):
             other = next((x for x in b.scores if (x.metric, x.of) == (one.metric, one.of)), None)
@@ -221,7 +152,7 @@ def _tells(measurement: Measurement, score: Score) -> bool:
         bool(score.definition.better)
         and of.whose in ("model", "samples")
         and not of.variance
-        and (measurement.measure != "bound" or of.part in _PARTS)
+        and (measurement.measure != "bound" or of.part in paired.PARTS)
         and (measurement.measure != "rate_distortion" or score.metric != "bits_per_dim")
     )
 
@@ -237,17 +168,17 @@ def _difference(pair: Pair, scores: tuple[Score, Score], terms: Pair | None) -> 
         other=other,
         gap=replace(gap, error=error),
         basis=basis,
-        obstacle=_obstacle(pair),
+        obstacle=alike.obstacle(pair),
         settings=tuple(
             f"{wording.setting(key)} {wording.text(a)} and {wording.text(b)}"
             for key, (a, b) in changes.items()
         ),
     )
-    paired = None if difference.obstacle or terms is None else _paired(one, terms)
-    if paired is None or not np.isclose(paired[0], gap.value, rtol=1e-3, atol=1e-4):
+    exact = None if difference.obstacle or terms is None else paired.gap(one, terms)
+    if exact is None or not np.isclose(exact[0], gap.value, rtol=1e-3, atol=1e-4):
         return difference  # the terms are not those of the score
-    exact = replace(gap, error=Error(size=paired[1]))
-    return replace(difference, gap=exact, basis=f"paired over {one.n:,} images")
+    exactly = replace(gap, error=Error(size=exact[1]))
+    return replace(difference, gap=exactly, basis=f"paired over {one.n:,} images")
 
 
 def _name(measurement: Measurement, score: Score) -> str:
@@ -270,57 +201,3 @@ def _independent(one: Score, other: Score) -> tuple[Error | None, str]:
         return None, "no error is known"
     kinds = dict.fromkeys(f", from the spread over {x.over}" for x in errors if x.kind == "spread")
     return Error(size=math.hypot(*sizes)), "independent errors" + "".join(kinds)
-
-
-def _obstacle(pair: Pair) -> str:
-    """Why the numbers of two measurements cannot be compared, if they cannot."""
-    a, b = (item.protocol for item in pair)
-    changes = wording.differing(a, b)
-    for key in _MUST_AGREE:
-        if key in changes:
-            name = wording.setting(key)
-            return f"the {name} differ" if name.split()[0].endswith("s") else f"the {name} differs"
-    if pair[0].measure == "quality" and size(a) != size(b):
-        return f"they are on {size(a):,} and {size(b):,} samples"
-    return ""
-
-
-# ------------------------------------------------------------------------------ paired errors
-
-
-def _paired(score: Score, bounds: Pair) -> tuple[float, float] | None:
-    """The gap and its error, image by image, if both saw the same images and noise."""
-    a, b = bounds
-    if not _same_noise(a.protocol, b.protocol):
-        return None
-    if score.metric == "rmse":
-        one, other = (_linear_rmse(item.arrays.get("mse")) for item in bounds)
-    elif score.metric == "bits_per_dim" and score.of.part in _PARTS:
-        one, other = (_sums(score.of.part, item.arrays.get("terms")) for item in bounds)
-    else:
-        return None
-    if one is None or other is None or one.shape != other.shape or len(one) < 2:
-        return None
-    gap = other - one
-    return float(gap.mean()), float(gap.std(ddof=1) / len(gap) ** 0.5)
-
-
-def _same_noise(a: Protocol, b: Protocol) -> bool:
-    """Whether every image of both had the same noise."""
-    return (
-        a.images is not None and bool(a.images.digest) and (a.images, a.seed) == (b.images, b.seed)
-    )
-
-
-def _sums(part: str, terms: Array | None) -> Array | None:
-    return None if terms is None else _PARTS[part](terms.astype(np.float64))
-
-
-def _linear_rmse(mse: Array | None) -> Array | None:
-    """What each image adds to the root of the mean: the delta method, exact in the mean."""
-    if mse is None:
-        return None
-    last = mse[:, 1].astype(np.float64)
-    root = np.sqrt(max(last.mean(), 1e-24))
-    linear: Array = _GREY_LEVELS * (root + (last - last.mean()) / (2 * root))
-    return linear

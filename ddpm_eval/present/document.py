@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain
 
-from ddpm_eval.present import comparable, contents, differences, published, sections, wording
+from ddpm_eval.present import alike, comparable, contents, differences, published, sections, wording
 from ddpm_eval.present.parts import Document, Facts, Section
 from ddpm_eval.present.runs import WHOLE_PAGE, Run
 from ddpm_eval.record.protocol import Json
@@ -45,7 +45,7 @@ def _against(one: Record, other: Record) -> Iterator[Section]:
         return
     sentences = tuple(item.sentence(one.name, other.name) for item in gaps)
     table = differences.table(one, other, gaps)
-    settings = tuple(differences.facts(one, other))
+    settings = tuple(alike.facts(one, other))
     yield Section("What differs", sentences, tables=(table,), facts=settings)
 
 

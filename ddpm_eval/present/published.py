@@ -4,16 +4,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-
-from ddpm_eval.metrics.registry import METRICS, definition
-from ddpm_eval.present import comparable, contents, references
+from ddpm_eval.metrics.registry import METRICS
+from ddpm_eval.present import comparable, references
 from ddpm_eval.present.comparable import Standing
 from ddpm_eval.present.runs import Run
 from ddpm_eval.present.tables import Cell, Column, Row, Table
 from ddpm_eval.record.protocol import Json
-from ddpm_eval.record.record import Measurement
-from ddpm_eval.record.scores import Curve, number_texts
 
 Ours = tuple[str, str, Mapping[str, Standing]]
 """A run in a published table: its name, its block, its numbers by column."""
@@ -171,7 +167,7 @@ def _beside(
     rows = [
         Row(
             f"{row.name} ({row.note})" if row.note else row.name,
-            tuple(_published(row.numbers.get(column)) for column in columns),
+            tuple(published_cell(row.numbers.get(column)) for column in columns),
             row.block,
         )
         for row in published.rows
@@ -188,54 +184,8 @@ def _beside(
     return Table(key, published.title, heads, _best(rows, heads), tuple(notes), text)
 
 
-def table_4(key: str, measurement: Measurement) -> Table:
-    """The paper's Table 4, then our rates under each variance and our distortion."""
-    published = references.tables()["rate_distortion"]
-    rates = contents.rates(measurement)
-    own, *others = rates
-    columns = (
-        Column("Rate (bits/dim)", "lower"),
-        *(Column(f"Rate, {name}", "lower") for name in others),
-        Column("RMSE (0–255)", "lower"),
-    )
-    between = tuple(Cell() for _ in others)
-    rows = [
-        Row(
-            row.name,
-            (_published(row.numbers["rate"]), *between, _published(row.numbers["rmse"])),
-            "Paper",
-        )
-        for row in published.rows
-    ]
-    distortion = measurement.curve("rmse")
-    if distortion is None:
-        raise ValueError("Table 4 of a measurement without distortion")
-    T, images = int(distortion.x[-1]), measurement.protocol.images
-    dataset = "unnamed data" if images is None else images.dataset or "unnamed data"
-    block = f"{dataset}, {distortion.n:,} images, {own}"
-    for steps in sorted({max(1, round(T * part / 10)) for part in range(1, 11)})[::-1]:
-        first, *rest = (_at(curve, steps) for curve in rates.values())
-        bare = (replace(cell, spread="") for cell in rest)
-        cells = (first, *bare, _at(distortion, steps))
-        rows.append(Row(str(steps), cells, block, ours=True))
-    caption = (
-        "Rate spent after so many reverse steps and the error of x̂₀ decoded there, 127.5 times the "
-        "root of the mean squared error; ± is a standard error over images, hardly another for the "
-        "other variances. "
-        f"Published rows: {published.rows[0].source}; {published.rows[0].protocol}."
-    )
-    return Table(key, published.title, columns, tuple(rows), (), caption)
-
-
-def _at(curve: Curve, steps: int) -> Cell:
-    i = int(np.abs(curve.x - steps).argmin())
-    if curve.x[i] != steps:
-        return Cell()
-    error = None if curve.error is None else float(curve.error[i])
-    return Cell(*number_texts(float(curve.y[i]), error, least=definition(curve.metric).decimals))
-
-
-def _published(number: references.Published | None) -> Cell:
+def published_cell(number: references.Published | None) -> Cell:
+    """A published number as it was printed."""
     if number is None:
         return Cell()
     spread = "" if number.spread is None else str(number.spread)

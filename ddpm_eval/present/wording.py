@@ -64,9 +64,19 @@ def setting(name: str) -> str:
 
 
 def differing(one: Protocol, other: Protocol) -> dict[str, tuple[Json, Json]]:
-    """Settings that differ between two protocols, but for the model and what was drawn from it."""
-    apart = ("model", "sampling.digest")
-    return {name: pair for name, pair in changes(one, other).items() if name not in apart}
+    """Settings that differ between two protocols, but for the model and what was drawn from it.
+
+    A setting that the protocol names itself, the number of images say, is not named again.
+    """
+    pairs = changes(one, other)
+    named = {_leaf(name) for name in pairs if not name.startswith("settings.")}
+    skipped = {name for name in pairs if name.startswith("settings.") and _leaf(name) in named}
+    skipped |= {"model", "sampling.digest"}
+    return {name: pair for name, pair in pairs.items() if name not in skipped}
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def text(value: Json) -> str:

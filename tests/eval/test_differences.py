@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ddpm_eval.cli import app
-from ddpm_eval.present import differences, document
+from ddpm_eval.present import alike, differences, document
 from ddpm_eval.present.differences import Difference
 from ddpm_eval.record import disk
 from ddpm_eval.record.protocol import EstimatorFacts, ImagesFacts, Protocol
@@ -184,7 +184,7 @@ def test_of_several_measurements_those_that_agree_most_are_compared() -> None:
     )
     raw = records.valued(records.changed(few, weights="raw"), bits_per_dim=7.0)
     a, b = records.only("a", whole, few), records.only("b", raw, few)
-    (pair,) = differences.pairs(a, b, "bound")
+    (pair,) = alike.pairs(a, b, "bound")
     assert [each.protocol.key for each in pair] == [few.protocol.key] * 2
     gap = of(a, b)["The bound"]
     assert (gap.one.n, gap.other.n, gap.settings) == (50, 50, ())

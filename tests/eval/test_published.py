@@ -12,6 +12,7 @@ import pytest
 
 from ddpm_eval.present import comparable, contents, differences, published, references, tables
 from ddpm_eval.present.runs import Run
+from ddpm_eval.present.table4 import table_4
 from ddpm_eval.present.tables import Row, Table
 from ddpm_eval.record.protocol import Json
 from ddpm_eval.record.record import Measurement
@@ -216,7 +217,7 @@ def test_the_verdict_of_a_small_network_says_that_it_is_no_fid() -> None:
 
 def test_ten_published_rows_stand_above_ten_of_ours_with_a_rate_for_each_variance() -> None:
     measurement = records.stretched(records.measured("rate_distortion"), 1000)
-    table = published.table_4("t4", measurement)
+    table = table_4("t4", measurement)
     blocks = dict(table.blocks())
     assert list(blocks) == ["Paper", "digits, 297 images, fixedlarge"]
     assert [len(rows) for rows in blocks.values()] == [10, 10]
@@ -246,7 +247,7 @@ def test_ten_published_rows_stand_above_ten_of_ours_with_a_rate_for_each_varianc
 
 
 def test_other_numbers_of_steps_have_ten_rows_too() -> None:
-    table = published.table_4("t4", records.stretched(records.measured("rate_distortion"), 40))
+    table = table_4("t4", records.stretched(records.measured("rate_distortion"), 40))
     rows = [row for row in table.rows if row.ours]
     assert [row.name for row in rows] == [str(4 * k) for k in range(10, 0, -1)]
     assert rows[0].cells[0].number == "2.736"
@@ -269,7 +270,7 @@ def every_table(runs: Sequence[Run]) -> Iterator[Table]:
         yield bits
     one, other = (each.record for each in runs[:2])
     yield differences.table(one, other, differences.between(one, other))
-    yield published.table_4("t4", records.measured("rate_distortion"))
+    yield table_4("t4", records.measured("rate_distortion"))
     yield contents.scores("neighbours", records.measured("neighbours"))
 
 

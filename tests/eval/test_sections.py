@@ -15,6 +15,7 @@ from ddpm_eval.present import document, figures, frames, grids, sections
 from ddpm_eval.present.figures import Picture
 from ddpm_eval.present.parts import Document, Section
 from ddpm_eval.present.runs import WHOLE_PAGE, Run
+from ddpm_eval.present.tables import Table
 from ddpm_eval.record.protocol import Protocol
 from ddpm_eval.record.record import Measurement, Record
 from ddpm_eval.record.scores import Curve, Grid
@@ -297,3 +298,20 @@ def test_a_full_record_fits_a_page_even_if_its_images_are_noise(tmp_path: Path) 
     present.render([replace(whole, measurements=(*whole.measurements, more))], tmp_path)
     size = (tmp_path / "report.html").stat().st_size
     assert 2e6 < size < 4.9e6
+
+
+def test_every_variance_has_its_line_in_the_bits(undrawn: list[str]) -> None:
+    bound = records.measured("bound")
+    total = bound.score("bits_per_dim", part="total", variance="optimal")
+    assert total is not None
+    learned = replace(total, of=replace(total.of, variance="calibrated"))
+    table = next(
+        item
+        for item in section_tables(replace(bound, scores=(*bound.scores, learned)))
+        if item.key == "bits"
+    )
+    assert [row.name for row in table.rows][-1] == "Total with the calibrated σ²"
+
+
+def section_tables(*measurements: Measurement) -> list[Table]:
+    return [table for part in built(*measurements) for table in part.tables]

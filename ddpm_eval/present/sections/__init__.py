@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from ddpm_eval.present.parts import Section
 from ddpm_eval.present.runs import Run
-from ddpm_eval.present.sections import bound, pictures, quality, training
+from ddpm_eval.present.sections import bound, pictures, quality, slider, training
 from ddpm_eval.present.sections.shared import plain
 from ddpm_eval.record.record import Measurement
 
@@ -43,7 +43,7 @@ CHAPTERS = (
     Chapter((), pictures.no_samples),
     apart("samples", pictures.samples),
     apart("rate_distortion", bound.rate_distortion),
-    apart("reconstructions", pictures.reconstructions),
+    apart("reconstructions", slider.reconstructions),
     apart("progressive", pictures.progressive),
     apart("interpolation", pictures.interpolation),
     apart("neighbours", pictures.neighbours),

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-from ddpm_eval.present import contents, figures, published, references
+from ddpm_eval.present import contents, figures, references
 from ddpm_eval.present.figures import Picture
 from ddpm_eval.present.parts import Section
 from ddpm_eval.present.runs import Run, has_model
 from ddpm_eval.present.sections.shared import curve_caption, curve_text, plain
+from ddpm_eval.present.table4 import table_4
 from ddpm_eval.record.record import Measurement
 
 _TERMS = (
@@ -55,7 +56,7 @@ def rate_distortion(measurement: Measurement, run: Run) -> Iterator[Section]:
         pictures=(figures.rate_distortion(key, distortion, rates, paper, caption),),
     )
     tables = (
-        published.table_4(f"{key}-table4", measurement),
+        table_4(f"{key}-table4", measurement),
         contents.scores(f"{key}-scores", measurement),
     )
     yield Section("Rate and distortion in numbers", tables=tables)
