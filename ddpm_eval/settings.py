@@ -8,7 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from ddpm_eval.measure.bound.settings import BaselineSettings, BoundSettings
+from ddpm_eval.measure.bound.settings import (
+    BaselineSettings,
+    BoundSettings,
+    OdeSettings,
+    StrideSettings,
+)
 from ddpm_train.config import ModelConfig
 from ddpm_train.settings import override
 
@@ -27,6 +32,8 @@ class EvalSettings:
     """All settings of all measures."""
 
     bound: BoundSettings = field(default_factory=BoundSettings)
+    strides: StrideSettings = field(default_factory=StrideSettings)
+    ode: OdeSettings = field(default_factory=OdeSettings)
     baselines: BaselineSettings = field(default_factory=BaselineSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
 

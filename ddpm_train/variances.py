@@ -40,6 +40,12 @@ def optimal(schedule: NoiseSchedule, errors: Tensor) -> Tensor:
     return (schedule.posterior_variances + c_0.square() * errors).log()
 
 
+def errors_of(schedule: NoiseSchedule, log_variances: Tensor) -> Tensor:
+    """Find the errors that a table of the best variance was fitted to: ``optimal`` inverted."""
+    c_0 = posterior_coefficients(schedule)[0]
+    return (log_variances.exp() - schedule.posterior_variances) / c_0.square()
+
+
 VARIANCES: dict[str, Callable[[NoiseSchedule], Tensor]] = {
     "fixedsmall": fixed_small,
     "fixedlarge": fixed_large,

@@ -34,6 +34,12 @@ def nll(
     against: Annotated[
         Path | None, typer.Option("--against", help="A second checkpoint, on the same noise.")
     ] = None,
+    strides: Annotated[
+        str, typer.Option("--strides", help="The bound of so few steps, the best: 20,50,100.")
+    ] = "",
+    ode: Annotated[
+        bool, typer.Option("--ode", help="By the probability-flow ODE, the bound beside it.")
+    ] = False,
     calibrate: Calibrate = 0,
     dataset: Dataset = None,
     data: Data = None,
@@ -41,16 +47,17 @@ def nll(
     name: Name = None,
     again: Replace = False,
 ) -> None:
-    """Bits/dim: the full variational bound, or an estimate from chosen terms."""
+    """Bits/dim: the variational bound, an estimate of it, of fewer steps, or by the ODE."""
     bound = BoundSettings(
         n=n, first=first, target_stderr=target_stderr, budget=budget, calibrate=calibrate
     )
-    settings, of_model = changed(EvalSettings(bound=bound), changes or [])
+    counts = [f"strides.counts={strides}"] if strides else []
+    settings, of_model = changed(EvalSettings(bound=bound), [*counts, *(changes or [])])
     check_split(split)
     if against is not None:
         check_checkpoint(against)
     task = Task(
-        measure="bound" if against is None else "comparison",
+        measure=_measure(against=against is not None, strides=bool(strides), ode=ode),
         checkpoint=checkpoint,
         settings=settings,
         of_model=of_model,
@@ -68,10 +75,17 @@ def nll(
                 work.images(split),
                 **values(settings.bound),
                 against=None if against is None else task.load(against),
+                strides=settings.strides.counts,
+                ode=settings.ode if ode else False,
                 training=work.images("train") if settings.bound.calibrate else None,
                 runtime=work.runtime,
             )
         )
+
+
+def _measure(*, against: bool, strides: bool, ode: bool) -> str:
+    """Name the measure whose result is recorded."""
+    return "comparison" if against else "strides" if strides else "ode" if ode else "bound"
 
 
 def rate_distortion(

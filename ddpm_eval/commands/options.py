@@ -50,6 +50,7 @@ def common() -> Common:
 OPTIONS: Mapping[str, str] = {
     **{name: f"--{name}" for name in ("weights", "device", "split", "dataset", "data", "against")},
     **{"n": "-n", "first": "--first", "target_stderr": "--target-stderr", "budget": "--budget"},
+    **{"strides": "--strides", "ode": "--ode"},
     **{"calibrate": "--calibrate", "drop_remainder": "--set bound.drop_remainder"},
     **{"precision": "--set compute.precision", "compile": "--set compute.compile"},
     **{"batch": "--set compute.batch", "clip": "--set bound.clip"},

@@ -1,17 +1,26 @@
 """``bits_per_dim``, ``rate_distortion`` and ``baselines``: the variational bound and its parts."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ddpm_eval.door.images import AnyImages
 from ddpm_eval.door.working import images_of, measured, model_of, runtime_of, typed
 from ddpm_eval.measure.bound import baselines as baseline
-from ddpm_eval.measure.bound import compare, estimate, likelihood
+from ddpm_eval.measure.bound import compare, estimate, few_steps, likelihood
+from ddpm_eval.measure.bound import ode as flows
 from ddpm_eval.measure.bound import rate_distortion as curves
-from ddpm_eval.measure.bound.settings import BaselineSettings, BoundSettings
+from ddpm_eval.measure.bound.settings import (
+    BaselineSettings,
+    BoundSettings,
+    OdeSettings,
+    StrideSettings,
+)
 from ddpm_eval.model import Model
 from ddpm_eval.record.record import Measurement
 from ddpm_eval.runtime import Runtime
+from ddpm_train.errors import FixableError
 from ddpm_train.world import require_float64
 
 
@@ -24,6 +33,8 @@ def bits_per_dim(
     target_stderr: float = 0.0,
     budget: int = 0,
     against: Model | None = None,
+    strides: Sequence[int] = (),
+    ode: OdeSettings | bool = False,
     calibrate: int = 0,
     training: AnyImages | None = None,
     drop_remainder: int = 0,
@@ -33,7 +44,7 @@ def bits_per_dim(
     cache: str | Path | None = None,
     runtime: Runtime | None = None,
 ) -> Measurement:
-    """Measure bits/dim: the full variational bound (Eq. 5), an estimate, or a difference.
+    """Measure bits/dim: the full variational bound (Eq. 5), an estimate, a difference, the ODE.
 
     Args:
         model: From ``load`` or ``wrap``.
@@ -43,6 +54,8 @@ def bits_per_dim(
         target_stderr: Estimate the bound of these images to this standard error, in bits/dim.
         budget: Estimate it with at most so many evaluations of the network.
         against: A second model on the same images and noise: the result is the difference.
+        strides: Measure the bound of so few steps: of the best ones, of even and quadratic ones.
+        ode: Measure by the probability-flow ODE, the bound of the same images beside it.
         calibrate: Learn the best variance too, from so many training images.
         training: These; None: those of the model's run.
         drop_remainder: Whole batches of so many images only, as the original did with 256.
@@ -76,6 +89,7 @@ def bits_per_dim(
         clip=clip,
         seed=seed,
     )
+    _check_one(settings, against=against, strides=strides, ode=ode)
     taken = images_of(model, images)
     work = runtime_of(model, runtime, batch=batch, cache=cache)
     if against is not None:
@@ -85,10 +99,22 @@ def bits_per_dim(
             [model, other],
             work,
         )
-    measure = estimate.measure if settings.is_estimate else likelihood.measure
+    if ode:
+        how = ode if isinstance(ode, OdeSettings) else OdeSettings()
+        return measured(
+            lambda work: flows.measure(model, taken, settings, how, work), [model], work
+        )
     learning = images_of(model, training, split="train") if settings.calibrate else None
+    measure: Callable[..., Measurement] = likelihood.measure
+    if strides:
+        counts = typed(StrideSettings, counts=strides)
+        measure = partial(few_steps.measure, settings=counts)
+    elif settings.is_estimate:
+        measure = estimate.measure
     return measured(
-        lambda work: measure(model, taken, settings, work, training=learning), [model], work
+        lambda work: measure(model, taken, settings, runtime=work, training=learning),
+        [model],
+        work,
     )
 
 
@@ -188,6 +214,25 @@ def baselines(
         [model],
         runtime_of(model, runtime, batch=batch),
     )
+
+
+def _check_one(
+    settings: BoundSettings, *, against: object, strides: Sequence[int], ode: object
+) -> None:
+    """Refuse two measures at once.
+
+    Raises:
+        FixableError: Names them.
+    """
+    wishes = {
+        "against": against is not None,
+        "strides": bool(strides),
+        "ode": bool(ode),
+        "target_stderr or budget": settings.is_estimate,
+    }
+    names = [name for name, wanted in wishes.items() if wanted]
+    if len(names) > 1 and names != ["against", "target_stderr or budget"]:
+        raise FixableError(f"{' and '.join(names)}: two measures at once", "take one after another")
 
 
 def _check(model: Any) -> None:

@@ -82,6 +82,12 @@ _METRICS: dict[str, Metric] = {
     "rmse": Metric(title="RMSE", unit="grey levels", better="lower"),
     "bound_term": Metric(title="L_t", unit="bits/dim", better="lower", decimals=3),
     "mean_rmse": Metric(title="Mean of each image's RMSE", unit="grey levels", better="lower"),
+    "ode_bits_per_dim": Metric(
+        title="Bits/dim, probability-flow ODE", unit="bits/dim", better="lower", decimals=3
+    ),
+    "ode_gap": Metric(title="Bound minus ODE", unit="bits/dim", decimals=3),
+    "ode_error": Metric(title="Error of the ODE's bits/dim", unit="bits/dim", decimals=3),
+    "ode_change": Metric(title="Change under half the tolerance", unit="bits/dim", decimals=4),
     "evaluations": Metric(title="Network evaluations", unit="evaluations"),
     "pairing_gain": Metric(title="Gain in error by pairing", unit="times"),
     "inception_score": Metric(
@@ -198,6 +204,8 @@ _METRICS: dict[str, Metric] = {
     "images_per_second": Metric(title="Training speed", unit="images/s", better="higher"),
     "seconds": Metric(title="Time", unit="s", better="lower"),
     "t": Metric(title="t"),
+    "steps": Metric(title="Steps (K)"),
+    "draws": Metric(title="Draws of each image (K)"),
     "reverse_steps": Metric(title="Reverse steps (T − t + 1)"),
     "images": Metric(title="Images"),
     "training_steps": Metric(title="Training steps"),

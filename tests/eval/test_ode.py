@@ -9,9 +9,9 @@ import torch
 from scipy.special import logsumexp
 from torch import Tensor
 
-from ddpm_eval.measure.bound import ode
+from ddpm_eval.measure.bound import levels
 from ddpm_eval.measure.bound.flow import Flow, Solver, log_density
-from ddpm_eval.measure.bound.ode import Weights
+from ddpm_eval.measure.bound.levels import Weights
 from ddpm_eval.model import Model
 from ddpm_train import schedule
 from ddpm_train.config import ObjectiveConfig, ScheduleConfig, UNetConfig
@@ -60,9 +60,9 @@ def bits(model: Model, x_0: Tensor, *, draws: int = 1, count: int = 2) -> Weight
     """What the measure does, in memory."""
     values = []
     for draw in range(draws):
-        eps = torch.stack([ode.noise(0, i, draw, SHAPE) for i in range(len(x_0))])
-        signs = [ode.probes(0, i, draw, (count, *SHAPE)) for i in range(len(x_0))]
-        start = ode.with_decoder(model, x_0, eps, clip=False)
+        eps = torch.stack([levels.noise(0, i, draw, SHAPE) for i in range(len(x_0))])
+        signs = [levels.probes(0, i, draw, (count, *SHAPE)) for i in range(len(x_0))]
+        start = levels.with_decoder(model, x_0, eps, clip=False)
         found = log_density(Flow(model), start.x_1, torch.stack(signs, 1), solver=Solver())
         values.append((found.log_density + start.rest).T)
     return Weights(np.stack(values, 1), D)
@@ -94,13 +94,13 @@ def test_both_routes_give_the_entropy() -> None:
 
 def wrong_entropy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget half of log 2 pi e: the 0.92 bits of a withdrawn paper."""
-    right = ode.with_decoder
+    right = levels.with_decoder
 
-    def wrong(model: Model, x_0: Tensor, eps: Tensor, *, clip: bool = True) -> ode.Start:
+    def wrong(model: Model, x_0: Tensor, eps: Tensor, *, clip: bool = True) -> levels.Start:
         start = right(model, x_0, eps, clip=clip)
         return replace(start, rest=start.rest - 0.5 * D)
 
-    monkeypatch.setattr(ode, "with_decoder", wrong)
+    monkeypatch.setattr(levels, "with_decoder", wrong)
 
 
 def wrong_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +159,7 @@ def test_the_trace_is_that_of_the_jacobian() -> None:
     s = float(field.line[300]) + 0.001
     moment = field.at(s)
     x = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, 8, 8)))
-    signs = ode.probes(0, 0, 0, (2, 3, 8, 8)) * torch.tensor([1, -1]).view(2, 1, 1, 1, 1)
+    signs = levels.probes(0, 0, 0, (2, 3, 8, 8)) * torch.tensor([1, -1]).view(2, 1, 1, 1, 1)
     drift, divergence = field.drift(x, signs, s)
     exact = UNet(config, out_channels=3, seed=1).double()
     exact.load_state_dict(network.state_dict())
@@ -179,13 +179,13 @@ def test_dequantised_images_are_a_density_over_bins() -> None:
     """Of a Gaussian far wider than a level: the density in its middle, over D levels."""
     model = gaussian(0.2, T=200)
     x_0 = torch.zeros(3, *SHAPE, dtype=torch.float64)
-    u = torch.stack([ode.uniform_noise(0, i, 0, SHAPE) for i in range(3)])
-    start = ode.with_uniform_noise(model, x_0, u)
-    signs = torch.stack([ode.probes(0, i, 0, (1, *SHAPE)) for i in range(3)], 1)
+    u = torch.stack([levels.uniform_noise(0, i, 0, SHAPE) for i in range(3)])
+    start = levels.with_uniform_noise(model, x_0, u)
+    signs = torch.stack([levels.probes(0, i, 0, (1, *SHAPE)) for i in range(3)], 1)
     found = log_density(Flow(model), start.x_1, signs, solver=Solver()).log_density[0] + start.rest
     bar = model.denoise.schedule.alphas_bar[1].item()
     blurred = 0.2 + (1 - bar) / bar  # the noise of x_1 is part of this density
-    level = -0.5 * math.log2(2 * math.pi * blurred) + math.log2(ode.LEVEL)
+    level = -0.5 * math.log2(2 * math.pi * blurred) + math.log2(levels.LEVEL)
     np.testing.assert_allclose(-found / (D * math.log(2)), -level, atol=0.002)
 
 

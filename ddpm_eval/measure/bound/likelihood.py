@@ -149,6 +149,22 @@ def full(
     return assemble(terms, scoring.prior_bits(model, images), variances), variances
 
 
+def obtain_terms(
+    model: Model,
+    images: ImageSet,
+    settings: BoundSettings,
+    runtime: Runtime,
+    *,
+    training: ImageSet | None = None,
+) -> tuple[BoundTerms, Tables]:
+    """Read every term of these images where a full bound of them is recorded, else compute them."""
+    protocol = protocol_of(model, images, settings, training=training)
+    known = runtime.recorded(MEASURE, protocol)
+    if known is not None:
+        return terms_of(known, model)
+    return full(model, images, settings, runtime, training=training)
+
+
 def assemble(terms: Terms, prior: Array, variances: Tables) -> BoundTerms:
     """Lay the terms of every pair out by image and row."""
     n = len(prior)

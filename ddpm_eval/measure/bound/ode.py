@@ -1,135 +1,220 @@
-"""Bits/dim by the probability-flow ODE, the other half of the field's numbers (see flow.py).
+"""Bits/dim by the probability-flow ODE, beside the bound of the same images (flow, levels)."""
 
-The flow gives a density of x_1, a picture with a little noise. From there to the 256 levels lead
-
-    the decoder      -log P(x_0) <= E_q [log q(x_1|x_0) - log p(x_1) - log p(x_0|x_1)],
-                     the model's own p(x_0|x_1) and the entropy of q, and
-    dequantisation   -log P(x_0) <= E_u [-log p(x_0 + u)], u uniform over a level's width 2/255,
-                     where p is the density of x_1 / sqrt(alpha-bar_1) (score-SDE and after it).
-
-Both hold for the mean over K draws inside the logarithm too, and tighten with K (Burda et al.
-2016). All in nats for a whole image until ``bits``.
-"""
-
-import math
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import logsumexp
-from torch import Tensor
 
+from ddpm_eval.choice import ImageSet
+from ddpm_eval.measure.bound import levels, likelihood
+from ddpm_eval.measure.bound.facts import mean_bits, protocol_of, scored, stderr_of
+from ddpm_eval.measure.bound.flow import Flow, Solver, log_density
+from ddpm_eval.measure.bound.levels import Start, Weights
+from ddpm_eval.measure.bound.settings import BoundSettings, OdeSettings
+from ddpm_eval.measure.bound.strides import StrideCosts
+from ddpm_eval.measure.bound.sweep import Array
 from ddpm_eval.model import Model
-from ddpm_eval.record.arrays import Array
-from ddpm_train.diffusion import Gaussian
-from ddpm_train.noise import Stream, normal
+from ddpm_eval.record.fill import Work, fill
+from ddpm_eval.record.record import Measurement
+from ddpm_eval.record.scores import Curve, Score
+from ddpm_eval.record.shards import Arrays
+from ddpm_eval.runtime import Runtime
+from ddpm_train import data
+from ddpm_train.settings import to_dict
 
-LEVEL = 2 / 255  # the width of a level's bin, as the decoder has it
-
-
-@dataclass(frozen=True, eq=False)
-class Start:
-    """Where the flow is entered for some images.
-
-    Attributes:
-        x_1: States at t = 1, float64 [B, C, H, W].
-        rest: What is to be added to log p(x_1) for a bound on log P(x_0), nats, [B].
-    """
-
-    x_1: Tensor
-    rest: Array
+MEASURE = "ode"
+TOGETHER = 4  # images whose steps the solver chooses together; part of what a result depends on
 
 
-def with_decoder(model: Model, x_0: Tensor, eps: Tensor, *, clip: bool = True) -> Start:
-    """Enter by x_1 ~ q(x_1|x_0): log p(x_0|x_1) - log q(x_1|x_0).
+def measure(
+    model: Model, images: ImageSet, bound: BoundSettings, settings: OdeSettings, runtime: Runtime
+) -> Measurement:
+    """Measure bits/dim by the ODE, and the bound of the same images beside it.
+
+    Both begin with the same noise of x_1 and end in the same decoder, so their difference is what
+    the Gaussian steps and Jensen's inequality cost.
 
     Args:
         model: The model.
-        x_0: Images in [-1, 1], float64 [B, C, H, W].
-        eps: The noise of x_1, likewise.
-        clip: Keep x_0_hat inside [-1, 1], as in the bound.
+        images: The images to choose from.
+        bound: Which are scored, the noise, and whether x_0_hat is clipped in the decoder.
+        settings: How the ODE is solved.
+        runtime: How the work is carried out.
+
+    Raises:
+        FixableError: The schedule has no signal at T, or the solver did not reach it.
     """
-    variance = 1 - model.denoise.schedule.alphas_bar[1].item()
-    x_1 = math.sqrt(1 - variance) * x_0 + math.sqrt(variance) * eps
-    t = torch.ones(len(x_0), dtype=torch.long)
-    output = model.denoise.network(x_1.to(model.dtype), t)
-    p = model.denoise.read(output, x_1, t, clip=clip).p
-    decoder = model.decoder(x_0, Gaussian(p.mean, p.log_var.expand_as(p.mean)))
-    log_q = -0.5 * (eps.square() + math.log(2 * math.pi * variance))
-    return Start(x_1, (-decoder - log_q).flatten(1).sum(1).cpu().numpy())
+    chosen = likelihood.choose_images(images, bound)
+    protocol = protocol_of(model, chosen, bound)
+    protocol = replace(protocol, settings={**protocol.settings, "ode": to_dict(settings)})
+    known = runtime.recorded(MEASURE, protocol)
+    if known is not None:
+        return known
+    found = solve(model, chosen, bound, settings, runtime)
+    weights = Weights(found["weights"], int(np.prod(model.shape)))
+    bits = weights.bits()
+    scores = [
+        scored("ode_bits_per_dim", float(bits.mean()), len(bits), float(stderr_of(bits))),
+        *_errors(weights, bits, found),
+    ]
+    if settings.paired:
+        scores += _gaps(model, chosen, bound, runtime, weights.bits(1))
+    evaluations = found["evaluations"].mean() * (1 + settings.probes)
+    scores.append(Score(metric="evaluations", value=float(evaluations), n=len(bits)))
+    return Measurement(
+        measure=MEASURE,
+        protocol=protocol,
+        scores=tuple(scores),
+        curves=_trend(weights),
+        arrays={"weights": weights.values},
+        facts={
+            "time": "t is interpolated linearly in the logarithm of the signal-to-noise ratio",
+            "levels": settings.levels,
+            "evaluations of the right side": float(found["evaluations"].mean()),
+        },
+        warnings=_warnings(settings, weights),
+    )
 
 
-def with_uniform_noise(model: Model, x_0: Tensor, u: Tensor) -> Start:
-    """Enter by x_0 plus uniform noise: the volumes of a level and of the change to x_1.
+def solve(
+    model: Model, images: ImageSet, bound: BoundSettings, settings: OdeSettings, runtime: Runtime
+) -> Arrays:
+    """Solve the ODE for every image and draw, in shards.
 
-    Args:
-        model: The model.
-        x_0: Images in [-1, 1], float64 [B, C, H, W].
-        u: Uniform in [-1/2, 1/2], likewise.
+    Returns:
+        ``weights`` [n, K, R] in nats; ``change`` [n] in nats, under half the tolerance (NaN where
+        it was not tried); ``evaluations`` [n, K] of the right side.
     """
-    bar = model.denoise.schedule.alphas_bar[1].item()
-    volume = x_0[0].numel() * (math.log(LEVEL) + 0.5 * math.log(bar))
-    return Start(math.sqrt(bar) * (x_0 + LEVEL * u), np.full(len(x_0), volume))
+    flow = Flow(model)
+    _ = flow.line  # a schedule without one is refused before anything is evaluated
+
+    def make(part: range) -> Generator[None, None, Arrays]:
+        rows: list[Arrays] = []
+        for start in range(part.start, part.stop, TOGETHER):
+            places = range(start, min(part.stop, start + TOGETHER))
+            rows.append((yield from _some(flow, images, places, bound, settings)))
+        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+    tree: dict[str, Any] = to_dict(settings)
+    work = Work(
+        name="ode",
+        facts={
+            "model": model.facts.digest,
+            "precision": model.precision,
+            "images": images.digest,
+            "indices": images.indices.tolist(),
+            "seed": bound.seed,
+            "clip": bound.clip,
+            "settings": {name: value for name, value in tree.items() if name != "paired"},
+        },
+        n=len(images),
+        size=TOGETHER,
+        make=make,
+        ticks=lambda part: settings.draws + (part.start < settings.checked),
+        label=f"ODE, {len(images):,} images",
+    )
+    return fill(work, runtime).read()
 
 
-def probes(seed: int, image: int, draw: int, shape: tuple[int, ...]) -> Tensor:
-    """Draw the independent signs of an image's draw, float64; ``shape`` begins with how many."""
-    generator = Stream(seed, "probe").generator(image, draw)
-    return torch.from_numpy(2.0 * generator.integers(0, 2, shape) - 1)
+def _some(
+    flow: Flow, images: ImageSet, places: range, bound: BoundSettings, settings: OdeSettings
+) -> Generator[None, None, Arrays]:
+    """Solve a few images together; yields after each solution."""
+    x_0 = data.to_model(images.read(places)).double().to(flow.model.device)
+    solver = Solver(tolerance=settings.tolerance, method=settings.method, most=settings.most)
+    weights, evaluations, change = [], [], np.full(len(places), np.nan)
+    for draw in range(settings.draws):
+        names = [int(images.indices[place]) for place in places]
+        shape = tuple(x_0.shape[1:])
+        start = _start(flow.model, x_0, names, draw, bound, settings)
+        signs = [levels.probes(bound.seed, i, draw, (settings.probes, *shape)) for i in names]
+        probes = torch.stack(signs, 1).to(x_0)
+        solution = log_density(flow, start.x_1, probes, solver=solver)
+        weights.append((solution.log_density + start.rest).T)
+        evaluations.append(np.full(len(places), solution.evaluations))
+        yield
+        if draw == 0 and places.start < settings.checked:
+            finer = replace(solver, tolerance=solver.tolerance / 2)
+            again = log_density(flow, start.x_1, probes, solver=finer)
+            change = (again.log_density - solution.log_density).mean(0)
+            yield
+    return {
+        "weights": np.stack(weights, 1),
+        "evaluations": np.stack(evaluations, 1),
+        "change": change,
+    }
 
 
-def noise(seed: int, image: int, draw: int, shape: tuple[int, ...]) -> Tensor:
-    """Draw the noise of x_1, float64; that of draw 0 is the bound's own at t = 1."""
-    stream = Stream(seed, "ode" if draw else "nll")
-    return normal(stream, [image], shape, steps=draw or 1)[0].double()
+def _start(
+    model: Model,
+    x_0: torch.Tensor,
+    names: list[int],
+    draw: int,
+    bound: BoundSettings,
+    settings: OdeSettings,
+) -> Start:
+    shape = tuple(x_0.shape[1:])
+    noise = levels.noise if settings.levels == "decoder" else levels.uniform_noise
+    drawn = torch.stack([noise(bound.seed, i, draw, shape) for i in names]).to(x_0)
+    if settings.levels == "decoder":
+        return levels.with_decoder(model, x_0, drawn, clip=bound.clip)
+    return levels.with_uniform_noise(model, x_0, drawn)
 
 
-def uniform_noise(seed: int, image: int, draw: int, shape: tuple[int, ...]) -> Tensor:
-    """Draw from [-1/2, 1/2), float64."""
-    return torch.from_numpy(Stream(seed, "ode").generator(image, draw).random(shape) - 0.5)
+def _errors(weights: Weights, bits: Array, found: Mapping[str, Array]) -> Iterator[Score]:
+    """The parts of the error: images, draws, probes, and the solver's own."""
+    for name, size in weights.errors().items():
+        if name != "total":
+            yield scored("ode_error", size, len(bits), None, whose=f"from the {name}")
+    change = found["change"][np.isfinite(found["change"])]
+    if len(change):
+        per_dim = -change / (weights.dimensions * np.log(2))
+        yield scored("ode_change", float(per_dim.mean()), len(change), float(stderr_of(per_dim)))
 
 
-@dataclass(frozen=True, eq=False)
-class Weights:
-    """log of p(x_0, x_1) / q(x_1|x_0), or of what takes its place, nats of a whole image.
+def _gaps(
+    model: Model, images: ImageSet, bound: BoundSettings, runtime: Runtime, bits: Array
+) -> Iterator[Score]:
+    """The bound of the same images and what it costs more, under its own and the best variance."""
+    terms, _ = likelihood.obtain_terms(model, images, bound, runtime)
+    costs = StrideCosts.of(model.denoise.schedule, terms.error.astype(np.float64))
+    best = terms.prior() + terms.decoder() + costs.walk(range(1, costs.T + 1))
+    for total, variance in ((terms.total(), ""), (best, "best for these images")):
+        yield mean_bits(total, variance=variance)
+        gap = total - bits
+        error = float(stderr_of(gap))
+        yield scored("ode_gap", float(gap.mean()), len(gap), error, variance=variance)
 
-    Attributes:
-        values: Of each image, draw and probe, [n, K, R].
-        dimensions: D.
-    """
 
-    values: Array
-    dimensions: int
+def _trend(weights: Weights) -> tuple[Curve, ...]:
+    """Bits/dim over the number of draws, K = 1, 2, 5, 10, ... up to all."""
+    draws = weights.values.shape[1]
+    if draws == 1:
+        return ()
+    counts = [k for k in (1, 2, 5, 10, 20, 50, 100) if k < draws] + [draws]
+    bits = np.stack([weights.bits(k) for k in counts], 1)
+    return (
+        Curve(
+            metric="ode_bits_per_dim",
+            over="draws",
+            x=np.array(counts),
+            y=bits.mean(0),
+            n=len(bits),
+            error=stderr_of(bits) if len(bits) > 1 else None,
+        ),
+    )
 
-    def bits(self, draws: int | None = None) -> Array:
-        """The bound of each image over so many draws (all of them), bits/dim, [n].
 
-        Fewer draws are averaged over the groups that all of them make.
-        """
-        means = self.values.mean(2)
-        count = draws or means.shape[1]
-        groups = means.shape[1] // count
-        grouped = means[:, : groups * count].reshape(len(means), groups, count)
-        log_mean = logsumexp(grouped, axis=2) - math.log(count)
-        return np.asarray(-log_mean.mean(1) / (self.dimensions * math.log(2)))
-
-    def errors(self) -> dict[str, float]:
-        """The standard error of the mean over images with one draw, and its parts, bits/dim.
-
-        Each image has its own draws and probes, so the spread between images holds all three; the
-        parts are components of variance. A part that needs two of a kind is left out with one.
-        """
-        n, K, R = self.values.shape
-        unit = self.dimensions * math.log(2)
-        means = self.values.mean(2)
-        every = means.mean(1)
-        parts = {"total": every.var(ddof=1) / n} if n > 1 else {}
-        if R > 1:
-            parts["probes"] = self.values.var(2, ddof=1).mean() / (n * K * R)
-        if K > 1:
-            draws = means.var(1, ddof=1).mean() / (n * K) - parts.get("probes", 0.0)
-            parts["draws"] = max(draws, 0.0)
-        rest = parts.get("total", 0.0) - parts.get("draws", 0.0) - parts.get("probes", 0.0)
-        if n > 1:
-            parts["images"] = max(rest, 0.0)
-        return {name: math.sqrt(variance) / unit for name, variance in parts.items()}
+def _warnings(settings: OdeSettings, weights: Weights) -> tuple[str, ...]:
+    """Say what the probes do to a mean inside a logarithm."""
+    if settings.draws == 1 or settings.probes == 1:
+        return ()
+    spread = weights.values.var(2, ddof=1).mean() / settings.probes
+    low = spread / 2 / (weights.dimensions * np.log(2))
+    text = (
+        f"the noise of {settings.probes} probes enters the {settings.draws} weights of each image: "
+        f"at most {low:.4f} bits/dim of what draws gain is that noise; more ode.probes lower it"
+    )
+    return (text,)

@@ -1,6 +1,7 @@
 """Settings of the bound: what is scored, from which seed, and when an estimate stops."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ddpm_train.errors import FixableError
 
@@ -38,3 +39,33 @@ class BaselineSettings:
     n: int = 0  # images; 0: all of them
     first: bool = False  # the first n; else n that the seed draws
     seed: int = 0  # of the untrained network, of its noise and of the choice of images
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StrideSettings:
+    """The bound of fewer steps than T."""
+
+    counts: tuple[int, ...] = ()  # numbers of steps K, such as 20,50,100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OdeSettings:
+    """Bits/dim by the probability-flow ODE."""
+
+    levels: Literal["decoder", "uniform"] = "decoder"  # from x_1 to 256 levels: p(x_0|x_1), or u
+    draws: int = 1  # K, importance samples of each image
+    probes: int = 2  # of the trace, for each draw
+    tolerance: float = 1e-4  # of the solver in one step
+    method: Literal["RK45", "RK23", "DOP853"] = "RK45"
+    most: int = 2000  # evaluations of the right side after which the solver gives up
+    checked: int = 4  # images that are solved at half the tolerance too
+    paired: bool = True  # measure the bound of the same images too
+
+    def __post_init__(self) -> None:
+        for name in ("draws", "probes", "most"):
+            if getattr(self, name) < 1:
+                raise FixableError(f"ode.{name}={getattr(self, name)}: none", "choose 1 or more")
+        if not 0 < self.tolerance < 1:
+            raise FixableError(
+                f"ode.tolerance={self.tolerance:g}: not between 0 and 1", "choose 1e-4, say"
+            )
