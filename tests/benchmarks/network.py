@@ -7,9 +7,12 @@ Processes, diffusers' and ours in float32 and bf16, take turns, round after roun
 for evaluation, a training step (forward, mean squared error, backward, clipping, Adam), some steps
 of sampling, and the roofline, a 3x3 convolution alone. A ratio is the median over rounds of
 (diffusers' float32 seconds / seconds). diffusers works as it comes: UNet2DModel, torch.optim.Adam,
-DDPMPipeline. Ours evaluates with ``ddpm_train.fast.prepare``, trains as ``ddpm_train.loop`` does,
-drawing its dropout masks within the time, and samples with ``ddpm_train.sampler``, its noise named
-image by image. The memory is the peak of a process that loads what it needs and does one of these
+DDPMPipeline; and, with --compiled, at its best for evaluation: channels-last, through inductor with
+its weights frozen. bf16 is left out on processors that emulate it. --busy adds a row with one core
+kept busy by another program, once with spinning OpenMP threads and once with passive ones, which
+``ddpm-eval`` asks for. Ours evaluates with ``ddpm_train.fast.prepare``, trains as
+``ddpm_train.loop`` does, drawing its dropout masks within the time, and samples with
+``ddpm_train.sampler``, its noise named image by image. The memory is the peak of a process that loads what it needs and does one of these
 alone. What else runs on the machine shows in the spread and in the load that is written down.
 denoising-diffusion-pytorch's network is another one, with linear attention at most resolutions: its
 seconds would not compare.
@@ -23,7 +26,7 @@ import os
 import platform
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -33,13 +36,41 @@ from torch import Tensor
 
 from ddpm_eval import bench
 from ddpm_train.config import RunConfig, UNetConfig
-from ddpm_train.fast import memory
+from ddpm_train.fast import memory, prepare
 from ddpm_train.presets import PRESETS
 from tests.benchmarks import table
 
-CONTESTANTS = (("diffusers", "float32"), ("ours", "float32"), ("ours", "bf16"))
+Contestant = tuple[str, str]
+"""A network and its precision."""
+COMPILED = "diffusers compiled"
 JOBS = ("forward", "training step", "sampling")
 Jobs = dict[str, Callable[[], object]]
+
+
+def contestants(*, compiled: bool) -> list[Contestant]:
+    """Who takes part, the one that the others are compared with first."""
+    precisions = ["float32", "bf16"] if prepare.bf16_is_fast() else ["float32"]
+    best = [(COMPILED, precision) for precision in precisions] if compiled else []
+    return [("diffusers", "float32"), *best, *(("ours", precision) for precision in precisions)]
+
+
+def theirs_compiled(config: RunConfig, dtype: str, batch: int) -> Jobs:
+    """diffusers at its best: channels-last, through inductor, which freezes the weights."""
+    from tests.benchmarks import peer
+
+    torch._inductor.config.freezing = True  # type: ignore[attr-defined]
+    net = peer.build(config.unet, out_channels=config.unet.channels).eval()
+    net = net.to(memory_format=torch.channels_last, dtype=bench.DTYPES[dtype])
+    x, _, t = inputs(config.unet, batch)
+    x = x.to(memory_format=torch.channels_last, dtype=bench.DTYPES[dtype])
+    compiled = torch.compile(net)
+
+    @torch.no_grad()
+    def sample() -> None:
+        for _ in range(bench.STEPS):
+            peer.predict(compiled, x, t)
+
+    return {"forward": torch.no_grad()(lambda: peer.predict(compiled, x, t)), "sampling": sample}
 
 
 def theirs(config: RunConfig, batch: int) -> Jobs:
@@ -85,6 +116,8 @@ def work(pipe: Connection, name: str, dtype: str, options: argparse.Namespace) -
     if name == "ours":
         memory.keep_freed()
         jobs = bench.jobs(config, dtype, options.batch, cpu)
+    elif name == COMPILED:
+        jobs = theirs_compiled(config, dtype, options.batch)
     else:
         jobs = theirs(config, options.batch)
     jobs["roofline"] = bench.convolution(dtype, cpu)[0]
@@ -96,22 +129,24 @@ def work(pipe: Connection, name: str, dtype: str, options: argparse.Namespace) -
         pipe.send(clock() - began)
 
 
-def race(options: argparse.Namespace) -> list[dict[str, Any]]:
+def race(options: argparse.Namespace, names: Sequence[Contestant]) -> list[dict[str, Any]]:
     """Let the contestants take turns; give each one's seconds per round."""
     context = multiprocessing.get_context("spawn")
     pipes = []
-    for name, dtype in CONTESTANTS:
+    for name, dtype in names:
         pipe, end = context.Pipe()
         context.Process(target=work, args=(end, name, dtype, options), daemon=True).start()
         pipe.recv()
         pipes.append(pipe)
     records: list[dict[str, Any]] = [
-        {"network": name, "precision": dtype} | {job: [] for job in (*JOBS, "roofline")}
-        for name, dtype in CONTESTANTS
+        {"network": name, "precision": dtype} | {job: [] for job in (*jobs_of(name), "roofline")}
+        for name, dtype in names
     ]
     for number in range(options.rounds + 1):
         for job in (*JOBS, "roofline"):
             for record, pipe in zip(records, pipes, strict=True):
+                if job not in record:
+                    continue
                 pipe.send(job)
                 seconds = pipe.recv()
                 if number:  # the first round warms up
@@ -119,6 +154,35 @@ def race(options: argparse.Namespace) -> list[dict[str, Any]]:
     for pipe in pipes:
         pipe.send("stop")
     return records
+
+
+def jobs_of(name: str) -> tuple[str, ...]:
+    """What a contestant does: a frozen network cannot be trained."""
+    return tuple(job for job in JOBS if name != COMPILED or job != "training step")
+
+
+def busy(options: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
+    """Seconds of a forward pass beside a program that keeps one core busy, by OpenMP's policy."""
+    context = multiprocessing.get_context("spawn")
+    names = [("diffusers", "float32"), ("ours", "float32")]
+    seconds: dict[str, dict[str, list[float]]] = {}
+    for policy in ("active", "passive"):
+        os.environ["OMP_WAIT_POLICY"] = policy  # read by the processes that are started below
+        load = context.Process(target=spin, daemon=True)
+        load.start()
+        try:
+            records = race(options, names)
+        finally:
+            load.kill()
+            del os.environ["OMP_WAIT_POLICY"]
+        seconds[policy] = {record["network"]: record["forward"] for record in records}
+    return seconds
+
+
+def spin() -> None:
+    """Keep one core busy until killed."""
+    while True:
+        pass
 
 
 def main() -> None:
@@ -133,8 +197,11 @@ def main() -> None:
         help="count the processor's time, not the clock's: on a machine that is not idle, with one "
         "thread (others wait by spinning)",
     )
+    parser.add_argument("--compiled", action="store_true", help="diffusers through inductor too")
+    parser.add_argument("--busy", action="store_true", help="beside a program on one core too")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("record.json"))
     options = parser.parse_args()
+    names = contestants(compiled=options.compiled)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     before = os.getloadavg()
     about = {
@@ -149,25 +216,27 @@ def main() -> None:
         "torch": torch.__version__,
         "diffusers": importlib.metadata.version("diffusers"),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {processor()}",
-        "records": race(options),
-        "peaks": peaks(options),
+        "records": race(options, names),
+        "peaks": peaks(options, names),
         "load before and after": [before, os.getloadavg()],
     }
-    kept = json.loads(options.out.read_text()) if options.out.exists() else {}
-    options.out.write_text(json.dumps(kept | {"race": about}, indent=1) + "\n", encoding="utf-8")
+    if options.busy:
+        about["busy"] = busy(options)
+    record = json.loads(options.out.read_text()) if options.out.exists() else {}
+    options.out.write_text(json.dumps(record | {"race": about}, indent=1) + "\n", encoding="utf-8")
     print(table.race(about))
 
 
-def peaks(options: argparse.Namespace) -> list[dict[str, Any]]:
+def peaks(options: argparse.Namespace, names: Sequence[Contestant]) -> list[dict[str, Any]]:
     """The peak memory of processes that each do one job twice, MiB."""
     context = multiprocessing.get_context("spawn")
-    found: list[dict[str, Any]] = []
-    for name, dtype in CONTESTANTS:
-        for job in JOBS:
+    rows: list[dict[str, Any]] = []
+    for name, dtype in names:
+        for job in jobs_of(name):
             pipe, end = context.Pipe()
             context.Process(target=once, args=(end, name, dtype, job, options)).start()
-            found.append({"network": name, "precision": dtype, "job": job, "mib": pipe.recv()})
-    return found
+            rows.append({"network": name, "precision": dtype, "job": job, "mib": pipe.recv()})
+    return rows
 
 
 def once(pipe: Connection, name: str, dtype: str, job: str, options: argparse.Namespace) -> None:
@@ -178,6 +247,8 @@ def once(pipe: Connection, name: str, dtype: str, job: str, options: argparse.Na
         memory.keep_freed()
         make = bench.training if job == "training step" else bench.evaluation
         run = make(config, dtype, options.batch, cpu)[job]
+    elif name == COMPILED:
+        run = theirs_compiled(config, dtype, options.batch)[job]
     else:
         run = theirs(config, options.batch)[job]
     run()

@@ -21,7 +21,7 @@ def race(about: dict[str, Any]) -> str:
     records, batch = about["records"], about["batch"]
     for job, passes in JOBS.items():
         passes = passes or about["steps of sampling"]
-        for record in records:
+        for record in (each for each in records if job in each):
             seconds = record[job]
             peak = next(
                 each["mib"]
@@ -47,7 +47,17 @@ def race(about: dict[str, Any]) -> str:
                 f"| {flop / statistics.median(seconds) / 1e9:.0f} | {share:.0%} "
                 f"| {peak:.0f} MiB |"
             )
-    return "\n".join(lines)
+    return "\n".join([*lines, *busy(about.get("busy", {}))])
+
+
+def busy(seconds: dict[str, dict[str, list[float]]]) -> list[str]:
+    """One line for each policy of OpenMP's threads: our speed over diffusers' on a busy machine."""
+    lines = [""] * bool(seconds)
+    for policy, networks in seconds.items():
+        pairs = zip(networks["diffusers"], networks["ours"], strict=True)
+        ratio = statistics.median(a / b for a, b in pairs)
+        lines.append(f"One core busy, {policy} OpenMP threads: forward {ratio:.2f} times as fast.")
+    return lines
 
 
 def bf16(about: dict[str, Any]) -> str:
