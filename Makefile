@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # The digits' network is too small for two threads.
 EVAL := $(BIN)/ddpm-eval --threads 1
 
-.PHONY: demo demo-bound demo-samples test check slow clean
+.PHONY: demo demo-bound demo-samples test check slow gpu clean
 
 demo: $(STAMP)  ## train on digits, measure, write reports/digits/ (four minutes)
 	$(BIN)/ddpm-train digits --out runs/digits
@@ -39,6 +39,9 @@ check: $(STAMP)  ## lint, format, types, tests
 
 slow: $(STAMP)  ## the tests that take minutes
 	$(BIN)/python -m pytest -q -m slow
+
+gpu: $(STAMP)  ## what a CUDA machine computes and how fast: tests/benchmarks/gpu.json (8 minutes)
+	$(BIN)/python -m tests.benchmarks.gpu
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -60,6 +60,20 @@ def busy(seconds: dict[str, dict[str, list[float]]]) -> list[str]:
     return lines
 
 
+def gpu(record: dict[str, Any]) -> str:
+    """What ``tests.benchmarks.gpu`` wrote: agreement, then one row for each job."""
+    lines = [f"{record['machine']}, torch {record['torch']}", "", "| computed in | error |"]
+    lines += ["|---|---|"]
+    lines += [f"| {name} | {error:.2g} |" for name, error in record["agreement"].items()]
+    lines += ["", "| network | job | batch | images/s | peak MiB |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {row['contestant']} | {row['job']} | {row['batch']} "
+        f"| {row['passes per second']:.4g} | {row['peak MiB']:.0f} |"
+        for row in record["speed"]
+    ]
+    return "\n".join(lines)
+
+
 def bf16(about: dict[str, Any]) -> str:
     """One row for each measure of each checkpoint, float32 and bf16."""
     lines = ["| the same noise in | float32 | bf16 |", "|---|---|---|"]
@@ -112,6 +126,9 @@ def scaling(points: list[dict[str, Any]], path: Path) -> None:
 def main() -> None:
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("record.json")
     record = json.loads(path.read_text(encoding="utf-8"))
+    if "agreement" in record:
+        print(gpu(record))
+        return
     print(race(record["race"]))
     if "bf16" in record:
         print("\n" + bf16(record["bf16"]))
