@@ -12,10 +12,10 @@ its weights frozen. bf16 is left out on processors that emulate it. --busy adds 
 kept busy by another program, once with spinning OpenMP threads and once with passive ones, which
 ``ddpm-eval`` asks for. Ours evaluates with ``ddpm_train.fast.prepare``, trains as
 ``ddpm_train.loop`` does, drawing its dropout masks within the time, and samples with
-``ddpm_train.sampler``, its noise named image by image. The memory is the peak of a process that loads what it needs and does one of these
-alone. What else runs on the machine shows in the spread and in the load that is written down.
-denoising-diffusion-pytorch's network is another one, with linear attention at most resolutions: its
-seconds would not compare.
+``ddpm_train.chain``, its noise named image by image. The memory is the peak of a process that loads
+what it needs and does one of these alone. What else runs on the machine shows in the spread and in
+the load that is written down. denoising-diffusion-pytorch's network is another one, with linear
+attention at most resolutions: its seconds would not compare.
 """
 
 import argparse
