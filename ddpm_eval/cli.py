@@ -49,7 +49,7 @@ app = typer.Typer(
 
 @app.callback()
 def root(
-    weights: Weights = "ema",
+    weights: Weights = "",
     device: Everywhere = "auto",
     threads: Threads = 0,
     reports: Records = Path("reports"),

@@ -7,6 +7,7 @@ import torch
 from ddpm_train import checkpoint, settings
 from ddpm_train.checkpoint import Checkpoint
 from ddpm_train.config import ModelConfig, UNetConfig
+from ddpm_train.formats.foreign import KINDS, sentences
 from ddpm_train.noise import Stream, normal
 from ddpm_train.presets import PRESETS
 from ddpm_train.settings import to_dict
@@ -37,6 +38,9 @@ def describe(found: Checkpoint) -> Iterator[tuple[str, str]]:
     yield "variance", model.objective.variance
     yield "network", ", ".join(architecture(unet))
     yield "paper", comparable(model)
+    for kind in KINDS[:-1]:  # what is assumed is a warning
+        for text in sentences(found.facts.get("origins", []), kind):
+            yield kind, text
     for warning in found.facts.get("warnings", []):
         yield "warning", warning
 

@@ -137,7 +137,7 @@ def expanded(path: str | Path) -> Path:
 def load(
     path: str | Path | None,
     *,
-    weights: Weights = "ema",
+    weights: Weights | None = None,
     settings: Iterable[str] = (),
     device: str = "auto",
     precision: str = "float32",
@@ -148,8 +148,8 @@ def load(
     Args:
         path: A ``.pt`` file, a run's folder, or a file or folder of another system; None takes the
             newest run in ``runs/``.
-        weights: ``ema``, the averaged ones, or ``raw``, as trained. A file that holds one set and
-            does not say which gives that one.
+        weights: ``ema``, the averaged ones, which are the default, or ``raw``, as trained. A file
+            that holds one set and does not say which needs it to be said.
         settings: Settings of the model that the file does not store: ``["unet.heads=4"]``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         precision: ``float32``, ``tf32`` on GPUs, or ``bf16``.
@@ -159,12 +159,14 @@ def load(
         FixableError: The file is missing, damaged or unknown, or holds no such weights, or the
             device cannot compute as asked.
     """
-    if weights not in ("ema", "raw"):
+    if weights not in ("ema", "raw", None):
         raise FixableError(f"weights={weights}: not a choice", "choose ema or raw")
     place = world.choose_device(device)
     prepare.check(place, precision, compiled=compile)
     where = locate(path)
     content = formats.load_any(where, changes=list(settings))
+    content = formats.label(content, weights or "", where)
+    weights = weights or "ema"
     process = schedule.build(content.model.schedule)
     network = checkpoint.network(content, ema=weights == "ema").to(place)
 

@@ -66,7 +66,7 @@ MAY = {  # module of ddpm_train: its neighbours that it may import
     "runs": {"checkpoint", "errors", "reading"},
     "formats": {
         *("checkpoint", "config", "errors", "files", "formats", "networks", "reading"),
-        *("schedule", "settings", "tensorfiles"),
+        *("leaves", "schedule", "settings", "tensorfiles"),
     },
     "spacing": {"errors"},
     "samplers": {"config", "denoiser", "diffusion", "errors", "schedule", "settings", "spacing"},

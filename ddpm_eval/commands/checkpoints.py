@@ -1,5 +1,6 @@
 """Commands about checkpoint files: ``import``, ``inspect``, ``export``."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ from ddpm_eval.commands.options import (
     Changes,
     Checkpoint,
     Raw,
+    common,
 )
 from ddpm_eval.commands.running import find
 from ddpm_train.errors import FixableError
@@ -25,11 +27,13 @@ def import_(
     from ddpm_eval import inspection
     from ddpm_train import checkpoint, formats
 
-    if target.suffix != ".pt" or target.exists():
+    if target.suffix != ".pt" or os.path.lexists(target):
         raise FixableError(f"{target}: exists, or does not end in .pt", "name a new file OUT.pt")
-    found = formats.load_any(find(source), changes=changes or [])
-    checkpoint.save(target, found)
-    _tell(inspection.describe(found))
+    path = find(source)
+    content = formats.load_any(path, changes=changes or [])
+    content = formats.label(content, common().weights, path)
+    checkpoint.save(target, content)
+    _tell(inspection.describe(content))
     say(f"wrote {escape(str(target))}", to=output)
 
 
@@ -41,8 +45,11 @@ def inspect(
     from ddpm_eval import inspection
     from ddpm_train import formats
 
-    found = formats.load_any(find(checkpoint), changes=changes or [])
-    _tell([*inspection.describe(found), *inspection.measure(found)])
+    path = find(checkpoint)
+    content = formats.load_any(path, changes=changes or [])
+    if common().weights:
+        content = formats.label(content, common().weights, path)
+    _tell([*inspection.describe(content), *inspection.measure(content)])
 
 
 def export(
@@ -50,6 +57,7 @@ def export(
     folder: Annotated[Path, typer.Argument(help="The folder to write.")],
     kind: Annotated[str, typer.Option("--format", help="diffusers.")] = "diffusers",
     raw: Raw = False,
+    changes: Changes = None,
 ) -> None:
     """Write a checkpoint for another system: DDPMPipeline.from_pretrained(FOLDER)."""
     from ddpm_train import formats
@@ -57,7 +65,9 @@ def export(
 
     if kind != "diffusers":
         raise FixableError(f"--format {kind}: cannot be written", "choose diffusers")
-    to_diffusers.write(formats.load_any(find(checkpoint)), folder, ema=not raw)
+    path, weights = find(checkpoint), "raw" if raw else common().weights
+    content = formats.label(formats.load_any(path, changes=changes or []), weights, path)
+    to_diffusers.write(content, folder, ema=weights != "raw")
     say(f"wrote {escape(str(folder))}", to=output)
 
 

@@ -11,7 +11,9 @@ import typer
 
 # ------------------------------------------------------------------- options of every command
 
-Weights = Annotated[str, typer.Option("--weights", help="ema: averaged weights; raw: as trained.")]
+Weights = Annotated[
+    str, typer.Option("--weights", help="ema: averaged (the default); raw: as trained.")
+]
 Everywhere = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
 Threads = Annotated[
     int, typer.Option("--threads", min=0, help="Of the CPU; 0: as many as torch takes.")
@@ -25,7 +27,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 class Common:
     """The options of every command; they may stand anywhere on the command line."""
 
-    weights: str = "ema"
+    weights: str = ""
     device: str = "auto"
     threads: int = 0
     reports: Path = Path("reports")

@@ -96,7 +96,7 @@ def open_job(
     if measure in IN_FLOAT64:
         world.require_float64(here.device, measure.replace("_", "-"))
     settings: Any = {
-        "weights": "raw" if place.raw else "ema",
+        "weights": "raw" if place.raw else common().weights or None,
         "device": place.device,
         "precision": config.compute.precision,
         "compile": config.compute.compile,

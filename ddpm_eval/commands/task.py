@@ -59,7 +59,7 @@ class Task:
         check_checkpoint(self.checkpoint)
         check_images(self.dataset, self.data)
         plain_name(self.name)
-        if common().weights not in ("ema", "raw"):
+        if common().weights not in ("", "ema", "raw"):
             raise FixableError(f"weights={common().weights}: not a choice", "choose ema or raw")
 
     @contextlib.contextmanager
@@ -97,7 +97,7 @@ class Task:
         from ddpm_eval.model import load
 
         compute, options = self.settings.compute, common()
-        weights: Any = options.weights
+        weights: Any = options.weights or None
         return load(
             checkpoint,
             weights=weights,

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 from ddpm_train import checkpoint, tensorfiles
 from ddpm_train.checkpoint import Checkpoint
+from ddpm_train.errors import FixableError
 from ddpm_train.formats import (
     diffusers,
+    diffusers_folder,
     improved_diffusion,
     pesser,
     tensorflow,
@@ -21,10 +23,12 @@ from ddpm_train.formats import (
     unknown,
     w86763777,
 )
-from ddpm_train.formats.canonical import Foreign, finish
-from ddpm_train.settings import override
+from ddpm_train.formats.canonical import finish
+from ddpm_train.formats.foreign import Foreign
+from ddpm_train.reading import reading
+from ddpm_train.settings import differences, override, to_dict
 
-__all__ = ["lies_in_folder", "load_any"]
+__all__ = ["label", "lies_in_folder", "load_any"]
 
 
 class Format(NamedTuple):
@@ -45,7 +49,7 @@ FILES: tuple[Format, ...] = (
 
 def lies_in_folder(path: Path) -> bool:
     """Whether a path names a foreign checkpoint that is more than one file."""
-    return any(each.find(path) is not None for each in (diffusers, tensorflow))
+    return diffusers_folder.find(path) is not None or tensorflow.find(path) is not None
 
 
 def load_any(path: Path, *, changes: Iterable[str] = ()) -> Checkpoint:
@@ -63,20 +67,72 @@ def load_any(path: Path, *, changes: Iterable[str] = ()) -> Checkpoint:
     Raises:
         FixableError: The file is missing, damaged, unknown, or of a network that ours is not.
     """
+    changes = list(changes)
     if _is_ours(path):
-        ours = checkpoint.load(path)
-        return replace(ours, model=override(ours.model, changes))
-    folder = diffusers.find(path)
-    if folder is not None:
-        return finish(diffusers.read(folder), changes=changes)
+        return _changed(checkpoint.load(path), changes)
+    source = diffusers_folder.find(path)
+    if source is not None:
+        with reading(path, what=_ODD):
+            return finish(diffusers.read(source), changes=changes)
     prefix = tensorflow.find(path)
     if prefix is not None:
-        return finish(tensorflow.read(prefix), changes=changes)
+        with reading(path, what=_ODD):
+            return finish(tensorflow.read(prefix), changes=changes)
     content = unknown.read(path)
-    for known in FILES:
-        if known.recognises(content):
-            return finish(known.read(content, path), changes=changes)
+    for kind in FILES:
+        if kind.recognises(content):
+            with reading(path, what=_ODD):
+                return finish(kind.read(content, path), changes=changes)
     raise unknown.explain(content, path)
+
+
+_ODD = "not what its names say"
+
+
+def label(content: Checkpoint, weights: str, path: Path) -> Checkpoint:
+    """Say which weights a file's only set is, where its format does not.
+
+    Args:
+        content: What ``load_any`` gave.
+        weights: ``ema``, ``raw``, or nothing.
+        path: The file, for messages.
+
+    Raises:
+        FixableError: The file does not say and ``weights`` neither.
+    """
+    if content.facts.get("weights") != "as given":
+        return content
+    if weights not in ("ema", "raw"):
+        raise FixableError(
+            f"{path}: holds one set of weights, and does not say whether they are averaged (EMA)",
+            "add weights=ema or weights=raw, as its authors say",
+        )
+    notes = [*content.facts.get("warnings", []), f"{weights}: as the user says, not the file"]
+    facts = {**content.facts, "weights": weights, "warnings": notes}
+    if weights == "raw":
+        return replace(content, facts=facts, weights=content.ema, ema={})
+    return replace(content, facts=facts)
+
+
+def _changed(content: Checkpoint, changes: list[str]) -> Checkpoint:
+    """Apply ``--set`` to a checkpoint of ours, and say so.
+
+    Raises:
+        FixableError: There is no such setting, or the weights do not fit it.
+    """
+    if not changes:
+        return content
+    model = override(content.model, changes)
+    differing = differences(to_dict(content.model), to_dict(model))
+    if not differing:
+        return content
+    network = checkpoint.build_network(model)
+    for weights in (content.weights, content.ema):
+        if weights:
+            checkpoint.load_weights(network, weights)
+    note = f"changed by --set, in place of what it was trained with: {'; '.join(differing)}"
+    facts = {**content.facts, "warnings": [*content.facts.get("warnings", []), note]}
+    return replace(content, model=model, facts=facts)
 
 
 def _is_ours(path: Path) -> bool:

@@ -9,33 +9,18 @@ Our names, with l = 0 the highest resolution: ``time_dense_{0,1}``, ``conv_in``,
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from ddpm_train import checkpoint, config, settings
+from ddpm_train import checkpoint
 from ddpm_train.checkpoint import Checkpoint, Tensors
 from ddpm_train.config import ModelConfig, UNetConfig
 from ddpm_train.errors import FixableError
+from ddpm_train.formats.foreign import Foreign, Origins, listed, sentences
 
 Rules = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Foreign:
-    """A checkpoint of another system under our names.
-
-    Attention may have ``qkv`` in place of q, k and v: head by head, the rows of q, k and v.
-    """
-
-    format: str
-    model: ModelConfig
-    weights: Tensors = field(default_factory=dict)  # as trained
-    ema: Tensors = field(default_factory=dict)  # averaged
-    given: Tensors = field(default_factory=dict)  # the only ones, and it is not said which
-    step: int = 0
-    warnings: Sequence[str] = ()
 
 
 def rename(weights: Tensors, rules: Rules) -> Tensors:
@@ -50,16 +35,23 @@ def rename(weights: Tensors, rules: Rules) -> Tensors:
             name = re.sub(pattern, replacement, name)
         return name
 
-    found = {canonical(name): tensor for name, tensor in weights.items()}
-    if len(found) < len(weights):
+    renamed = {canonical(name): tensor for name, tensor in weights.items()}
+    if len(renamed) < len(weights):
         raise FixableError(
-            f"{len(weights) - len(found)} weights appear twice under different names",
+            f"{len(weights) - len(renamed)} weights appear twice under different names",
             "use the file as its program wrote it",
         )
-    return found
+    return renamed
 
 
-def architecture(weights: Tensors, *, image_size: int = 0) -> tuple[UNetConfig, list[str]]:
+SHAPES = "the shapes of the weights"
+_TOLD_BY_SHAPES = (
+    *("unet.channels", "unet.base_channels", "unet.channel_mult", "unet.num_res_blocks"),
+    *("unet.attn_resolutions", "unet.time_modulation"),
+)
+
+
+def architecture(weights: Tensors, *, image_size: int = 0) -> tuple[UNetConfig, Origins]:
     """Read the network's size off the shapes of weights under our names.
 
     Args:
@@ -68,7 +60,7 @@ def architecture(weights: Tensors, *, image_size: int = 0) -> tuple[UNetConfig, 
             attention is taken for 16x16, as in the paper's networks.
 
     Returns:
-        The settings that shapes tell, the others the paper's, and what was assumed.
+        The settings that shapes tell, the others the paper's, and where they come from.
 
     Raises:
         FixableError: The weights are not those of a U-Net of this kind.
@@ -79,21 +71,22 @@ def architecture(weights: Tensors, *, image_size: int = 0) -> tuple[UNetConfig, 
         base, channels = weights["conv_in.weight"].shape[:2]
         widths = [len(weights[f"down.{level}.blocks.0.conv1.bias"]) for level in range(levels)]
         modulation = len(weights["down.0.blocks.0.temb_proj.bias"]) // widths[0]
-    except (KeyError, IndexError) as error:
+    except (KeyError, IndexError, ValueError, TypeError, ZeroDivisionError) as error:
         raise FixableError(
             f"the file holds no whole U-Net ({error} is missing)", "download it again"
         ) from error
-    if any(width % base for width in widths):
+    if not base or any(not width or width % base for width in widths):
         raise FixableError(
             f"channels {widths} are not multiples of the first convolution's {base}",
             "there is no setting for this network",
         )
+    require_pixels(channels, "its first convolution")
     attention = [level for level in range(levels) if f"down.{level}.attentions.0.q.weight"
                  in weights or f"down.{level}.attentions.0.qkv.weight" in weights]  # fmt: skip
-    assumed = []
+    origins = Origins().read(SHAPES, *_TOLD_BY_SHAPES)
     if not image_size:
         image_size = 16 << attention[0] if attention else 4 << (levels - 1)
-        assumed.append(f"image size {image_size} is assumed (unet.image_size)")
+        origins.assumed("attention is taken to begin at 16x16", "unet.image_size")
     return UNetConfig(
         image_size=image_size,
         channels=channels,
@@ -103,7 +96,28 @@ def architecture(weights: Tensors, *, image_size: int = 0) -> tuple[UNetConfig, 
         attn_resolutions=tuple(image_size >> level for level in attention),
         dropout=0.0,
         time_modulation="scale_shift" if modulation == 2 else "shift",
-    ), assumed
+    ), origins
+
+
+def require_pixels(channels: int, what: str) -> None:
+    """Refuse networks whose input is not an image alone.
+
+    Raises:
+        FixableError: They take latents or a second image.
+
+    >>> require_pixels(4, "a.pt")
+    Traceback (most recent call last):
+    ddpm_train.errors.FixableError: a.pt takes 4 channels: latents, or more than an image
+      fix: only networks of gray or RGB images alone can be imported
+    """
+    if channels not in (1, 3):
+        kind = {6: "a super-resolution network (the image, and a smaller one)"}.get(
+            channels, "latents, or more than an image"
+        )
+        raise FixableError(
+            f"{what} takes {channels} channels: {kind}",
+            "only networks of gray or RGB images alone can be imported",
+        )
 
 
 def walk(names: Iterable[str], pattern: str, *, ends: str) -> dict[int, tuple[int, int]]:
@@ -123,9 +137,9 @@ def walk(names: Iterable[str], pattern: str, *, ends: str) -> dict[int, tuple[in
     """
     numbers: dict[int, bool] = {}
     for name in names:
-        found = re.search(pattern, name)
-        if found:
-            n = int(found[1])
+        match = re.search(pattern, name)
+        if match:
+            n = int(match[1])
             numbers[n] = numbers.get(n, False) or re.search(ends, name) is not None
     places, level, i = {}, 0, 0
     for n in sorted(numbers):
@@ -142,24 +156,32 @@ def finish(foreign: Foreign, *, changes: Iterable[str] = ()) -> Checkpoint:
         changes: Settings that the file does not tell, ``unet.heads=4``.
 
     Raises:
-        FixableError: Names or shapes differ from the network's, or a weight is not finite.
+        FixableError: A setting that matters is not known, names or shapes differ from the
+            network's, or a weight is not finite.
     """
-    model = settings.override(foreign.model, changes)
-    warnings = list(foreign.warnings)
+    model, origins = foreign.settled(changes)
+    groups = {"weights": foreign.weights, "ema": foreign.ema or foreign.unlabelled}
+    for group in groups.values():
+        if group:
+            model = replace(model, unet=_of_shapes(model.unet, group, origins))
+    notes = list(foreign.notes)
     net = checkpoint.build_network(model)
-    groups = {"weights": foreign.weights, "ema": foreign.ema or foreign.given}
     for name, group in groups.items():
         if group:
             if any(tensor.dtype in (torch.float16, torch.bfloat16) for tensor in group.values()):
-                warnings.append("weights were stored in 16 bits and are used in 32")
+                notes.append("weights were stored in 16 bits and are used in 32")
             groups[name] = _fit(group, model.unet, net.state_dict())
             checkpoint.load_weights(net, groups[name])
-    if not (foreign.ema or foreign.given):
-        warnings.append("there are no averaged (EMA) weights: measure with --raw")
-    if foreign.given:
-        warnings.append("it is not said whether the weights are averaged (EMA)")
-    facts: dict[str, object] = {"format": foreign.format, "warnings": list(dict.fromkeys(warnings))}
-    if foreign.given:
+    if not groups["ema"]:
+        notes.append("there are no averaged (EMA) weights: measure with --weights raw")
+    rows = listed(model, origins)
+    notes = [f"assumed: {text}" for text in sentences(rows, "assumed")] + notes
+    facts: dict[str, object] = {
+        "format": foreign.format,
+        "origins": rows,
+        "warnings": list(dict.fromkeys(notes)),
+    }
+    if foreign.unlabelled:
         facts["weights"] = "as given"
     return Checkpoint(
         model=model,
@@ -170,11 +192,52 @@ def finish(foreign: Foreign, *, changes: Iterable[str] = ()) -> Checkpoint:
     )
 
 
-def paper_variance(model: ModelConfig) -> ModelConfig:
-    """Assume the fixed variance that the paper used at this image size (section 4)."""
-    small = config.ObjectiveConfig(variance="fixedsmall")
-    large = config.ObjectiveConfig(variance="fixedlarge")
-    return replace(model, objective=large if model.unet.image_size <= 32 else small)
+def _of_shapes(unet: UNetConfig, weights: Tensors, origins: Origins) -> UNetConfig:
+    """Compare settings with shapes before a network of their size is built.
+
+    Levels with attention stay where they are when the image size is set.
+    """
+    shaped, _ = architecture(weights, image_size=unet.image_size)
+    kinds = {name: origins.get(f"unet.{name}", ("",))[0] for name in _COMPARED}
+    if origins.get("unet.image_size", ("",))[0] == "set" and kinds["attn_resolutions"] != "set":
+        origins.derived("the image size and the shapes of the weights", "unet.attn_resolutions")
+        unet = replace(unet, attn_resolutions=shaped.attn_resolutions)
+    for name in _COMPARED:
+        ours, theirs = getattr(unet, name), getattr(shaped, name)
+        if ours != theirs and (name != "attn_resolutions" or set(ours) != set(theirs)):
+            raise FixableError(
+                f"unet.{name}={ours} and the others do not fit the network of these weights, "
+                f"which has {theirs}",
+                "correct the settings, or leave them out where shapes tell them",
+            )
+    _require_heads(unet)
+    return unet
+
+
+def _require_heads(unet: UNetConfig) -> None:
+    levels = enumerate(unet.channel_mult)
+    widths = {unet.base_channels * mult for level, mult in levels
+              if unet.image_size >> level in unet.attn_resolutions}  # fmt: skip
+    for width in {*widths, unet.base_channels * unet.channel_mult[-1]}:
+        heads = unet.head_channels or unet.heads
+        if heads < 1 or width % heads:
+            name = "head_channels" if unet.head_channels else "heads"
+            raise FixableError(
+                f"unet.{name}={heads} does not divide attention's {width} channels",
+                f"set unet.{name} to the value that it was trained with",
+            )
+
+
+_COMPARED = ("channels", "base_channels", "channel_mult", "num_res_blocks", "attn_resolutions")
+
+
+def paper_process(model: ModelConfig, fixed: frozenset[str] = frozenset()) -> ModelConfig:
+    """Take the fixed variance that the paper used at this image size (section 4)."""
+    if "objective.variance" in fixed:
+        return model
+    large = model.unet.image_size <= 32
+    objective = replace(model.objective, variance="fixedlarge" if large else "fixedsmall")
+    return replace(model, objective=objective)
 
 
 def step_in_name(path: Path) -> int:
@@ -183,42 +246,33 @@ def step_in_name(path: Path) -> int:
     >>> step_in_name(Path("ema_cifar10-790000.ckpt"))
     790000
     """
-    found = re.search(r"[-_](\d{3,})$", path.stem)
-    return int(found[1]) if found else 0
-
-
-def averaged_by_name(name: str) -> bool:
-    """Whether a file or folder calls its weights averaged.
-
-    >>> averaged_by_name("ddpm-ema-cifar10-32"), averaged_by_name("schema.pt")
-    (True, False)
-    """
-    return re.search(r"(^|[-_.])ema([-_.]|$)", name.lower()) is not None
+    match = re.search(r"[-_](\d{3,15})$", path.stem)
+    return int(match[1]) if match else 0
 
 
 def _count(weights: Mapping[str, object], pattern: str) -> int:
-    found = [re.search(pattern, name) for name in weights]
-    return len({match[1] for match in found if match})
+    matches = [re.search(pattern, name) for name in weights]
+    return len({match[1] for match in matches if match})
 
 
 def _fit(group: Tensors, unet: UNetConfig, ours: Mapping[str, torch.Tensor]) -> Tensors:
     """Split fused attention, and drop or add the two last dimensions of 1x1 convolutions."""
-    found: Tensors = {}
+    fitted: Tensors = {}
     for name, tensor in group.items():
         stem, fused, kind = name.rpartition(".qkv.")
         if fused:
             split = split_heads(tensor, unet.heads_of(len(tensor) // 3))
-            found |= {f"{stem}.{part}.{kind}": split[i] for i, part in enumerate("qkv")}
+            fitted |= {f"{stem}.{part}.{kind}": split[i] for i, part in enumerate("qkv")}
         else:
-            found[name] = tensor
-    for name, tensor in found.items():
+            fitted[name] = tensor
+    for name, tensor in fitted.items():
         shape = ours[name].shape if name in ours else tensor.shape
         if tensor.shape != shape and _bare(tensor.shape) == _bare(shape):
             tensor = tensor.reshape(shape)
-        found[name] = tensor.float()
+        fitted[name] = tensor.float()
         if not tensor.isfinite().all():
             raise FixableError(f"{name} holds NaN or Inf", "use a checkpoint of an earlier step")
-    return found
+    return fitted
 
 
 def split_heads(qkv: torch.Tensor, heads: int) -> torch.Tensor:

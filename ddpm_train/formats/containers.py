@@ -13,6 +13,7 @@ from ddpm_train.errors import FixableError
 from ddpm_train.reading import read_json
 
 INDEX = ".index.json"
+_INDEX = re.compile(r"\.index(\.[\w-]+)?\.json$")
 _WRAPPED = re.compile(r"^(module\.|_orig_mod\.)+")
 """Prefixes that DataParallel and torch.compile add, in any order."""
 
@@ -24,9 +25,11 @@ def read(path: Path) -> Mapping[str, Any]:
         FixableError: The file is missing or damaged, holds something else than a dictionary, or
             Python objects that would have to be executed.
     """
-    if path.name.endswith(INDEX):
+    if _INDEX.search(path.name):
         return _read_shards(path)
     content = tensorfiles.load(path)
+    if isinstance(content, list) and content and isinstance(content[0], Mapping):
+        return {str(i): member for i, member in enumerate(content)}  # a training state's members
     if not isinstance(content, Mapping):
         raise FixableError(
             f"{path}: holds a {type(content).__name__}, not a dictionary of tensors",
@@ -92,4 +95,4 @@ def _read_shards(index: Path) -> Tensors:
 
 def _is_plain_name(name: object) -> bool:
     """Whether this is a file's name without a folder, and no index."""
-    return isinstance(name, str) and Path(name).name == name and not name.endswith(INDEX)
+    return isinstance(name, str) and Path(name).name == name and not _INDEX.search(name)

@@ -47,8 +47,8 @@ def unmask(masked: int) -> int:
 def _advance(state: Words, count: int) -> Words:
     """The states after ``count`` bytes of zeros."""
     low, high = _tables(count)
-    found: Words = low[state & 0xFFFF] ^ high[state >> 16]
-    return found
+    state_after: Words = low[state & 0xFFFF] ^ high[state >> 16]
+    return state_after
 
 
 @cache
@@ -75,10 +75,10 @@ def _columns(count: int) -> Words:
 
 
 def _apply(columns: Words, states: Words) -> Words:
-    found = np.zeros_like(states)
+    images = np.zeros_like(states)
     for bit, column in enumerate(columns):
-        found ^= np.where(states >> np.uint32(bit) & 1, column, np.uint32(0))
-    return found
+        images ^= np.where(states >> np.uint32(bit) & 1, column, np.uint32(0))
+    return images
 
 
 def _bytewise(state: int) -> int:

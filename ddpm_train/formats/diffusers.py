@@ -1,22 +1,39 @@
-"""Folders of Hugging Face diffusers: a UNet2DModel and its scheduler, read and written."""
+"""Hugging Face diffusers: a UNet2DModel and its scheduler."""
 
+import hashlib
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from ddpm_train.checkpoint import Tensors, digest
 from ddpm_train.config import (
+    Channels,
+    Count,
     ModelConfig,
+    Number,
     ObjectiveConfig,
+    Pixels,
     ScheduleConfig,
     UNetConfig,
 )
 from ddpm_train.errors import FixableError
 from ddpm_train.formats import containers
-from ddpm_train.formats.canonical import Foreign, Rules, averaged_by_name, rename
-from ddpm_train.reading import read_json
+from ddpm_train.formats.beside import PAPER_PROCESS
+from ddpm_train.formats.canonical import (
+    Rules,
+    paper_process,
+    rename,
+    require_pixels,
+)
+from ddpm_train.formats.diffusers_folder import Source, weights_in
+from ddpm_train.formats.foreign import Foreign, Origins, unchanged
+from ddpm_train.leaves import Length, Range
+from ddpm_train.reading import damaged, read_json
+from ddpm_train.settings import flatten, from_dict, to_dict
 
 NAME = "diffusers UNet2DModel"
-WEIGHTS = "diffusion_pytorch_model"
 SCHEDULES: dict[str, str] = {
     "linear": "linear",
     "scaled_linear": "quad",
@@ -48,20 +65,49 @@ NETWORK: dict[str, tuple[object, ...]] = {  # what the network can be; first, di
     "downsample_padding": (1, 0),
     "flip_sin_to_cos": (True, False),
 }
-FREE: dict[str, object] = {  # what is read as it is, and diffusers' default
-    "sample_size": None,
-    "in_channels": 3,
-    "out_channels": 3,
-    "block_out_channels": (224, 448, 672, 896),
-    "layers_per_block": 2,
-    "down_block_types": ("DownBlock2D", *["AttnDownBlock2D"] * 3),
-    "up_block_types": (*["AttnUpBlock2D"] * 3, "UpBlock2D"),
-    "attention_head_dim": None,  # diffusers itself takes 8; older files mean one head
-    "freq_shift": 0,
-    "norm_eps": 1e-5,
-    "dropout": 0.0,
-    "num_train_timesteps": None,  # used by learned time embeddings alone
-}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkFile:
+    """The keys of config.json that are read as they are, with diffusers' defaults."""
+
+    sample_size: Pixels
+    in_channels: Number = 3
+    out_channels: Number = 3
+    block_out_channels: Annotated[tuple[Channels, ...], Length(1, 12)] = (224, 448, 672, 896)
+    layers_per_block: Annotated[int, Range(1, 64)] = 2
+    down_block_types: tuple[str, ...] = ("DownBlock2D", *["AttnDownBlock2D"] * 3)
+    up_block_types: tuple[str, ...] = (*["AttnUpBlock2D"] * 3, "UpBlock2D")
+    attention_head_dim: Annotated[int, Range(1, 8192)] | None = None  # channels; null: one head
+    freq_shift: int = 0
+    norm_eps: Annotated[float, Range(above=0, high=1)] = 1e-5
+    dropout: Annotated[float, Range(0, below=1)] = 0.0
+    num_train_timesteps: int | None = None  # used by learned time embeddings alone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AverageFile:
+    """The keys that diffusers' EMAModel adds to config.json: its weights are averaged."""
+
+    decay: float = 0.9999
+    min_decay: float = 0.0
+    optimization_step: Count = 0
+    update_after_step: int = 0
+    use_ema_warmup: bool = False
+    inv_gamma: float = 1.0
+    power: float = 2 / 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessFile:
+    """The keys of scheduler_config.json that are read as they are, with diffusers' defaults."""
+
+    num_train_timesteps: Annotated[int, Range(2, 1_000_000)] = 1000
+    beta_start: Annotated[float, Range(above=0, high=1)] = 1e-4
+    beta_end: Annotated[float, Range(above=0, high=1)] = 0.02
+    clip_sample: bool = True
+
+
 SCHEDULER: dict[str, tuple[object, ...]] = {
     "_class_name": ("DDPMScheduler", "DDIMScheduler", "PNDMScheduler"),
     "beta_schedule": tuple(SCHEDULES),
@@ -83,46 +129,83 @@ INSIDE: Rules = [
 ]
 
 
-def find(path: Path) -> Path | None:
-    """The folder with the network's config.json, if this is a checkpoint of diffusers."""
-    folder = path if path.is_dir() else path.parent
-    if not path.is_dir() and not path.name.startswith(WEIGHTS):
-        return None
-    for place in (folder / "unet", folder):
-        config = place / "config.json"
-        if config.is_file() and "_class_name" in _json(config):
-            return place
-    return None
-
-
-def read(path: Path) -> Foreign:
-    """Read the folder that ``find`` gave.
+def read(source: Source) -> Foreign:
+    """Read what ``diffusers_folder.find`` gave.
 
     Raises:
         FixableError: A setting is one that our network does not have, or there are no weights.
     """
-    config = _json(path / "config.json")
-    warnings: list[str] = []
-    unet = _network(config, path, warnings)
-    schedule, objective = _process(path, warnings)
+    file = source.folder / "config.json"
+    config = read_json(file)
+    unet, origins, average = _network(config, file)
+    schedule, objective, notes = _process(source, origins, unet)
     if objective.learns_variance != (config.get("out_channels", 3) == 2 * unet.channels):
         raise FixableError(
-            f"{path}: out_channels={config.get('out_channels')} and {unet.channels} input channels "
+            f"{file}: out_channels={config.get('out_channels')} and {unet.channels} input channels "
             f"do not go with a variance that is {objective.variance}",
             "correct variance_type in scheduler_config.json",
         )
+    theirs = _theirs(weights_in(source.folder, source.weights))
+    average_of = {} if source.average is None else _theirs(weights_in(source.average, None))
     levels = len(unet.channel_mult)
-    given = rename(containers.tensors(containers.read(_weights(path)), str(path)), _rules(levels))
-    folder = path.parent if path.name == "unet" else path
-    averaged = averaged_by_name(folder.resolve().name) or config.get("_weights") == "ema"
+    weights, ema = rename(theirs, _rules(levels)), rename(average_of, _rules(levels))
+    label = "ema" if average else source.label or _label(config, theirs, source)
     return Foreign(
         format=NAME,
         model=ModelConfig(schedule=schedule, unet=unet, objective=objective),
-        ema=given if averaged else {},
-        given={} if averaged else given,
-        step=int(config.get("_step", 0)),
-        warnings=warnings,
+        weights=weights if label == "raw" or ema else {},
+        ema=ema or (weights if label == "ema" else {}),
+        unlabelled=weights if not ema and label not in ("ema", "raw") else {},
+        step=_step(config, average, file),
+        origins=origins,
+        asked={} if "attention_head_dim" in config else {"unet.head_channels": 8},
+        asked_because="diffusers itself takes 8, and files of early 2022 meant one head, which is "
+        "unet.head_channels=0",
+        derive=unchanged if source.process else paper_process,
+        notes=notes,
     )
+
+
+def _step(config: Mapping[str, Any], average: AverageFile | None, file: Path) -> int:
+    step = config.get("_step", average.optimization_step if average else 0)
+    if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+        raise damaged(file, f"_step={step}")
+    return step
+
+
+def _label(config: Mapping[str, Any], theirs: Tensors, source: Source) -> str:
+    """What our own export says of its weights, if they are still the ones that it wrote.
+
+    Raises:
+        FixableError: They, or the settings, were changed since.
+    """
+    stated = config.get("_digest")
+    if stated is None:
+        return ""
+    process = {} if source.process is None else read_json(source.process)
+    if stated != export_digest(config, process, theirs):
+        raise FixableError(
+            f"{source.folder}: the weights or settings are not those that were exported there",
+            "export the checkpoint again; or, if the change is meant, take _digest and _weights "
+            "out of config.json",
+        )
+    return str(config.get("_weights", ""))
+
+
+def export_digest(network: Mapping[str, Any], process: Mapping[str, Any], weights: Tensors) -> str:
+    """SHA-256 of what an export consists of: both files of settings, and every tensor."""
+    settings = [
+        {key: value for key, value in plain.items() if key != "_digest"}
+        for plain in (network, process)
+    ]
+    sha = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for name in sorted(weights):
+        sha.update(f"{name} {digest(weights[name])} ".encode())
+    return sha.hexdigest()
+
+
+def _theirs(file: Path) -> Tensors:
+    return containers.tensors(containers.read(file), str(file))
 
 
 def _rules(levels: int) -> Rules:
@@ -130,7 +213,7 @@ def _rules(levels: int) -> Rules:
         (r"^time_embedding\.linear_1\.", "time_dense_0."),
         (r"^time_embedding\.linear_2\.", "time_dense_1."),
         (r"^down_blocks\.", "down."),
-        (r"^up_blocks\.(\d+)", lambda found: f"up.{levels - 1 - int(found[1])}"),
+        (r"^up_blocks\.(\d+)", lambda match: f"up.{levels - 1 - int(match[1])}"),
         (r"\.(down|up)samplers\.0\.conv\.", r".\1sample."),
         (r"^mid_block\.attentions\.0\.", "middle.attention."),
         (r"^mid_block\.resnets\.", "middle.block_"),
@@ -140,123 +223,153 @@ def _rules(levels: int) -> Rules:
     ]
 
 
-def _network(config: Mapping[str, Any], path: Path, warnings: list[str]) -> UNetConfig:
+def _network(
+    config: Mapping[str, Any], file: Path
+) -> tuple[UNetConfig, Origins, AverageFile | None]:
     """Read config.json key by key; refuse what our network is not."""
-    _refuse(config, NETWORK, path / "config.json")
+    _refuse(config, NETWORK, file)
+    own, averaged = set(_names(NetworkFile)), set(_names(AverageFile))
     for key, value in config.items():
-        if key not in NETWORK and key not in FREE and not key.startswith("_"):
+        if key not in (*NETWORK, *own, *averaged) and not key.startswith("_"):
             raise FixableError(
-                f"{path / 'config.json'}: {key}={value} is not known",
+                f"{file}: {key}={value} is not known",
                 "remove the key if it does not change the network's function",
             )
-    defaults = {key: values[0] for key, values in NETWORK.items()} | FREE
-    for key in ("freq_shift", "flip_sin_to_cos", "downsample_padding", "norm_eps"):
-        if key not in config:
-            warnings.append(
-                f"config.json has no {key}: {defaults[key]} is assumed, as in diffusers"
-            )
-    if "attention_head_dim" not in config:
-        warnings.append("config.json has no attention_head_dim: one head is assumed")
-    full: dict[str, Any] = {**defaults, **config}
-    if full["resnet_time_scale_shift"] != "default" and full["attn_norm_num_groups"] is None:
+    plain = {key: value for key, value in config.items() if key in own and value is not None}
+    plain["sample_size"] = _square(config.get("sample_size"), file)
+    full = from_dict(NetworkFile, plain, f"{file}: ")
+    shared = {key: config[key] for key in averaged & config.keys() if config[key] is not None}
+    average = from_dict(AverageFile, shared, f"{file}: ") if "decay" in config else None
+    switches = {key: config.get(key, values[0]) for key, values in NETWORK.items()}
+    shift = switches["resnet_time_scale_shift"]
+    if shift != "default" and switches["attn_norm_num_groups"] is None:
         raise FixableError(
-            f"{path / 'config.json'}: resnet_time_scale_shift={full['resnet_time_scale_shift']} "
-            "without attn_norm_num_groups leaves out a norm",
+            f"{file}: resnet_time_scale_shift={shift} without attn_norm_num_groups lacks a norm",
             "only networks with a norm before every attention can be imported",
         )
-    widths, size = list(full["block_out_channels"]), _square(full["sample_size"], path)
+    widths, size = full.block_out_channels, full.sample_size
     if any(width % widths[0] for width in widths):
         raise FixableError(
-            f"{path / 'config.json'}: block_out_channels={widths} are not multiples of the first",
+            f"{file}: block_out_channels={list(widths)} are not multiples of the first",
             "there is no setting for this network",
         )
-    return UNetConfig(
-        image_size=size,
-        channels=full["in_channels"],
-        base_channels=widths[0],
-        channel_mult=tuple(width // widths[0] for width in widths),
-        num_res_blocks=full["layers_per_block"],
-        attn_resolutions=tuple(size >> level for level in _attention(full, path)),
-        dropout=full["dropout"],
-        time_order="cos_sin" if full["flip_sin_to_cos"] else "sin_cos",
-        time_freq_shift=full["freq_shift"],
-        time_modulation="shift" if full["resnet_time_scale_shift"] == "default" else "scale_shift",
-        pad_down="both" if full["downsample_padding"] else "bottom_right",
-        norm_eps=full["norm_eps"],
-        head_channels=full["attention_head_dim"] or 0,
+    require_pixels(full.in_channels, f"{file}: its network")
+    origins = Origins().read(
+        file.name, *(f"unet.{name}" for name in flatten(to_dict(UNetConfig())))
+    )
+    for key, name in _ASSUMED.items():
+        if key not in config:
+            origins.assumed(f"{key} is missing; diffusers' default", name)
+    return (
+        UNetConfig(
+            image_size=size,
+            channels=full.in_channels,
+            base_channels=widths[0],
+            channel_mult=tuple(width // widths[0] for width in widths),
+            num_res_blocks=full.layers_per_block,
+            attn_resolutions=tuple(size >> level for level in _attention(full, file)),
+            dropout=full.dropout,
+            time_order="cos_sin" if switches["flip_sin_to_cos"] else "sin_cos",
+            time_freq_shift=full.freq_shift,
+            time_modulation="shift" if shift == "default" else "scale_shift",
+            pad_down="both" if switches["downsample_padding"] else "bottom_right",
+            norm_eps=full.norm_eps,
+            head_channels=full.attention_head_dim or 0,
+        ),
+        origins,
+        average,
     )
 
 
-def _attention(config: Mapping[str, Any], path: Path) -> list[int]:
+_ASSUMED = {
+    "freq_shift": "unet.time_freq_shift",
+    "flip_sin_to_cos": "unet.time_order",
+    "downsample_padding": "unet.pad_down",
+    "norm_eps": "unet.norm_eps",
+}
+
+
+def _attention(full: NetworkFile, file: Path) -> list[int]:
     """The levels with attention, the same going down and up."""
-    down, up = list(config["down_block_types"]), list(config["up_block_types"])
-    kinds = {"DownBlock2D": "UpBlock2D", "AttnDownBlock2D": "AttnUpBlock2D"}
-    for key, types, known in (("down", down, kinds.keys()), ("up", up, kinds.values())):
+    down, up = list(full.down_block_types), list(full.up_block_types)
+    pairs = {"DownBlock2D": "UpBlock2D", "AttnDownBlock2D": "AttnUpBlock2D"}
+    for key, types, names in (("down", down, pairs.keys()), ("up", up, pairs.values())):
         for kind in types:
-            if kind not in known:
+            if kind not in names:
                 raise FixableError(
-                    f"{path / 'config.json'}: {key}_block_types has {kind}",
-                    f"only {' and '.join(known)} can be imported",
+                    f"{file}: {key}_block_types has {kind}",
+                    f"only {' and '.join(names)} can be imported",
                 )
-    if [kinds[kind] for kind in down] != up[::-1]:
+    if [pairs[kind] for kind in down] != up[::-1]:
         raise FixableError(
-            f"{path / 'config.json'}: up_block_types={up} does not mirror down_block_types",
+            f"{file}: up_block_types={up} does not mirror down_block_types",
             "there is no setting for this network",
+        )
+    if len(down) != len(full.block_out_channels):
+        raise FixableError(
+            f"{file}: {len(down)} down_block_types and {len(full.block_out_channels)} widths",
+            "correct block_out_channels or the block types",
         )
     return [level for level, kind in enumerate(down) if kind.startswith("Attn")]
 
 
-def _square(size: object, path: Path) -> int:
-    if isinstance(size, list) and len(set(size)) == 1:
+def _square(size: object, file: Path) -> int:
+    if isinstance(size, list) and size and all(side == size[0] for side in size):
         size = size[0]
-    if not isinstance(size, int):
-        raise FixableError(
-            f"{path / 'config.json'}: sample_size={size}", "set it to the images' height"
-        )
+    if not isinstance(size, int) or isinstance(size, bool):
+        raise FixableError(f"{file}: sample_size={size}", "set it to the images' height")
     return size
 
 
-def _process(path: Path, warnings: list[str]) -> tuple[ScheduleConfig, ObjectiveConfig]:
-    """Read scheduler_config.json, which lies beside config.json or in scheduler/."""
-    places = (path, path / "scheduler", path.parent / "scheduler")
-    found = [place for place in places if (place / "scheduler_config.json").is_file()]
-    if not found:
-        warnings.append("there is no scheduler_config.json: the paper's schedule is assumed")
-        return ScheduleConfig(), ObjectiveConfig()
-    file = found[0] / "scheduler_config.json"
-    config = _json(file)
+def _process(
+    source: Source, origins: Origins, unet: UNetConfig
+) -> tuple[ScheduleConfig, ObjectiveConfig, list[str]]:
+    """Read scheduler_config.json, if the checkpoint has one."""
+    if source.process is None:
+        origins.assumed("there is no scheduler_config.json; as in the paper", *PAPER_PROCESS)
+        origins.assumed(
+            "there is no scheduler_config.json; as in the paper at this image size",
+            "objective.variance",
+        )
+        assumed = paper_process(ModelConfig(unet=unet))
+        return assumed.schedule, assumed.objective, []
+    file = source.process
+    config = read_json(file)
     _refuse(config, SCHEDULER, file)
-    if not config.get("clip_sample", True):
-        warnings.append("clip_sample is off in scheduler_config.json: measure with --no-clip")
+    own = _names(ProcessFile)
+    plain = {key: config[key] for key in own if config.get(key) is not None}
+    full = from_dict(ProcessFile, plain, f"{file}: ")
+    notes = (
+        [] if full.clip_sample else [f"clip_sample is off in {file.name}: measure with --no-clip"]
+    )
+    origins.read(file.name, *PAPER_PROCESS, "objective.variance", "objective.prediction")
     if "variance_type" not in config:
-        warnings.append("scheduler_config.json has no variance_type: fixed_small is assumed")
+        origins.assumed("variance_type is missing; diffusers' default", "objective.variance")
     schedule = ScheduleConfig(
         kind=SCHEDULES[config.get("beta_schedule", "linear")],
-        T=config.get("num_train_timesteps", 1000),
-        beta_start=config.get("beta_start", 1e-4),
-        beta_end=config.get("beta_end", 0.02),
+        T=full.num_train_timesteps,
+        beta_start=full.beta_start,
+        beta_end=full.beta_end,
     )
-    return schedule, ObjectiveConfig(variance=VARIANCES[config.get("variance_type", "fixed_small")])
+    variance = VARIANCES[config.get("variance_type", "fixed_small")]
+    return schedule, ObjectiveConfig(variance=variance), notes
 
 
-def _refuse(config: Mapping[str, Any], known: Mapping[str, tuple[object, ...]], file: Path) -> None:
-    for key, values in known.items():
-        if key in config and config[key] not in values:
+def _refuse(
+    config: Mapping[str, Any], allowed: Mapping[str, tuple[object, ...]], file: Path
+) -> None:
+    for key, values in allowed.items():
+        if key in config and not any(_is_same(config[key], value) for value in values):
             raise FixableError(
                 f"{file}: {key}={config[key]} cannot be represented",
                 f"only {' or '.join(map(str, values))} can be imported",
             )
 
 
-def _weights(path: Path) -> Path:
-    for suffix in (".safetensors", ".fp16.safetensors", ".bin", ".fp16.bin"):
-        if (path / (WEIGHTS + suffix)).is_file():
-            return path / (WEIGHTS + suffix)
-    raise FixableError(
-        f"{path}: config.json is there but no weights",
-        f"download {WEIGHTS}.safetensors or {WEIGHTS}.bin beside it",
-    )
+def _names(kind: type) -> list[str]:
+    return [field.name for field in fields(kind)]
 
 
-def _json(file: Path) -> dict[str, Any]:
-    return read_json(file)
+def _is_same(value: object, allowed: object) -> bool:
+    """Whether they are equal and not a number beside a flag."""
+    return value == allowed and isinstance(value, bool) == isinstance(allowed, bool)

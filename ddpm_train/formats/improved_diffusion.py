@@ -1,8 +1,8 @@
 """openai/improved-diffusion: one state dict; the flags that it was trained with are not in it.
 
 Another function than the paper's: cosines before sines, frequencies 10000^(-j/half), zeros padded
-on both sides before a stride, and norms that add 1e-5. What shapes do not tell is taken from the
-flags of the released checkpoints, aloud.
+on both sides before a stride, and norms that add 1e-5. Flags that neither the shapes nor the file's
+name tell are asked for: a wrong one changes every number, and nothing shows it.
 """
 
 import re
@@ -16,14 +16,13 @@ from ddpm_train.config import ModelConfig, ObjectiveConfig, ScheduleConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.formats import containers
 from ddpm_train.formats.canonical import (
-    Foreign,
     Rules,
     architecture,
-    averaged_by_name,
     rename,
-    step_in_name,
+    require_pixels,
     walk,
 )
+from ddpm_train.formats.foreign import Foreign
 
 NAME = "openai/improved-diffusion"
 RULES: Rules = [
@@ -45,14 +44,25 @@ RULES: Rules = [
 ]
 
 
+SIZES = {(1, 2, 2, 2): 32, (1, 2, 3, 4): 64, (1, 1, 2, 2, 4, 4): 256}
+"""Its script chooses the widths by the image size."""
+
+REFUSED = {
+    "use_new_attention_order": "attention whose rows lie in guided-diffusion's other order",
+    "num_heads_upsample": "other numbers of heads going up than going down",
+    "predict_xstart": "set objective.prediction instead",
+}
+ASKED = "look at the flags that it was trained with"
+
+
 def recognises(content: Mapping[str, Any]) -> bool:
     """Whether the dictionary has this system's names."""
-    names = {str(name).removeprefix("module.") for name in content}
+    names = {containers.unwrapped(str(name)) for name in content}
     return {"input_blocks.0.0.weight", "time_embed.0.weight", "out.2.weight"} <= names
 
 
 def read(content: Mapping[str, Any], path: Path) -> Foreign:
-    """Read the state dict and guess the flags.
+    """Read the state dict; ask for the flags that it was trained with, which it does not hold.
 
     Raises:
         FixableError: The network has parts that ours has not.
@@ -60,34 +70,80 @@ def read(content: Mapping[str, Any], path: Path) -> Foreign:
     theirs = containers.tensors(content, str(path))
     _refuse(theirs, path)
     weights = _rename(theirs)
-    unet, assumed = architecture(weights)
+    unet, origins = architecture(weights)
+    if unet.channel_mult in SIZES:
+        size = SIZES[unet.channel_mult]
+        levels = [unet.image_size // at for at in unet.attn_resolutions]
+        unet = replace(
+            unet, image_size=size, attn_resolutions=tuple(size // level for level in levels)
+        )
+        origins.read("the widths, which go with the image size", "unet.image_size")
     unet = replace(unet, time_order="cos_sin", time_freq_shift=0, pad_down="both", norm_eps=1e-5)
     learned = len(weights["conv_out.bias"]) == 2 * unet.channels
-    if unet.time_modulation == "scale_shift":
-        unet = replace(unet, heads=4)
-    schedule = ScheduleConfig()
-    if learned and unet.time_modulation == "scale_shift":
-        schedule = ScheduleConfig(kind="cosine", T=4000)
-        unet = replace(unet, time_scale=1000 / schedule.T)
-    objective = ObjectiveConfig(variance="learned_range" if learned else "fixedlarge")
-    assumed.append(
-        f"the file does not tell its flags: {unet.heads} head(s) of attention, the "
-        f"{schedule.kind} schedule, T = {schedule.T} and time scaled by {unet.time_scale:g} are "
-        "assumed (unet.heads, schedule.kind, schedule.T, unet.time_scale)"
-    )
-    averaged = averaged_by_name(path.stem)
+    if learned:
+        origins.read("the channels of the output", "objective.variance")
+    else:
+        origins.assumed("sigma_small False, the default", "objective.variance")
+    origins.derived("T and the schedule", "schedule.beta_start", "schedule.beta_end")
+    origins.assumed("rescale_timesteps True, the default: 1000 / T", "unet.time_scale")
+    origins.assumed("predict_xstart False, the default", "objective.prediction")
+    scaled = unet.time_modulation == "scale_shift"
+    averaged = _is_averaged(path)
     return Foreign(
         format=NAME,
-        model=ModelConfig(unet=unet, schedule=schedule, objective=objective),
+        model=ModelConfig(
+            unet=unet,
+            schedule=ScheduleConfig(),
+            objective=ObjectiveConfig(variance="learned_range" if learned else "fixedlarge"),
+        ),
+        weights=weights if averaged is False else {},
         ema=weights if averaged else {},
-        given={} if averaged else weights,
-        step=step_in_name(path),
-        warnings=assumed,
+        unlabelled=weights if averaged is None else {},
+        step=0 if averaged is None else int(re.findall(r"\d+", path.stem)[-1]),
+        origins=origins,
+        asked={
+            "schedule.kind": "cosine" if scaled else "linear",
+            "schedule.T": 4000 if scaled else 1000,
+            "unet.heads": 4 if scaled else 1,
+        },
+        asked_because=f"{ASKED}; the released files of this shape",
+        derive=_derived,
+        refused=REFUSED,
     )
+
+
+def _derived(model: ModelConfig, fixed: frozenset[str]) -> ModelConfig:
+    """Scale the betas and the time by T, as this system does.
+
+    >>> model = _derived(ModelConfig(schedule=ScheduleConfig(T=4000)), frozenset())
+    >>> model.schedule.beta_start, model.schedule.beta_end, model.unet.time_scale
+    (2.5e-05, 0.005, 0.25)
+    """
+    scale = 1000 / max(model.schedule.T, 1)
+    schedule, unet = model.schedule, model.unet
+    if "schedule.beta_start" not in fixed:
+        schedule = replace(schedule, beta_start=scale * 1e-4)
+    if "schedule.beta_end" not in fixed:
+        schedule = replace(schedule, beta_end=scale * 0.02)
+    if "unet.time_scale" not in fixed:
+        unet = replace(unet, time_scale=scale)
+    return replace(model, schedule=schedule, unet=unet)
+
+
+def _is_averaged(path: Path) -> bool | None:
+    """Whether the name that this system gives a file says so.
+
+    >>> [_is_averaged(Path(name)) for name in ("ema_0.9999_500000.pt", "model500000.pt", "ema.pt")]
+    [True, False, None]
+    """
+    if re.fullmatch(r"ema_0?\.\d+_\d{3,}", path.stem):
+        return True
+    return False if re.fullmatch(r"model\d{3,}", path.stem) else None
 
 
 def _refuse(theirs: Tensors, path: Path) -> None:
     kind = "only unconditional networks with resampling convolutions can be imported"
+    require_pixels(theirs["input_blocks.0.0.weight"].shape[1], f"{path}: its network")
     if any(name.startswith("label_emb.") for name in theirs):
         raise FixableError(f"{path}: class_cond=True (it has label_emb)", kind)
     if not any(re.match(r"input_blocks\.\d+\.0\.op\.", name) for name in theirs):
@@ -97,19 +153,19 @@ def _refuse(theirs: Tensors, path: Path) -> None:
 def _rename(theirs: Tensors) -> Tensors:
     down = walk(theirs, r"^input_blocks\.([1-9]\d*)\.", ends=r"\.op\.")
     up = walk(theirs, r"^output_blocks\.(\d+)\.", ends=r"\.\d\.conv\.")
-    top = max(level for level, _ in up.values())
+    top = max((level for level, _ in up.values()), default=0)
 
-    def below(found: re.Match[str]) -> str:
-        level, i = down[int(found[1])]
+    def below(match: re.Match[str]) -> str:
+        level, i = down[int(match[1])]
         return {"0.op.": f"down.{level}.downsample.", "0.": f"down.{level}.blocks.{i}."}.get(
-            found[2], f"down.{level}.attentions.{i}."
+            match[2], f"down.{level}.attentions.{i}."
         )
 
-    def above(found: re.Match[str]) -> str:
-        level, i = top - up[int(found[1])][0], up[int(found[1])][1]
-        if found[2].endswith("conv."):
+    def above(match: re.Match[str]) -> str:
+        level, i = top - up[int(match[1])][0], up[int(match[1])][1]
+        if match[2].endswith("conv."):
             return f"up.{level}.upsample."
-        return f"up.{level}.{'blocks' if found[2] == '0.' else 'attentions'}.{i}."
+        return f"up.{level}.{'blocks' if match[2] == '0.' else 'attentions'}.{i}."
 
     flat: Rules = [
         (r"^input_blocks\.([1-9]\d*)\.(0\.op\.|\d\.)", below),

@@ -1,21 +1,25 @@
 """The original TensorFlow checkpoints: a tensor bundle, with kwargs.json beside it."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 
 from ddpm_train.checkpoint import Tensors
-from ddpm_train.config import ModelConfig, ObjectiveConfig, ScheduleConfig
+from ddpm_train.config import ModelConfig
 from ddpm_train.errors import FixableError
-from ddpm_train.formats import pesser
+from ddpm_train.formats import beside, pesser
 from ddpm_train.formats.bundle import Bundle
-from ddpm_train.formats.canonical import Foreign, Rules, architecture, paper_variance, rename
-from ddpm_train.reading import read_json
-from ddpm_train.schedule import SCHEDULES
-from ddpm_train.settings import entry, from_dict
+from ddpm_train.formats.canonical import (
+    Rules,
+    architecture,
+    paper_process,
+    rename,
+)
+from ddpm_train.formats.foreign import Foreign, unchanged
+from ddpm_train.reading import list_folder
 
 NAME = "the original's TensorFlow checkpoint"
 AVERAGED = "/ExponentialMovingAverage"
@@ -30,7 +34,6 @@ RULES: Rules = [  # to pesser's names, which are the original's but for these
     (r"\.(b|beta)$", ".bias"),
 ]
 PARAMETER = re.compile(r"^model/.*/(W|b|gamma|beta)$")
-MEANS = {"eps": "eps", "xprev": "mu_tilde"}
 
 
 def find(path: Path) -> Path | None:
@@ -40,13 +43,13 @@ def find(path: Path) -> Path | None:
         FixableError: The folder holds several.
     """
     if path.is_dir():
-        found = sorted(path.glob("*.index"))
-        if len(found) > 1:
+        files = [file for file in list_folder(path) if file.suffix == ".index"]
+        if len(files) > 1:
             raise FixableError(
-                f"{path}: holds {', '.join(file.name for file in found[:3])} ...",
+                f"{path}: holds {', '.join(file.name for file in files[:3])} ...",
                 "name one of them",
             )
-        return found[0].with_suffix("") if found else None
+        return files[0].with_suffix("") if files else None
     name = re.sub(r"\.(index|data-\d{5}-of-\d{5})$", "", path.name)
     prefix = path.with_name(name)
     return prefix if prefix.with_name(name + ".index").is_file() else None
@@ -67,20 +70,38 @@ def read(prefix: Path) -> Foreign:
             f"{bundle.index}: no variable model/.../W in it",
             "this is a checkpoint of another model",
         )
-    settings, warnings = _settings(prefix.parent / "kwargs.json")
-    sizes = {"cifar10": 32, "celebahq256": 256}
-    dataset = str(settings.get("dataset", ""))
-    size = sizes.get(dataset, 256 if dataset.startswith("lsun") else 0)
-    unet, assumed = architecture(ema or raw, image_size=size)
-    step = int(bundle["global_step"]) if "global_step" in bundle else 0
+    values, file = beside.settings_beside(prefix, {r"kwargs\.json": beside.read_nested_json})
+    dataset = str(values.get("dataset", ""))
+    size = SIZES.get(dataset, 256 if dataset.startswith("lsun") else 0)
+    unet, origins = architecture(ema or raw, image_size=size)
+    if size:
+        origins.read(file, "unet.image_size")
+    blocks = values.get("block_size", 1)
+    if blocks != 1:
+        raise FixableError(
+            f"{prefix.parent / file}: block_size={blocks}: the network works on blocks of pixels",
+            "only networks of single pixels (block_size 1) can be imported",
+        )
+    model, read_there = beside.process(values, file, paper_process(ModelConfig(unet=unet)))
+    origins = beside.origins_of(origins, read_there, file, "kwargs.json")
     return Foreign(
         format=NAME,
-        model=_model(settings, paper_variance(ModelConfig(unet=unet)), warnings),
+        model=model,
         weights=raw,
         ema=ema,
-        step=step,
-        warnings=[*warnings, *assumed],
+        step=_step(bundle),
+        origins=origins,
+        derive=unchanged if "objective.variance" in read_there else paper_process,
     )
+
+
+SIZES = {"cifar10": 32, "celebahq256": 256}
+
+
+def _step(bundle: Bundle) -> int:
+    """The step of training; 0 if it is not stored, or not as one number."""
+    step = bundle["global_step"] if "global_step" in bundle else np.zeros(())
+    return int(step) if step.size == 1 else 0
 
 
 def _weights(bundle: Bundle, names: Iterable[str]) -> Tensors:
@@ -95,41 +116,3 @@ def _weights(bundle: Bundle, names: Iterable[str]) -> Tensors:
             value = value.T
         theirs[name.removesuffix(AVERAGED)] = value.contiguous()
     return rename(rename(theirs, RULES), pesser.RULES)
-
-
-def _settings(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """The arguments of the training script, wherever they are nested."""
-    if not path.is_file():
-        return {}, ["there is no kwargs.json: the paper's schedule and variance are assumed"]
-    flat: dict[str, Any] = {}
-
-    def gather(plain: object) -> None:
-        for key, value in plain.items() if isinstance(plain, Mapping) else ():
-            gather(value)
-            flat[key] = value
-
-    gather(read_json(path))
-    return flat, []
-
-
-def _model(settings: Mapping[str, Any], assumed: ModelConfig, warnings: list[str]) -> ModelConfig:
-    names = {"beta_schedule": "kind", "num_diffusion_timesteps": "T",
-             "beta_start": "beta_start", "beta_end": "beta_end"}  # fmt: skip
-    schedule = {ours: settings[theirs] for theirs, ours in names.items() if theirs in settings}
-    if "kind" in schedule:
-        entry(SCHEDULES, schedule["kind"], "kwargs.json: beta_schedule")
-    mean = settings.get("model_mean_type", "eps")
-    if mean not in MEANS:
-        raise FixableError(
-            f"kwargs.json: model_mean_type={mean} cannot be represented",
-            f"only {' or '.join(MEANS)} can be imported",
-        )
-    objective = {"prediction": MEANS[mean], "loss": "L_simple" if mean == "eps" else "mse"}
-    objective["variance"] = settings.get("model_var_type", assumed.objective.variance)
-    if settings and "model_var_type" not in settings:
-        warnings.append(f"kwargs.json does not tell the variance: {objective['variance']}")
-    return ModelConfig(
-        unet=assumed.unet,
-        schedule=from_dict(ScheduleConfig, schedule, "kwargs.json: schedule."),
-        objective=from_dict(ObjectiveConfig, objective, "kwargs.json: objective."),
-    )

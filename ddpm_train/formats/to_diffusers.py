@@ -1,25 +1,18 @@
 """Write a checkpoint as a folder that ``diffusers.DDPMPipeline.from_pretrained`` reads."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save
 
-from ddpm_train.checkpoint import Checkpoint, Tensors
+from ddpm_train.checkpoint import Checkpoint, Tensors, weights_digest
 from ddpm_train.config import ModelConfig, UNetConfig
 from ddpm_train.errors import FixableError
-from ddpm_train.files import (
-    PARTIAL,
-    explain,
-    require_space,
-    sync_folder,
-    write_atomically,
-    write_text,
-)
+from ddpm_train.files import folder_atomically, write_atomically, write_text
 from ddpm_train.formats.canonical import Rules, rename
-from ddpm_train.formats.diffusers import SCHEDULES, WEIGHTS
+from ddpm_train.formats.diffusers import SCHEDULES, export_digest
+from ddpm_train.formats.diffusers_folder import WEIGHTS
 
 VERSION = "0.30.0"  # of diffusers, whose names these are
 VARIANCES = {
@@ -45,37 +38,28 @@ def write(source: Checkpoint, folder: Path, *, ema: bool = True) -> None:
     if not weights:
         raise FixableError(
             f"the checkpoint has only {'raw' if ema else 'averaged (EMA)'} weights",
-            f"use {'--raw' if ema else 'the default'}",
+            f"use weights={'raw' if ema else 'ema'}",
         )
-    if folder.exists():
-        raise FixableError(f"{folder}: exists already", "name a new folder")
     model = source.model
-    about: dict[str, Any] = {}
-    if "weights" not in source.facts:  # else nobody knows which they are
-        about["_weights"] = "ema" if ema else "raw"
+    network, process = _network(model), _process(model)
+    if "weights" not in source.facts or source.facts["weights"] in ("ema", "raw"):
+        network["_weights"] = "ema" if ema else "raw"  # else nobody knows which they are
     if source.step:
-        about["_step"] = source.step
-    texts = {
-        "model_index.json": _index(),
-        "unet/config.json": _network(model) | about,
-        "scheduler/scheduler_config.json": _process(model),
-    }
-    content = save(_weights(weights, len(model.unet.channel_mult)), {"format": "pt"})
-    partial = folder.with_name(folder.name + PARTIAL)
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        require_space(partial, len(content) + 1_000_000)
-        for name, plain in texts.items():
+        network["_step"] = source.step
+    network["_of"] = weights_digest(weights, model)
+    theirs = _weights(weights, len(model.unet.channel_mult))
+    network["_digest"] = export_digest(network, process, theirs)
+    content = save(theirs, {"format": "pt"})
+    with folder_atomically(folder, size=len(content)) as partial:
+        for name, plain in (
+            ("model_index.json", _index()),
+            ("unet/config.json", network),
+            ("scheduler/scheduler_config.json", process),
+        ):
             write_text(partial / name, json.dumps(plain, indent=2) + "\n")
         write_atomically(
             partial / "unet" / f"{WEIGHTS}.safetensors", lambda file: file.write(content)
         )
-        partial.rename(folder)
-        sync_folder(folder.parent)
-    except OSError as error:
-        raise explain(error, folder) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _index() -> dict[str, Any]:
@@ -103,9 +87,9 @@ def _network(model: ModelConfig) -> dict[str, Any]:
         "add_attention": True,
         "attn_norm_num_groups": None if unet.time_modulation == "shift" else 32,
         "attention_head_dim": _head_channels(unet, attention),
-        "block_out_channels": [unet.base_channels * each for each in unet.channel_mult],
+        "block_out_channels": [unet.base_channels * mult for mult in unet.channel_mult],
         "center_input_sample": False,
-        "down_block_types": [f"{'Attn' if each else ''}DownBlock2D" for each in attention],
+        "down_block_types": [f"{'Attn' if has else ''}DownBlock2D" for has in attention],
         "downsample_padding": 0 if unet.pad_down == "bottom_right" else 1,
         "dropout": unet.dropout,
         "flip_sin_to_cos": unet.time_order == "cos_sin",
@@ -119,7 +103,7 @@ def _network(model: ModelConfig) -> dict[str, Any]:
         "resnet_time_scale_shift": "default" if unet.time_modulation == "shift" else "scale_shift",
         "sample_size": unet.image_size,
         "time_embedding_type": "positional",
-        "up_block_types": [f"{'Attn' if each else ''}UpBlock2D" for each in attention[::-1]],
+        "up_block_types": [f"{'Attn' if has else ''}UpBlock2D" for has in attention[::-1]],
     }
 
 
@@ -127,7 +111,7 @@ def _head_channels(unet: UNetConfig, attention: list[bool]) -> int | None:
     """Channels of a head, which must be the same in every layer: diffusers counts heads so."""
     if unet.head_channels or unet.heads == 1:
         return unet.head_channels or None
-    widths = {mult for mult, each in zip(unet.channel_mult, attention, strict=True) if each}
+    widths = {mult for mult, has in zip(unet.channel_mult, attention, strict=True) if has}
     if widths | {unet.channel_mult[-1]} != {unet.channel_mult[-1]}:
         raise _unknown("unet.heads", unet.heads)
     return unet.base_channels * unet.channel_mult[-1] // unet.heads
@@ -163,7 +147,7 @@ def _weights(weights: Tensors, levels: int) -> Tensors:
         (r"^time_dense_1\.", "time_embedding.linear_2."),
         (r"^(down|up)\.(\d+)\.(down|up)sample\.", r"\1.\2.\3samplers.0.conv."),
         (r"^down\.", "down_blocks."),
-        (r"^up\.(\d+)", lambda found: f"up_blocks.{levels - 1 - int(found[1])}"),
+        (r"^up\.(\d+)", lambda match: f"up_blocks.{levels - 1 - int(match[1])}"),
         (r"^middle\.attention\.", "mid_block.attentions.0."),
         (r"^middle\.block_", "mid_block.resnets."),
         (r"\.blocks\.", ".resnets."),
@@ -174,14 +158,14 @@ def _weights(weights: Tensors, levels: int) -> Tensors:
         (r"(attentions\.\d+)\.([qkv])\.", r"\1.to_\2."),
         (r"(attentions\.\d+)\.proj\.", r"\1.to_out.0."),
     ]
-    found = rename(weights, rules)
-    for name, tensor in found.items():
+    theirs = rename(weights, rules)
+    for name, tensor in theirs.items():
         if ".to_" in name and name.endswith("weight"):
-            found[name] = tensor.reshape(tensor.shape[:2])
+            theirs[name] = tensor.reshape(tensor.shape[:2])
         elif name.endswith("conv_shortcut.weight"):
-            found[name] = tensor.reshape(*tensor.shape[:2], 1, 1)
-        found[name] = found[name].contiguous()
-    return found
+            theirs[name] = tensor.reshape(*tensor.shape[:2], 1, 1)
+        theirs[name] = theirs[name].contiguous()
+    return theirs
 
 
 def _unknown(key: str, value: object) -> FixableError:

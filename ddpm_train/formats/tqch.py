@@ -1,14 +1,19 @@
 """tqch/ddpm-torch: a training checkpoint with ``model`` and ``ema``."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ddpm_train.checkpoint import Tensors
 from ddpm_train.config import ModelConfig
-from ddpm_train.formats import containers
-from ddpm_train.formats.canonical import Foreign, Rules, architecture, paper_variance, rename
+from ddpm_train.formats import beside, containers
+from ddpm_train.formats.canonical import (
+    Rules,
+    architecture,
+    paper_process,
+    rename,
+)
+from ddpm_train.formats.foreign import Foreign, unchanged
 
 NAME = "tqch/ddpm-torch"
 RULES: Rules = [
@@ -32,18 +37,29 @@ RULES: Rules = [
 
 def recognises(content: Mapping[str, Any]) -> bool:
     """Whether the dictionary, or its ``model``, has this system's names."""
-    return any(re.match(r"(module\.)?downsamples\.level_0\.", str(name)) for name in _raw(content))
+    names = (containers.unwrapped(str(name)) for name in _raw(content))
+    return any(name.startswith("downsamples.level_0.") for name in names)
 
 
 def read(content: Mapping[str, Any], path: Path) -> Foreign:
-    """Read the raw and the averaged weights; schedule and variance are the paper's."""
+    """Read the raw and the averaged weights, and the settings in exp_*.info if it is there."""
     shadow = content.get("ema")
-    ema = _weights(shadow["shadow"], path) if isinstance(shadow, Mapping) else {}
+    ema = _weights(shadow.get("shadow"), path) if isinstance(shadow, Mapping) else {}
     raw = _weights(_raw(content), path)
-    unet, assumed = architecture(ema or raw)
-    model = paper_variance(ModelConfig(unet=unet))
-    assumed.append(f"the paper's schedule and {model.objective.variance} are assumed")
-    return Foreign(format=NAME, model=model, weights=raw, ema=ema, warnings=assumed)
+    unet, origins = architecture(ema or raw)
+    values, file = beside.settings_beside(path, {r"exp_.*\.info": beside.read_nested_json})
+    model, read_there = beside.process(values, file, paper_process(ModelConfig(unet=unet)))
+    origins = beside.origins_of(origins, read_there, file, "exp_*.info")
+    bare = "model" not in content  # a state dict alone, and nobody says which
+    return Foreign(
+        format=NAME,
+        model=model,
+        weights={} if bare else raw,
+        ema=ema,
+        unlabelled=raw if bare else {},
+        origins=origins,
+        derive=unchanged if "objective.variance" in read_there else paper_process,
+    )
 
 
 def _raw(content: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -51,5 +67,5 @@ def _raw(content: Mapping[str, Any]) -> Mapping[str, Any]:
     return inner if isinstance(inner, Mapping) else {}
 
 
-def _weights(content: Mapping[str, Any], path: Path) -> Tensors:
+def _weights(content: object, path: Path) -> Tensors:
     return rename(containers.tensors(content, str(path)), RULES)

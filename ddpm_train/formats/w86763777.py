@@ -15,8 +15,15 @@ import torch
 from ddpm_train.checkpoint import Tensors
 from ddpm_train.config import ModelConfig, ScheduleConfig
 from ddpm_train.errors import FixableError
-from ddpm_train.formats import containers
-from ddpm_train.formats.canonical import Foreign, Rules, architecture, paper_variance, rename, walk
+from ddpm_train.formats import beside, containers
+from ddpm_train.formats.canonical import (
+    Rules,
+    architecture,
+    paper_process,
+    rename,
+    walk,
+)
+from ddpm_train.formats.foreign import Foreign, unchanged
 from ddpm_train.networks.unet import time_embedding
 
 NAME = "w86763777/pytorch-ddpm"
@@ -47,38 +54,59 @@ def recognises(content: Mapping[str, Any]) -> bool:
 
 
 def read(content: Mapping[str, Any], path: Path) -> Foreign:
-    """Read the raw and the averaged weights; T is the length of the frozen table."""
+    """Read the raw and the averaged weights, and the settings in flagfile.txt if it is there.
+
+    T is the length of the frozen table.
+    """
     raw, table = _weights(_raw(content), path)
     averaged = content.get("ema_model")
     ema = _weights(averaged, path)[0] if isinstance(averaged, Mapping) else {}
-    known = content.get("x_T")
-    size = known.shape[-1] if isinstance(known, torch.Tensor) else 0
-    unet, assumed = architecture(ema or raw, image_size=size)
+    sample = content.get("x_T")
+    size = sample.shape[-1] if isinstance(sample, torch.Tensor) and sample.ndim == 4 else 0
+    unet, origins = architecture(ema or raw, image_size=size)
     unet = replace(
         unet, time_order="interleaved", time_freq_shift=0, pad_down="both", norm_eps=1e-5
     )
     T = len(table)
-    if table.shape != (T, unet.base_channels) or not torch.allclose(
+    _check_table(table, unet.base_channels, path)
+    assumed = paper_process(ModelConfig(unet=unet, schedule=ScheduleConfig(T=T)))
+    values, file = beside.settings_beside(path, {r"flagfile\.txt": beside.read_flags})
+    model, read_there = beside.process({"T": T, **values}, file or path.name, assumed)
+    if model.schedule.T != T:
+        raise FixableError(
+            f"{path.parent / file}: T={model.schedule.T}, and these weights have {T} times",
+            "put the flagfile.txt there that was written with these weights",
+        )
+    origins = beside.origins_of(origins, read_there, file, "flagfile.txt")
+    origins.read("the frozen table of times", "schedule.T")
+    if size:
+        origins.read("x_T", "unet.image_size")
+    step, bare = content.get("step", 0), "net_model" not in content
+    return Foreign(
+        format=NAME,
+        model=model,
+        weights={} if bare else raw,
+        ema=ema,
+        unlabelled=raw if bare else {},
+        step=step if isinstance(step, int) else 0,
+        origins=origins,
+        derive=unchanged if "objective.variance" in read_there else paper_process,
+    )
+
+
+def _check_table(table: torch.Tensor, width: int, path: Path) -> None:
+    """Refuse another table of times than the one that our network computes."""
+    T = len(table)
+    times = torch.arange(1, T + 1)
+    if table.shape != (T, width) or not torch.allclose(
         table.double(),
-        time_embedding(torch.arange(1, T + 1), unet.base_channels, order="interleaved",
-                       freq_shift=0),
+        time_embedding(times, width, order="interleaved", freq_shift=0),
         atol=2e-3,
-    ):  # fmt: skip
+    ):
         raise FixableError(
             f"{path}: its table of times ({TABLE}) is not this system's",
             "there is no setting for it",
         )
-    model = paper_variance(ModelConfig(unet=unet, schedule=ScheduleConfig(T=T)))
-    assumed.append(f"the paper's betas and {model.objective.variance} are assumed")
-    step = content.get("step", 0)
-    return Foreign(
-        format=NAME,
-        model=model,
-        weights=raw,
-        ema=ema,
-        step=step if isinstance(step, int) else 0,
-        warnings=assumed,
-    )
 
 
 def _raw(content: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -96,12 +124,12 @@ def _weights(content: Mapping[str, Any], path: Path) -> tuple[Tensors, torch.Ten
     up = walk(theirs, r"^upblocks\.(\d+)\.", ends=r"\.main\.")
     top = max((level for level, _ in up.values()), default=0)
 
-    def place(found: re.Match[str]) -> str:
-        way, n = found[1], int(found[2])
+    def place(match: re.Match[str]) -> str:
+        way, n = match[1], int(match[2])
         level, i = down[n] if way == "down" else (top - up[n][0], up[n][1])
-        resamples = found[3] == "main."
+        resamples = match[3] == "main."
         return (
-            f"{way}.{level}.{way}sample." if resamples else f"{way}.{level}.blocks.{i}.{found[3]}"
+            f"{way}.{level}.{way}sample." if resamples else f"{way}.{level}.blocks.{i}.{match[3]}"
         )
 
     flat: Rules = [(r"^(down|up)blocks\.(\d+)\.(main\.|)", place)]

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from ddpm_eval.cli import app
 from ddpm_eval.record import lowering as results
-from ddpm_train import formats
+from ddpm_train import checkpoint, formats
 from ddpm_train.checkpoint import Checkpoint
 from tests.train import bundles, foreign_networks
 from tests.train.peers import randomise
@@ -30,19 +30,18 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("foreign")
     net = foreign_networks.Pesser(foreign_networks.Size(attn=(1,))).eval()
     randomise(net)
-    torch.save(net.state_dict(), root / "ema_model-500.ckpt")
+    pesser = root / "ema_diffusion_cifar10_model-500.ckpt"
+    torch.save(net.state_dict(), pesser)
     bundles.write(root / "model.ckpt-500", original(net, "/ExponentialMovingAverage"))
     rng = np.random.default_rng(0)
     images = {split: rng.integers(0, 256, (16, 32, 32, 3), np.uint8) for split in ("train", "test")}
     np.savez(root / "images.npz", **images)
-    run("export", root / "ema_model-500.ckpt", root / "folder")
-    return {"pesser": root / "ema_model-500.ckpt", "tensorflow": root / "model.ckpt-500",
+    run("export", pesser, root / "folder")
+    return {"pesser": pesser, "tensorflow": root / "model.ckpt-500",
             "diffusers": root / "folder", "images": root / "images.npz"}  # fmt: skip
 
 
 def weights(found: Checkpoint) -> str:
-    from ddpm_train import checkpoint
-
     return checkpoint.weights_digest(found.ema, found.model)
 
 
@@ -92,7 +91,7 @@ def test_inspect_says_it_all(files: dict[str, Path]) -> None:
     text = run("inspect", files["pesser"])
     for part in ("pesser/pytorch_diffusion", "step 500", "averaged (EMA)", "32x32x3",
                  "linear 0.0001 .. 0.02, T = 1,000", "fixedlarge", "not comparable",
-                 "unet.base_channels: 128 -> 32", "fingerprint", "is assumed"):  # fmt: skip
+                 "unet.base_channels: 128 -> 32", "fingerprint", "assumed: "):  # fmt: skip
         assert part in text, part
     parameters = sum(v.numel() for v in formats.load_any(files["pesser"]).ema.values())
     assert f"parameters {parameters:,}" in text
@@ -104,6 +103,35 @@ def test_a_run_folder_is_ours_whatever_lies_in_it(tmp_path: Path) -> None:
     (tmp_path / "run/config.json").write_text("{")
     (tmp_path / "run/checkpoints/step-00000001.pt").write_bytes(b"PK")
     assert "step-00000001.pt: damaged" in run("inspect", tmp_path / "run", code=2)
+
+
+def test_weights_that_nobody_names_are_asked_for(files: dict[str, Path], tmp_path: Path) -> None:
+    plain = tmp_path / "model.ckpt"
+    plain.write_bytes(files["pesser"].read_bytes())
+    place = ["--dataset", "npz", "--data", files["images"], "--reports", tmp_path, "--quiet"]
+    for words in (["nll", plain, "-n", "2", *place], ["import", plain, tmp_path / "a.pt"]):
+        text = run(*words, code=2)
+        assert "does not say whether they are averaged" in text and "--weights ema" in text
+    assert not (tmp_path / "a.pt").exists()
+    for kind in ("ema", "raw"):
+        text = run("import", plain, tmp_path / f"{kind}.pt", "--weights", kind)
+        assert f"{kind}: as the user says" in text
+        group = checkpoint.load(tmp_path / f"{kind}.pt")
+        assert bool(group.ema) == (kind == "ema") and bool(group.weights) == (kind == "raw")
+    assert "one set, not said whether averaged" in run("inspect", plain)
+
+
+def test_set_on_our_checkpoint_is_applied_or_refused(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
+    ours = tmp_path / "ours.pt"
+    run("import", files["pesser"], ours)
+    assert "there is no setting foo.bar" in run("inspect", ours, "--set", "foo.bar=1", code=2)
+    assert "unet.heads=x" in run("inspect", ours, "--set", "unet.heads=x", code=2)
+    assert "do not fit" in run("inspect", ours, "--set", "unet.num_res_blocks=3", code=2)
+    text = run("inspect", ours, "--set", "objective.variance=fixedsmall")
+    assert "variance fixedsmall" in text
+    assert "changed by --set, in place of what it was trained with" in text
 
 
 def test_bad_input(files: dict[str, Path], tmp_path: Path) -> None:

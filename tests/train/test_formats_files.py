@@ -39,6 +39,7 @@ def w86763777(net: nn.Module, raw: nn.Module) -> Content:
 
 CONTENT: dict[str, Callable[[nn.Module, nn.Module], Content]] = {
     "pesser": pesser, "tqch": tqch, "w86763777": w86763777, "improved": pesser}  # fmt: skip
+FLAGS = {"improved": ["schedule.kind=linear", "schedule.T=1000", "unet.heads=1"]}
 FILE = {"pesser": "ema_diffusion_cifar10_model-790000.ckpt", "tqch": "cifar10_2040.pt",
         "w86763777": "ckpt.pt", "improved": "ema_0.9999_500000.pt"}  # fmt: skip
 
@@ -71,7 +72,7 @@ def test_the_same_function(tmp_path: Path, kind: str, size: peers.Size) -> None:
     content.pop("x_T", None)
     path = tmp_path / FILE[kind]
     torch.save(content, path)
-    found = formats.load_any(path)
+    found = formats.load_any(path, changes=FLAGS.get(kind, []))
     assert agreement(found, net) < 5e-6
     if kind in ("tqch", "w86763777"):
         assert agreement(found, raw, ema=False) < 5e-6
@@ -97,9 +98,10 @@ def test_the_fingerprint_sees_every_wrong_switch(
     tmp_path: Path, kind: str, switches: list[str]
 ) -> None:
     path = write(tmp_path, kind)
-    right = inspection.fingerprint(formats.load_any(path))
+    flags = FLAGS.get(kind, [])
+    right = inspection.fingerprint(formats.load_any(path, changes=flags))
     for switch in switches:
-        wrong = inspection.fingerprint(formats.load_any(path, changes=[f"unet.{switch}"]))
+        wrong = inspection.fingerprint(formats.load_any(path, changes=[*flags, f"unet.{switch}"]))
         assert any(f"{wrong[t]:.9f}" != f"{right[t]:.9f}" for t in right), switch
 
 
@@ -113,14 +115,19 @@ def test_the_flags_of_improved_diffusion(
     randomise(net)
     path = tmp_path / "cifar10_uncond_50M_500K.pt"
     torch.save(net.state_dict(), path)
-    flags = [f"unet.heads={heads}", "unet.time_scale=0.25", "schedule.T=4000"]
+    flags = [f"unet.heads={heads}", "schedule.T=4000", "schedule.kind=linear"]
     found = formats.load_any(path, changes=flags)
     assert agreement(found, net) < 5e-6
     assert found.model.objective.variance == ("learned_range" if learned else "fixedlarge")
     assert found.facts["weights"] == "as given"
-    guess = formats.load_any(path).model
-    assert guess.unet.heads == (4 if scaled else 1)
-    assert guess.schedule.kind == ("cosine" if scaled and learned else "linear")
+    assert found.model.unet.time_scale == 0.25
+    assert (found.model.schedule.beta_start, found.model.schedule.beta_end) == (2.5e-5, 0.005)
+    for missing in flags:
+        with pytest.raises(FixableError, match=f"does not say {missing.partition('=')[0]}, and"):
+            formats.load_any(path, changes=[flag for flag in flags if flag != missing])
+    for flag in ("use_new_attention_order=True", "num_heads_upsample=2"):
+        with pytest.raises(FixableError, match=flag.partition("=")[0]):
+            formats.load_any(path, changes=[*flags, flag])
 
 
 @pytest.mark.parametrize("kind", PLAIN)
@@ -133,7 +140,8 @@ def test_a_prefix_of_dataparallel_and_16_bits(tmp_path: Path, kind: str) -> None
     plain, wrapped = tmp_path / "plain.pt", tmp_path / "wrapped.pt"
     torch.save(CONTENT[kind](net.half(), raw.half()), plain)
     torch.save(CONTENT[kind](parallel(net), parallel(raw)), wrapped)
-    one, two = formats.load_any(plain), formats.load_any(wrapped)
+    flags = FLAGS.get(kind, [])
+    one, two = (formats.load_any(path, changes=flags) for path in (plain, wrapped))
     assert one.ema.keys() == two.ema.keys()
     assert all(torch.equal(one.ema[name], two.ema[name]) for name in one.ema)
     assert any("16 bits" in str(warning) for warning in one.facts["warnings"])
@@ -146,7 +154,7 @@ def test_without_averaged_weights(tmp_path: Path, kind: str) -> None:
         content["ema_model"] = None
 
     found = formats.load_any(write(tmp_path, kind, drop))
-    assert any("--raw" in warning for warning in found.facts["warnings"])
+    assert any("--weights raw" in warning for warning in found.facts["warnings"])
     with pytest.raises(FixableError, match="only raw weights"):
         checkpoint.network(found)
     assert checkpoint.network(found, ema=False)
@@ -164,7 +172,7 @@ def test_the_first_mismatches_are_named(tmp_path: Path, kind: str) -> None:
         weights["surplus.weight"] = torch.zeros(2)
 
     with pytest.raises(FixableError) as caught:
-        formats.load_any(write(tmp_path, kind, lose))
+        formats.load_any(write(tmp_path, kind, lose), changes=FLAGS.get(kind, []))
     assert "surplus.weight is not part of this network" in str(caught.value)
     assert "instead of" in str(caught.value)
 

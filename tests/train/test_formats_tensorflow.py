@@ -110,11 +110,14 @@ def test_settings_are_those_of_kwargs(saved: Path) -> None:
         assert (model.schedule.kind, model.schedule.T, model.schedule.beta_end) == (
             "warmup10", 50, 0.3)  # fmt: skip
         assert (model.objective.prediction, model.objective.variance) == ("mu_tilde", "fixedsmall")
-        for key, value in (("model_mean_type", "xstart"), ("beta_schedule", "sigmoid"),
+        for key, value in (("model_mean_type", "xnext"), ("beta_schedule", "sigmoid"),
                            ("model_var_type", "odd")):  # fmt: skip
             kwargs.write_text(json.dumps(KWARGS | {key: value}))
             with pytest.raises(FixableError, match=value):
                 formats.load_any(saved)
+        kwargs.write_text(json.dumps(KWARGS | {"block_size": 2}))
+        with pytest.raises(FixableError, match="block_size=2"):
+            formats.load_any(saved)
         kwargs.unlink()
         assert any("kwargs.json" in text for text in formats.load_any(saved).facts["warnings"])
     finally:
@@ -198,5 +201,5 @@ def test_without_averages(tmp_path: Path, nets: tuple[nn.Module, nn.Module]) -> 
     bundles.write(tmp_path / "m", original(nets[1], ""))
     found = formats.load_any(tmp_path / "m")
     assert not found.ema and agreement(found, nets[1], ema=False) < 5e-6
-    assert any("--raw" in text for text in found.facts["warnings"])
+    assert any("--weights raw" in text for text in found.facts["warnings"])
     assert not torch.equal(*(net.state_dict()["conv_in.weight"] for net in nets))
