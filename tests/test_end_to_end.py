@@ -9,8 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from ddpm_eval.cli import app as evaluate
-from ddpm_eval.record import lowering as results
-from ddpm_eval.record.schema1 import Report
+from ddpm_eval.present import verdicts
+from ddpm_eval.record import disk
+from ddpm_eval.record.record import Measurement, Record
 from ddpm_train.cli import app as train
 
 RUN = CliRunner()
@@ -32,6 +33,18 @@ def run(*arguments: str, app: object = evaluate, code: int = 0) -> str:
     return result.output
 
 
+def strongest(record: Record, measure: str) -> Measurement:
+    measurement = record.strongest(measure)
+    assert measurement is not None
+    return measurement
+
+
+def bits(measurement: Measurement, **of: str) -> float:
+    score = measurement.score("bits_per_dim", **{"part": "total", "variance": "", **of})
+    assert score is not None
+    return score.value
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A trained run and the folder of its records."""
@@ -42,7 +55,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def report(world: tuple[Path, Path]) -> Report:
+def report(world: tuple[Path, Path]) -> Record:
     checkpoint, reports = map(str, world)
     for command in (
         ["nll", "-n", "8", "--first"],
@@ -51,45 +64,48 @@ def report(world: tuple[Path, Path]) -> Report:
         ["training"],
     ):
         run(command[0], checkpoint, *command[1:], "--reports", reports)
-    return results.load(world[1] / "digits")
+    return disk.load(world[1] / "digits")
 
 
-def test_the_bound_is_the_sum_of_its_parts(report: Report) -> None:
-    nll = report.measurements["nll"]
-    q = nll.quantities
-    assert q["total"].value == pytest.approx(
-        q["prior"].value + q["kl"].value + q["decoder"].value, rel=1e-9
-    )
-    assert all(value.n == 8 and value.unit == "bits/dim" for value in q.values())
-    assert nll.arrays["terms"].shape == nll.arrays["mse"].shape == (8, 21)
-    each = nll.arrays["terms"].sum(1, dtype=np.float64)
-    assert q["total"].stderr == pytest.approx(each.std(ddof=1) / math.sqrt(8), rel=1e-6)
-    assert nll.settings["clip"] is True and nll.settings["weights"] == "ema"
-    assert (nll.settings["dataset"], nll.settings["split"]) == ("digits", "test")
+def test_the_bound_is_the_sum_of_its_parts(report: Record) -> None:
+    bound = strongest(report, "bound")
+    parts = [bits(bound, part=part) for part in ("prior", "steps", "decoder")]
+    assert bits(bound) == pytest.approx(sum(parts), rel=1e-9)
+    assert all(score.n == 8 for score in bound.scores)
+    assert bound.arrays["terms"].shape == bound.arrays["mse"].shape == (8, 21)
+    sums = bound.arrays["terms"].sum(1, dtype=np.float64)
+    total = bound.score("bits_per_dim", part="total")
+    assert total is not None and total.error is not None
+    assert total.error.size == pytest.approx(sums.std(ddof=1) / math.sqrt(8), rel=1e-6)
+    protocol, images = bound.protocol, bound.protocol.images
+    assert protocol.clip is True and protocol.weights == "ema"
+    assert images is not None and (images.dataset, images.split) == ("digits", "test")
 
 
-def test_training_beats_not_training(report: Report) -> None:
-    nll, base = report.measurements["nll"], report.measurements["baselines"]
-    assert nll.quantities["total"].value < base.quantities["untrained network"].value
+def test_training_beats_not_training(report: Record) -> None:
+    untrained = bits(strongest(report, "baselines"), whose="untrained network")
+    assert bits(strongest(report, "bound")) < untrained
 
 
-def test_the_loss_curve_is_the_log(report: Report, world: tuple[Path, Path]) -> None:
+def test_the_loss_curve_is_the_log(report: Record, world: tuple[Path, Path]) -> None:
     lines = [json.loads(x) for x in (world[0] / "log.jsonl").read_text().splitlines()]
-    loss = report.measurements["training"].curves["loss"]
+    loss = strongest(report, "training").curve("loss")
+    assert loss is not None
     assert loss.x.tolist() == [line["step"] for line in lines] == [50, 100, 150]
     assert loss.y.tolist() == [line["loss"] for line in lines]
 
 
-def test_every_number_says_where_it_comes_from(report: Report) -> None:
-    for measurement in report.measurements.values():
+def test_every_number_says_where_it_comes_from(report: Record) -> None:
+    for measurement in report.measurements:
         origin = measurement.provenance
         assert {"command", "seconds", "hardware", "versions"} <= origin.keys()
         assert str(Path.home()) not in json.dumps(dict(origin))
-    assert report.subject["step"] == 150 and len(str(report.subject["checkpoint"])) == 64
+    ((digest, subject),) = report.subjects.items()
+    assert subject["step"] == 150 and len(digest) == 64
 
 
 def test_pictures_show_the_samples_and_images_of_the_record(
-    world: tuple[Path, Path], report: Report
+    world: tuple[Path, Path], report: Record
 ) -> None:
     for command in (
         ["progressive", "-n", "3"],
@@ -99,49 +115,51 @@ def test_pictures_show_the_samples_and_images_of_the_record(
     ):
         options = ["--reports", str(world[1]), "--name", "looks"]
         run(command[0], str(world[0]), *command[1:], *options)
-    found = {**report.measurements, **results.load(world[1] / "looks").measurements}
-    drawn = found["samples"].grids["samples"].images
-    strips = found["progressive"].grids["progressive"]
+    looks = disk.load(world[1] / "looks")
+    drawn = strongest(report, "samples").grids["samples"].images
+    strips = strongest(looks, "progressive").grids["progressive"]
     last = strips.images[strips.columns - 1 :: strips.columns].astype(int)
     assert np.abs(last - drawn[:3]).max() <= 1  # another batch
-    nearest = found["neighbours"].grids["pixels"]
+    near = strongest(looks, "neighbours")
+    nearest = near.grids["pixels"]
     numbers = [int(label) for label in nearest.labels[:: nearest.columns]]
     shown = nearest.images[:: nearest.columns].astype(int)
     assert np.abs(shown - drawn[numbers]).max() <= 1
-    assert found["neighbours"].settings["memorised"] is False
-    path = found["interpolation"].grids["path"].images
-    originals = found["reconstructions"].grids["reconstructions"].images[-2:]
+    assert "No sign of memorisation" in verdicts.sentences(near)[0]
+    path = strongest(looks, "interpolation").grids["path"].images
+    strip = strongest(looks, "reconstructions")
+    originals = strip.grids["reconstructions"].images[-2:]
     np.testing.assert_array_equal(path[[0, -1]], originals)
-    rates = found["reconstructions"].settings["frames"]["rate"]  # type: ignore[index, call-overload]
-    mean = found["nll"].arrays["terms"][:2, 1:].sum(1, dtype=np.float64).mean()
+    rates = strip.facts["frames"]["rate"]  # type: ignore[index, call-overload]
+    mean = strongest(report, "bound").arrays["terms"][:2, 1:].sum(1, dtype=np.float64).mean()
     assert rates[-1] == pytest.approx(mean, rel=1e-4)
 
 
 def test_results_do_not_depend_on_batch_size_or_interruption(
-    world: tuple[Path, Path], report: Report
+    world: tuple[Path, Path], report: Record
 ) -> None:
     checkpoint, reports = world
     again = ["--reports", str(reports), "--name", "again"]
     run("nll", str(checkpoint), "-n", "8", "--first", "--set", "compute.batch=7", *again)
     run("sample", str(checkpoint), "-n", "5", "--batch", "2", *again)
-    found = results.load(reports / "again").measurements
-    one, two = found["nll"].arrays["terms"], report.measurements["nll"].arrays["terms"]
+    pair = report, disk.load(reports / "again")
+    one, two = (strongest(record, "bound").arrays["terms"] for record in pair)
     np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6)
-    total = found["nll"].quantities["total"].value
-    assert total == pytest.approx(report.measurements["nll"].quantities["total"].value, rel=1e-5)
-    grids = (found["samples"], report.measurements["samples"])
-    one, two = (grid.grids["samples"].images.astype(int) for grid in grids)
+    first, second = (bits(strongest(record, "bound")) for record in pair)
+    assert second == pytest.approx(first, rel=1e-5)
+    drawn = (strongest(record, "samples").grids["samples"].images for record in pair)
+    one, two = (images.astype(int) for images in drawn)
     assert np.abs(one - two).max() <= 1
 
 
 def test_the_report_is_written_from_the_record_alone(
-    world: tuple[Path, Path], report: Report
+    world: tuple[Path, Path], report: Record
 ) -> None:
     run("report", "digits", "--reports", str(world[1]))
     folder = world[1] / "digits"
     page = (folder / "report.html").read_text(encoding="utf-8")
-    total = report.measurements["nll"].quantities["total"]
-    for text in (f"{total.value:.3f}", "independent-pixel", "untrained network", "Gated PixelCNN"):
+    total = bits(strongest(report, "bound"))
+    for text in (f"{total:.3f}", "independent-pixel", "untrained network", "Gated PixelCNN"):
         assert text in page
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     run("report", "digits", "--reports", str(world[1]))

@@ -32,7 +32,7 @@ from PIL import Image
 from ddpm_eval import sources
 from ddpm_eval.features import bank, inception
 from ddpm_eval.progress import quiet
-from ddpm_eval.record import lowering as results
+from ddpm_eval.record import disk
 from ddpm_train import world
 from tests.eval import inception_weights
 
@@ -119,10 +119,9 @@ def ours(
             DDPM_CACHE=str(cache),
             OMP_NUM_THREADS=str(threads),
         )
-        found = results.load(reports / a.name).measurements[f"quality-{b.name}"].quantities
-    suffix = f"(inception-{digest[:8]})"
-    plain = {name.removesuffix(suffix): each.value for name, each in found.items()}
-    return seconds, peak, {name: plain[name.replace("ID", "D")] for name in THEIRS}
+        (quality,) = disk.load(reports / a.name).of("quality")
+    values = {score.definition.title: score.value for score in quality.scores}
+    return seconds, peak, {name: values[name[0].upper() + name[1:]] for name in THEIRS}
 
 
 def theirs(

@@ -18,17 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from ddpm_eval.record import lowering as results
-from ddpm_eval.record.schema1 import Report
+from ddpm_eval.record import disk
+from ddpm_eval.record.record import Record
 
 PRECISIONS = ("float32", "bf16")
 
 
-def evaluate(precision: str, reports: Path, *command: str) -> Report:
+def evaluate(precision: str, reports: Path, *command: str) -> Record:
     """Run a command of ``ddpm-eval`` in a precision; give the record so far."""
     where = ("--reports", str(reports), "--name", precision, "--quiet")
     subprocess.run([sys.executable, "-m", "ddpm_eval", *command, *where], check=True)
-    return results.load(reports / precision)
+    return disk.load(reports / precision)
 
 
 def bound(options: argparse.Namespace, data: list[str], work: Path) -> dict[str, Any]:
@@ -38,9 +38,12 @@ def bound(options: argparse.Namespace, data: list[str], work: Path) -> dict[str,
         for measure in ("nll", "rate-distortion"):  # the second takes the sweep of the first
             compute = ("--set", f"compute.precision={precision}")
             command = (measure, str(options.checkpoint), "-n", str(options.images), *data, *compute)
-            found = evaluate(precision, work, *command).measurements
-        curve = found["rate_distortion"].curves["distortion"]
-        about["bits/dim"][precision] = found["nll"].quantities["total"].value
+            record = evaluate(precision, work, *command)
+        bound, curves = record.of("bound")[0], record.of("rate_distortion")[0]
+        curve = curves.curve("rmse")
+        if curve is None:
+            raise SystemExit("the record has no distortion")
+        about["bits/dim"][precision] = bound.scores[0].value
         about["RMSE"][precision] = {
             str(int(curve.x[i])): float(curve.y[i])
             for i in (len(curve.x) * share // 10 for share in (0, 5, 9))
@@ -54,10 +57,12 @@ def distance(options: argparse.Namespace, data: list[str], work: Path) -> dict[s
     about: dict[str, Any] = {"samples": options.samples}
     for precision in PRECISIONS:
         through = ("--extractor", options.extractor, "--precision", precision)
-        report = evaluate(precision, work, *command, *through)
-        found = report.measurements["quality"].quantities
-        measure = next(name for name in found if name.startswith(("FD", "FID")))
-        about |= {"measure": measure, precision: [found[measure].value, found[measure].stderr]}
+        quality = evaluate(precision, work, *command, *through).of("quality")[0]
+        score = quality.score("fid", whose="samples")
+        if score is None:
+            raise SystemExit("the record has no FID")
+        error = None if score.error is None else score.error.size
+        about |= {"measure": score.label, precision: [score.value, error]}
     exact, short = (pixels(work / precision / "store") for precision in PRECISIONS)
     return about | {"rmse": float(np.sqrt(np.square(exact - short).mean()))}
 

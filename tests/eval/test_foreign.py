@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from ddpm_eval.cli import app
-from ddpm_eval.record import lowering as results
+from ddpm_eval.record import disk
 from ddpm_train import checkpoint, formats
 from ddpm_train.checkpoint import Checkpoint
 from tests.train import bundles, foreign_networks
@@ -61,11 +61,11 @@ def test_the_numbers_are_the_same(files: dict[str, Path], tmp_path: Path) -> Non
         run("sample", path, "-n", "2", "--reports", tmp_path, "--quiet")
         run("nll", path, "-n", "2", "--dataset", "npz", "--data", files["images"],
             "--reports", tmp_path, "--quiet")  # fmt: skip
-    a, b = (results.load(tmp_path / name).measurements for name in ("one", "two"))
-    np.testing.assert_array_equal(
-        a["samples"].grids["samples"].images, b["samples"].grids["samples"].images
-    )
-    assert a["nll"].quantities["total"].value == b["nll"].quantities["total"].value
+    pair = [disk.load(tmp_path / name) for name in ("one", "two")]
+    a, b = (record.of("samples")[0].grids["samples"].images for record in pair)
+    np.testing.assert_array_equal(a, b)
+    one, two = (record.of("bound")[0].scores[0].value for record in pair)
+    assert one == two
 
 
 def test_a_folder_and_a_prefix_are_measured_as_they_are(
@@ -76,7 +76,7 @@ def test_a_folder_and_a_prefix_are_measured_as_they_are(
         run("nll", files[kind], "--budget", "128", "-n", "16", "--dataset", "npz",
             "--data", files["images"], *place)  # fmt: skip
     assert {path.name for path in tmp_path.iterdir()} == {"model.ckpt-500", "folder"}
-    subject = results.load(tmp_path / "folder").subject
+    (subject,) = disk.load(tmp_path / "folder").subjects.values()
     assert subject["step"] == 500 and subject["weights"] == "ema"
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ddpm_eval.cli import app
-from ddpm_eval.record import export
-from ddpm_eval.record import lowering as results
+from ddpm_eval.record import disk, export
+from ddpm_eval.record.record import Measurement
 from ddpm_eval.record.store import open_store
 from ddpm_train import checkpoint, data
 from ddpm_train.config import DataConfig
@@ -67,8 +67,14 @@ def test_two_halves_made_apart_are_the_whole(
     text = run("sample", model, "-n", 10, "--batch", 4, "--indices", "9:", "--out", "c")
     assert "none of 10 is missing: the same command without --indices" in text
     run("sample", model, "-n", 10, "--batch", 4, "--out", "c", "--reports", "r")
-    record = results.load(tmp_path / "r" / "tiny").measurements["samples"]
-    np.testing.assert_array_equal(record.grids["samples"].images, open_store(whole).read(range(10)))
+    drawn = samples(tmp_path / "r" / "tiny").grids["samples"].images
+    np.testing.assert_array_equal(drawn, open_store(whole).read(range(10)))
+
+
+def samples(folder: Path) -> Measurement:
+    """What the record in a folder says of samples."""
+    (measurement,) = disk.load(folder).of("samples")
+    return measurement
 
 
 def test_the_printed_command_goes_on(model: Path, whole: Path, tmp_path: Path) -> None:
@@ -91,7 +97,8 @@ def test_torchrun_shares_the_work(model: Path, whole: Path, tmp_path: Path) -> N
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert forks.contents(tmp_path / "a") == forks.contents(whole)
-    assert results.load(tmp_path / "reports" / "tiny").measurements["samples"].settings["n"] == 10
+    sampling = samples(tmp_path / "reports" / "tiny").protocol.sampling
+    assert sampling is not None and sampling.n == 10
 
 
 def test_by_default_the_store_lies_beside_the_record(model: Path, tmp_path: Path) -> None:
@@ -99,10 +106,11 @@ def test_by_default_the_store_lies_beside_the_record(model: Path, tmp_path: Path
     text = run("sample", model, "-n", 3, "--batch", 3, *how)
     (store,) = (tmp_path / "tiny" / "store").iterdir()
     assert "ddim3-eta0.5-batch3" in store.name and store.name in text
-    found = results.load(tmp_path / "tiny").measurements["samples"]
-    assert "DDIM (eta 0.5), 3 of 20 steps" in found.grids["samples"].caption
+    drawn = samples(tmp_path / "tiny")
+    assert "DDIM (eta 0.5), 3 of 20 steps" in drawn.grids["samples"].caption
     facts = {name: open_store(store).facts[name] for name in ("sampler", "steps", "eta", "batch")}
-    assert {name: found.settings.get(name) for name in facts} == facts
+    sampling = drawn.protocol.sampling
+    assert {name: getattr(sampling, name) for name in facts} == facts
     assert not (tmp_path / "tiny" / "unfinished").exists()
 
 
