@@ -9,7 +9,7 @@ from ddpm_eval.record.protocol import Protocol
 from ddpm_eval.record.ranking import size
 from ddpm_eval.record.record import Measurement, Record
 
-COMPARED = ("bound", "rate_distortion", "quality")
+COMPARED = ("bound", "ode", "rate_distortion", "quality")
 """Measures whose scores tell models from each other."""
 _MUST_AGREE = (
     *("images.dataset", "images.split", "images.digest", "reference.dataset", "reference.split"),

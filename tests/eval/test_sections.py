@@ -315,3 +315,14 @@ def test_every_variance_has_its_line_in_the_bits(undrawn: list[str]) -> None:
 
 def section_tables(*measurements: Measurement) -> list[Table]:
     return [table for part in built(*measurements) for table in part.tables]
+
+
+def test_a_measure_without_a_builder_shows_conclusion_scores_and_curves(undrawn: list[str]) -> None:
+    bound = records.measured("bound")
+    scores = (replace(bound.scores[0], of=replace(bound.scores[0].of, whose="difference")),)
+    text = "no difference can be told (95%)"
+    compared = replace(bound, measure="comparison", scores=scores, facts={"verdict": text})
+    (part,) = (part for part in built(compared) if part.title == "One model against another")
+    assert part.texts == (text,)
+    assert [row.name for row in part.tables[0].rows] == ["Bits/dim, difference"]
+    assert [picture.key for picture in part.pictures] == ["comparison-L_t"]

@@ -36,12 +36,20 @@ def apart(
     return Chapter((measure,), build)
 
 
+def titled(measure: str, title: str) -> Chapter:
+    """A chapter that shows all that a measurement holds, below a title."""
+    return apart(measure, lambda measurement, run: plain(measurement, run, title))
+
+
 CHAPTERS = (
     Chapter(("quality",), quality.quality),
     Chapter(("bound", "baselines"), bound.bits),
     Chapter((), pictures.side_by_side),
     Chapter((), pictures.no_samples),
     apart("samples", pictures.samples),
+    titled("comparison", "One model against another"),
+    titled("ode", "Bits/dim by the probability-flow ODE"),
+    titled("strides", "The bound of fewer steps"),
     apart("rate_distortion", bound.rate_distortion),
     apart("reconstructions", slider.reconstructions),
     apart("progressive", pictures.progressive),

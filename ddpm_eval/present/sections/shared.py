@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from ddpm_eval.present import contents, figures, grids
+from ddpm_eval.present import contents, figures, grids, verdicts
 from ddpm_eval.present.figures import Picture
 from ddpm_eval.present.parts import Section
 from ddpm_eval.present.runs import Run
@@ -132,12 +132,15 @@ def scores(measurement: Measurement, run: Run) -> tuple[Table, ...]:
     return (contents.scores(run.key(measurement), measurement),)
 
 
-def plain(measurement: Measurement, run: Run) -> Iterator[Section]:
-    """A measurement that has no builder: all that it holds."""
+def plain(measurement: Measurement, run: Run, title: str = "") -> Iterator[Section]:
+    """A measurement as it is: its conclusions, scores, pictures and curves."""
     shown = [grid(measurement, name, run) for name in sorted(measurement.grids)]
     for curve in measurement.curves:
         caption = curve_caption(curve_text(curve), curve)
         shown.append(figures.curve(run.key(measurement, curve.label), curve, caption))
     yield Section(
-        contents.title(measurement), tables=scores(measurement, run), pictures=tuple(shown)
+        title or contents.title(measurement),
+        tuple(verdicts.sentences(measurement)),
+        tables=scores(measurement, run),
+        pictures=tuple(shown),
     )
