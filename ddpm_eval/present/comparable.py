@@ -47,9 +47,16 @@ def standings(run: Run) -> dict[str, Standing]:
         images = bound.protocol.images
         if total is not None and images is not None:
             column = "nll_train" if images.split == "train" else "nll_test"
-            obstacles = (*_of_pixels(run, bound.protocol), *_bound_obstacles(total, images))
-            bounds.setdefault(column, Standing(total, obstacles, (*_bound_remarks(bound),)))
+            bounds.setdefault(column, of_bound(run, bound, total))
     return bounds | sampled(run, TABLE_1, DATASET)
+
+
+def of_bound(run: Run, measurement: Measurement, score: Score) -> Standing:
+    """Bits/dim of a measurement beside published ones of CIFAR-10."""
+    protocol = measurement.protocol
+    images = protocol.images or ImagesFacts(digest="", n=score.n)
+    obstacles = (*_of_pixels(run, protocol), *_bound_obstacles(score, images))
+    return Standing(score, obstacles, (*_bound_remarks(measurement),))
 
 
 def sampled(run: Run, metrics: Mapping[str, str], dataset: str) -> dict[str, Standing]:

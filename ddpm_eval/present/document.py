@@ -4,9 +4,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain
 
-from ddpm_eval.present import alike, comparable, contents, differences, published, sections, wording
+from ddpm_eval.present import (
+    alike,
+    comparable,
+    contents,
+    differences,
+    likelihoods,
+    published,
+    sections,
+    wording,
+)
 from ddpm_eval.present.parts import Document, Facts, Section
 from ddpm_eval.present.runs import WHOLE_PAGE, Run
+from ddpm_eval.present.tables import Table
 from ddpm_eval.record.protocol import Json
 from ddpm_eval.record.record import Measurement, Record
 
@@ -26,7 +36,9 @@ def compose(records: Sequence[Record], *, compare: bool = False) -> Document:
     against = tuple(_against(*records)) if compare else ()
     story = (
         *against,
-        Section("Beside the published numbers", tables=tuple(published.tables(runs))),
+        Section(
+            "Beside the published numbers", tables=(*published.tables(runs), *_likelihoods(runs))
+        ),
         *sections.build(runs),
         *chain.from_iterable(map(_others, runs)),
         *chain.from_iterable(map(_origins, runs)),
@@ -35,6 +47,13 @@ def compose(records: Sequence[Record], *, compare: bool = False) -> Document:
     about = "" if several else _about(records[0])
     first = (text for section in against for text in section.texts[:1])
     return Document(title, about, (*first, *verdicts), story)
+
+
+def _likelihoods(runs: Sequence[Run]) -> Iterator[Table]:
+    """Other systems' bits/dim, where a run has some to stand beside them."""
+    table = likelihoods.table(runs)
+    if table is not None:
+        yield table
 
 
 def _against(one: Record, other: Record) -> Iterator[Section]:

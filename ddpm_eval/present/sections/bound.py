@@ -1,8 +1,9 @@
 """The bound: where its bits go, and rate against distortion."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from ddpm_eval.present import contents, figures, references
+from ddpm_eval.present import contents, figures, references, steps
 from ddpm_eval.present.figures import Picture
 from ddpm_eval.present.parts import Section
 from ddpm_eval.present.runs import Run, has_model
@@ -31,6 +32,35 @@ def bits(runs: Sequence[Run]) -> Iterator[Section]:
         yield Section("Where the bits go", tables=(table,), pictures=tuple(pictures))
     elif has_model(runs):
         yield Section("Where the bits go", ("Not measured: run ddpm-eval nll",))
+
+
+def ode(measurement: Measurement, run: Run) -> Iterator[Section]:
+    """Bits/dim by the probability-flow ODE, and what the bound costs more."""
+    text = (
+        "The same network as an ordinary differential equation, whose density needs no Gaussian "
+        "steps. Both routes begin with the same noise and end in the same decoder: the bound "
+        f"minus the ODE is what the steps and Jensen's inequality cost. {_sentence(measurement)}"
+    )
+    for section in plain(measurement, run):
+        yield replace(section, title="Bits/dim by the probability-flow ODE", texts=(text,))
+
+
+def _sentence(measurement: Measurement) -> str:
+    time = str(measurement.facts.get("time", ""))
+    return f"{time[:1].upper()}{time[1:]}." if time else ""
+
+
+def strides(measurement: Measurement, run: Run) -> Iterator[Section]:
+    """The bound of fewer steps, by where they are."""
+    key, curves = run.key(measurement), [*steps.placements(measurement).values()]
+    fitted = measurement.facts.get("variance fitted to", "")
+    text = f"The variance of every stride is fitted to the errors of {fitted}." if fitted else ""
+    caption = "Bits/dim of a chain over the number of its steps, by where these are."
+    pictures = (steps.figure(f"{key}-curve", curves, caption),) if curves else ()
+    table = steps.table(key, measurement)
+    yield Section(
+        "The bound of fewer steps", (text,) if text else (), tables=(table,), pictures=pictures
+    )
 
 
 def rate_distortion(measurement: Measurement, run: Run) -> Iterator[Section]:
