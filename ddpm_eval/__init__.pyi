@@ -4,6 +4,11 @@ from ddpm_eval.door.bound import baselines as baselines
 from ddpm_eval.door.bound import bits_per_dim as bits_per_dim
 from ddpm_eval.door.bound import rate_distortion as rate_distortion
 from ddpm_eval.door.images import images as images
+from ddpm_eval.door.pictures import interpolate as interpolate
+from ddpm_eval.door.pictures import neighbours as neighbours
+from ddpm_eval.door.pictures import progressive as progressive
+from ddpm_eval.door.pictures import reconstruct as reconstruct
+from ddpm_eval.door.pictures import sample as sample
 from ddpm_eval.door.training import training as training
 from ddpm_eval.door.wrapping import wrap as wrap
 from ddpm_eval.model import load as load

@@ -14,6 +14,13 @@ from ddpm_eval.measure.bound.settings import (
     OdeSettings,
     StrideSettings,
 )
+from ddpm_eval.measure.pictures.settings import (
+    InterpolationSettings,
+    NeighbourSettings,
+    ProgressiveSettings,
+    ReconstructionSettings,
+    SamplingSettings,
+)
 from ddpm_train.config import ModelConfig
 from ddpm_train.settings import override
 
@@ -35,6 +42,11 @@ class EvalSettings:
     strides: StrideSettings = field(default_factory=StrideSettings)
     ode: OdeSettings = field(default_factory=OdeSettings)
     baselines: BaselineSettings = field(default_factory=BaselineSettings)
+    samples: SamplingSettings = field(default_factory=SamplingSettings)
+    progressive: ProgressiveSettings = field(default_factory=ProgressiveSettings)
+    reconstructions: ReconstructionSettings = field(default_factory=ReconstructionSettings)
+    interpolation: InterpolationSettings = field(default_factory=InterpolationSettings)
+    neighbours: NeighbourSettings = field(default_factory=NeighbourSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
 
 

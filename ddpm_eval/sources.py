@@ -1,8 +1,8 @@
 """Images at a path that a user names, known by its content: a sample store, pictures, arrays."""
 
 import io
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,14 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ddpm_eval.choice import ImageSet
 from ddpm_eval.progress import silent
 from ddpm_eval.record import store
-from ddpm_train import archives
-from ddpm_train.data.images import Form, Images, Pixels, Stack
-from ddpm_train.data.pictures import Pictures
+from ddpm_eval.record.store import SampleStore
+from ddpm_train import archives, data
+from ddpm_train.config import DataConfig
+from ddpm_train.data.images import Form, Images, Pixels, Split, Stack
+from ddpm_train.data.pictures import Pictures, decode
 from ddpm_train.data.stores import folder_or_zip
 from ddpm_train.errors import FixableError
-from ddpm_train.reading import damaged, existing, open_file, reading
+from ddpm_train.reading import damaged, existing, open_file, read_bytes, reading
+from ddpm_train.settings import from_dict
 
 FILTERS = ("none", "nearest", "box", "bilinear", "bicubic", "lanczos")
 Kind = Literal["store", "lmdb", "folder", "zip", "npz", "npy"]
@@ -109,6 +113,51 @@ def open_images(
         "npy": lambda: _npy(place),
     }
     return readers.get(kind_of(place), lambda: _pictures(place, channels, resize, notify))()
+
+
+def trained_on(samples: SampleStore, split: Split, *, path: str | Path | None = None) -> ImageSet:
+    """Open the images that the model of a sample store was trained on, or their test split.
+
+    Args:
+        samples: The store.
+        split: ``train`` or ``test``.
+        path: Where they lie, if they were moved.
+
+    Raises:
+        FixableError: The store does not say, they are not there, or others are.
+    """
+    about = samples.about
+    if "data" not in about:
+        raise FixableError(
+            f"{samples.folder}: does not say what its model was trained on",
+            "name the images: dataset=cifar10, or dataset=npz data=FILE",
+        )
+    config = from_dict(DataConfig, about["data"], "data.")
+    if path is not None:
+        config = replace(config, path=str(path))
+    H, _, C = samples.shape
+    source = data.load_of_run(config, about, image_size=H, channels=C, split=split)
+    return ImageSet.of(source, split=split)
+
+
+def open_files(paths: Sequence[Path], shape: tuple[int, int, int], resize: str) -> ImageSet:
+    """Decode picture files as a model of images [C, H, W] takes them.
+
+    Args:
+        paths: The files.
+        shape: The model's [C, H, W].
+        resize: The filter for pictures of another size.
+
+    Raises:
+        FixableError: One is missing or broken, or of another size and no filter is named.
+    """
+    if resize not in FILTERS:
+        raise FixableError(f"resize={resize}: not a filter", f"choose {', '.join(FILTERS)}")
+    C, H, _ = shape
+    form = Form(H, C, resize, remedy="add resize=lanczos (centre crop, then resize)")  # type: ignore[arg-type]
+    places = [existing(str(path), "a PNG, JPEG or WebP picture") for path in paths]
+    pixels = np.stack([decode(read_bytes(place), str(place), form) for place in places])
+    return ImageSet.of(Stack("files", pixels))
 
 
 def has_images(path: Path) -> bool:

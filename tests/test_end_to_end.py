@@ -109,9 +109,9 @@ def test_pictures_show_the_samples_and_images_of_the_record(
 ) -> None:
     for command in (
         ["progressive", "-n", "3"],
-        ["reconstruct", "-n", "2"],
-        ["interpolate", "--pairs", "0,1", "--lambdas", "0.5"],
-        ["neighbours", "-n", "5", "--batch", "5"],
+        ["reconstruct", "-n", "2", "--first"],
+        ["interpolate", "--pairs", "0,1", "--set", "interpolation.lambdas=0.5"],
+        ["neighbours", "-n", "5", "--set", "compute.batch=5"],
     ):
         options = ["--reports", str(world[1]), "--name", "looks"]
         run(command[0], str(world[0]), *command[1:], *options)

@@ -1,39 +1,40 @@
 """Commands to look with: ``progressive``, ``reconstruct``, ``interpolate``, ``neighbours``."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ddpm_eval.commands.options import (
     Accept,
-    Batch,
+    Changes,
     Checkpoint,
     Data,
     Dataset,
-    Device,
-    Eta,
+    First,
     Inception,
     Name,
-    NoClip,
-    Quiet,
-    Raw,
-    Reports,
-    Sampler,
+    Replace,
     Samples,
     Seed,
     Split,
-    Steps,
 )
-from ddpm_eval.commands.running import ImagesAt, Place, run, split_named, weights_at
-from ddpm_eval.config import EvalConfig, PicturesConfig, QualityConfig, SamplingConfig
+from ddpm_eval.commands.running import weights_at
+from ddpm_eval.commands.task import Task, Work, check_split
+from ddpm_eval.measure.pictures.settings import (
+    InterpolationSettings,
+    NeighbourSettings,
+    ProgressiveSettings,
+    ReconstructionSettings,
+    SamplingSettings,
+)
+from ddpm_eval.settings import EvalSettings, changed, values
 from ddpm_train.errors import FixableError
 
-FILTERS = ("none", "nearest", "box", "bilinear", "bicubic", "lanczos")
+if TYPE_CHECKING:
+    from ddpm_eval.features import Extractor
 
-
-Extractor = Annotated[
+Looking = Annotated[
     str, typer.Option("--extractor", help="Look at features too: inception, or digits-cnn.")
 ]
 
@@ -44,57 +45,84 @@ def progressive(
         int,
         typer.Option("-n", "--n", min=0, help="Samples; 0: 64, or 1,000 with --extractor."),
     ] = 0,
-    extractor: Extractor = "",
+    extractor: Looking = "",
     inception: Inception = None,
     accept: Accept = "",
     seed: Seed = 0,
-    batch: Batch = 64,
-    raw: Raw = False,
-    no_clip: NoClip = False,
-    data: Data = None,
     dataset: Dataset = None,
-    device: Device = "auto",
+    data: Data = None,
+    changes: Changes = None,
     name: Name = None,
-    reports: Reports = Path("reports"),
-    quiet: Quiet = False,
+    again: Replace = False,
 ) -> None:
     """The clean image as the chain sees it, step by step: Figures 6, 7 and 10 of the paper.
 
     With --extractor also IS and FID of it against the training images, over the steps.
     """
-    config = EvalConfig(
-        n=n,
-        seed=seed,
-        batch=batch,
-        clip=not no_clip,
-        pictures=PicturesConfig(extractor=extractor),
-        quality=QualityConfig(**weights_at(inception, accept, extractor)),
+    weights = weights_at(inception, accept, extractor)
+    tree = EvalSettings(progressive=ProgressiveSettings(n=n, seed=seed))
+    settings, of_model = changed(tree, changes or [])
+    task = Task(
+        measure="progressive",
+        checkpoint=checkpoint,
+        settings=settings,
+        of_model=of_model,
+        name=name,
+        dataset=dataset,
+        data=data,
+        replace=again,
     )
-    images = ImagesAt(data, dataset)
-    place = Place(checkpoint, name, reports, images, device=device, raw=raw, quiet=quiet)
-    run("progressive", config, place)
+    with task.opened() as work:
+        import ddpm_eval as de
+
+        work.finish(
+            de.progressive(
+                work.model,
+                **values(settings.progressive),
+                extractor=_opened(work, extractor, weights),
+                training=work.images("train") if extractor else None,
+                runtime=work.runtime,
+            )
+        )
 
 
 def reconstruct(
     checkpoint: Checkpoint = None,
     split: Split = "test",
-    n: Annotated[int, typer.Option("-n", "--n", min=0, help="Images; 0: 8.")] = 8,
+    n: Annotated[int, typer.Option("-n", "--n", min=0, help="Images; 0: all.")] = 8,
+    first: First = False,
     seed: Seed = 0,
-    batch: Batch = 64,
-    raw: Raw = False,
-    no_clip: NoClip = False,
-    data: Data = None,
     dataset: Dataset = None,
-    device: Device = "auto",
+    data: Data = None,
+    changes: Changes = None,
     name: Name = None,
-    reports: Reports = Path("reports"),
-    quiet: Quiet = False,
+    again: Replace = False,
 ) -> None:
-    """Lossy reconstructions of test images, each with twice the bits of the one before."""
-    config = EvalConfig(split=split_named(split), n=n, seed=seed, batch=batch, clip=not no_clip)
-    images = ImagesAt(data, dataset)
-    place = Place(checkpoint, name, reports, images, device=device, raw=raw, quiet=quiet)
-    run("reconstructions", config, place)
+    """Lossy reconstructions of images, each with twice the bits of the one before."""
+    tree = EvalSettings(reconstructions=ReconstructionSettings(n=n, first=first, seed=seed))
+    settings, of_model = changed(tree, changes or [])
+    check_split(split)
+    task = Task(
+        measure="reconstructions",
+        checkpoint=checkpoint,
+        settings=settings,
+        of_model=of_model,
+        name=name,
+        dataset=dataset,
+        data=data,
+        replace=again,
+    )
+    with task.opened() as work:
+        import ddpm_eval as de
+
+        work.finish(
+            de.reconstruct(
+                work.model,
+                work.images(split),
+                **values(settings.reconstructions),
+                runtime=work.runtime,
+            )
+        )
 
 
 def interpolate(
@@ -114,53 +142,53 @@ def interpolate(
     t: Annotated[
         int | None, typer.Option("--t", min=0, help="Where they are mixed; half of T if left out.")
     ] = None,
-    lambdas: Annotated[
-        str | None, typer.Option("--lambdas", help="0.25,0.5,0.75, say; 0.1 to 0.9 if left out.")
-    ] = None,
-    mix: Annotated[
-        str,
-        typer.Option("--mix", help="linear, as the paper's, or spherical, which keeps variance."),
-    ] = "linear",
+    first: First = False,
     split: Split = "test",
-    seed: Seed = 0,
-    batch: Batch = 64,
-    raw: Raw = False,
-    no_clip: NoClip = False,
-    data: Data = None,
     dataset: Dataset = None,
-    device: Device = "auto",
+    data: Data = None,
+    changes: Changes = None,
     name: Name = None,
-    reports: Reports = Path("reports"),
-    quiet: Quiet = False,
+    again: Replace = False,
 ) -> None:
-    """Paths between images, mixed at t and decoded: Figures 8 and 9 of the paper."""
+    """Paths between images, mixed at t and decoded: Figures 8 and 9 of the paper.
+
+    Four pairs, drawn by the seed, unless --pairs or --images name others.
+    """
     if images and pairs:
         raise FixableError("--images and --pairs: two kinds of sources", "give one of them")
     if resize != "none" and not images:
         raise FixableError(
             "--resize: of no effect without --images", "add --images, or leave it out"
         )
-    chosen: dict[str, Any] = {
-        "files": tuple(map(str, images or ())),
-        "resize": _choice("--resize", resize, FILTERS),
-        "t": t,
-        "mix": _choice("--mix", mix, ("linear", "spherical")),
-    }
-    if pairs:
-        chosen["pairs"] = tuple(_pair(text) for text in pairs)
-    if lambdas is not None:
-        chosen["lambdas"] = _numbers(lambdas)
-    config = EvalConfig(
-        split=split_named(split),
-        seed=seed,
-        batch=batch,
-        clip=not no_clip,
-        pictures=PicturesConfig(**chosen),
+    chosen = ((0, 1),) if images else tuple(_pair(text) for text in pairs or ())
+    tree = EvalSettings(interpolation=InterpolationSettings(pairs=chosen, first=first, t=t))
+    settings, of_model = changed(tree, changes or [])
+    check_split(split)
+    task = Task(
+        measure="interpolation",
+        checkpoint=checkpoint,
+        settings=settings,
+        of_model=of_model,
+        name=name,
+        dataset=dataset,
+        data=data,
+        replace=again,
+        needs_float64=False,
     )
-    place = Place(
-        checkpoint, name, reports, ImagesAt(data, dataset), device=device, raw=raw, quiet=quiet
-    )
-    run("interpolation", config, place)
+    with task.opened() as work:
+        import ddpm_eval as de
+        from ddpm_eval.sources import open_files
+
+        files = open_files(images, work.model.shape, resize) if images else None
+        work.finish(
+            de.interpolate(
+                work.model,
+                work.images(split) if files is None else files,
+                **values(settings.interpolation),
+                names=[path.name for path in images or ()],
+                runtime=work.runtime,
+            )
+        )
 
 
 def neighbours(
@@ -171,43 +199,57 @@ def neighbours(
         int,
         typer.Option("--held-out", min=0, help="Test images to judge by, at most; 0: none."),
     ] = 1000,
-    extractor: Extractor = "",
+    extractor: Looking = "",
     inception: Inception = None,
     accept: Accept = "",
-    steps: Steps = 0,
-    sampler: Sampler = "ancestral",
-    eta: Eta = 0.0,
-    seed: Seed = 0,
-    batch: Batch = 64,
-    raw: Raw = False,
-    no_clip: NoClip = False,
-    data: Data = None,
     dataset: Dataset = None,
-    device: Device = "auto",
+    data: Data = None,
+    changes: Changes = None,
     name: Name = None,
-    reports: Reports = Path("reports"),
-    quiet: Quiet = False,
+    again: Replace = False,
 ) -> None:
-    """The training images nearest to samples, and whether any was learned by heart."""
-    config = EvalConfig(
-        n=n,
-        seed=seed,
-        batch=batch,
-        clip=not no_clip,
-        sampling=SamplingConfig(sampler=sampler, steps=steps, eta=eta),
-        pictures=PicturesConfig(k=k, held_out=held_out, extractor=extractor),
-        quality=QualityConfig(**weights_at(inception, accept, extractor)),
+    """The training images nearest to samples, and whether the model memorised any.
+
+    --set neighbours.sampling.steps=50 and the like say how the samples are drawn.
+    """
+    weights = weights_at(inception, accept, extractor)
+    chosen = NeighbourSettings(sampling=SamplingSettings(n=n or 64), k=k, held_out=held_out)
+    settings, of_model = changed(EvalSettings(neighbours=chosen), changes or [])
+    task = Task(
+        measure="neighbours",
+        checkpoint=checkpoint,
+        settings=settings,
+        of_model=of_model,
+        name=name,
+        dataset=dataset,
+        data=data,
+        replace=again,
+        needs_float64=False,
     )
-    place = Place(
-        checkpoint, name, reports, ImagesAt(data, dataset), device=device, raw=raw, quiet=quiet
-    )
-    run("neighbours", config, place)
+    with task.opened() as work:
+        import ddpm_eval as de
+
+        work.finish(
+            de.neighbours(
+                work.model,
+                work.images("train"),
+                work.images("test") if settings.neighbours.held_out else None,
+                **values(settings.neighbours),
+                extractor=_opened(work, extractor, weights),
+                runtime=work.runtime,
+            )
+        )
 
 
-def _choice(option: str, text: str, choices: Sequence[str]) -> str:
-    if text not in choices:
-        raise FixableError(f"{option} {text}: not a choice", f"choose {' or '.join(choices)}")
-    return text
+def _opened(work: Work, name: str, weights: dict[str, Any]) -> "Extractor | None":
+    """Open the extractor that is named, if one is."""
+    from ddpm_eval.features import open_extractor
+
+    if not name:
+        return None
+    path = Path(weights["inception"]) if weights["inception"] else None
+    device = work.runtime.world.device
+    return open_extractor(name, path=path, device=device, accept=weights["accept"])
 
 
 def _pair(text: str) -> tuple[int, int]:
@@ -218,12 +260,3 @@ def _pair(text: str) -> tuple[int, int]:
     if min(first, second) < 0:
         raise FixableError(f"--pairs {text}: a negative index", "count from 0: --pairs 0,1")
     return first, second
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise FixableError(
-            f"--lambdas {text}: not numbers with commas between", "write --lambdas 0.25,0.5,0.75"
-        ) from error

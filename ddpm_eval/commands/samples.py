@@ -8,23 +8,21 @@ from typing import Annotated
 import typer
 
 from ddpm_eval.commands.options import (
+    Changes,
     Checkpoint,
-    Compile,
-    Device,
     Eta,
     Name,
-    NoClip,
-    Precision,
     Quiet,
-    Raw,
-    Reports,
+    Replace,
     Sampler,
     Samples,
     Seed,
     Steps,
+    common,
 )
-from ddpm_eval.commands.running import Place, note, open_job, run
-from ddpm_eval.config import ComputeConfig, EvalConfig, SamplingConfig
+from ddpm_eval.commands.task import Task, note
+from ddpm_eval.measure.pictures.settings import SamplingSettings
+from ddpm_eval.settings import ComputeSettings, EvalSettings, changed
 from ddpm_train.errors import FixableError
 from ddpm_train.terminal import escape, is_first_process, output, say, tracker
 
@@ -48,14 +46,9 @@ def sample(
     batch: Annotated[
         int, typer.Option("--batch", min=1, help="Images at once, and to a file of the store.")
     ] = 64,
-    raw: Raw = False,
-    no_clip: NoClip = False,
-    device: Device = "auto",
-    precision: Precision = "float32",
-    compile: Compile = False,
+    changes: Changes = None,
     name: Name = None,
-    reports: Reports = Path("reports"),
-    quiet: Quiet = False,
+    again: Replace = False,
 ) -> None:
     """Draw samples 0..n-1 of a seed into a store; the first 64 into the record.
 
@@ -64,43 +57,46 @@ def sample(
     machines without a common disk each make a part (--indices 0:25000 here,
     25000:50000 there), and ddpm-eval store merge joins their stores.
     """
-    config = EvalConfig(
-        n=n or 64,
-        seed=seed,
-        batch=batch,
-        clip=not no_clip,
-        compute=ComputeConfig(precision=precision, compile=compile),
-        sampling=SamplingConfig(
-            sampler=sampler, steps=steps, eta=eta, out="" if out is None else str(out)
-        ),
+    chosen = SamplingSettings(n=n or 64, seed=seed, sampler=sampler, steps=steps, eta=eta)
+    tree = EvalSettings(samples=chosen, compute=ComputeSettings(batch=batch))
+    settings, of_model = changed(tree, changes or [])
+    part = None if indices is None else _range(indices, settings.samples.n)
+    task = Task(
+        measure="samples",
+        checkpoint=checkpoint,
+        settings=settings,
+        of_model=of_model,
+        name=name,
+        replace=again,
+        needs_float64=False,
     )
-    part = None if indices is None else _range(indices, config.n)
-    place = Place(checkpoint, name, reports, device=device, raw=raw, quiet=quiet)
-    if part is None:
-        run("samples", config, place)
-    else:
-        _fill(config, place, part)
+    with task.opened() as work:
+        from ddpm_eval.door.pictures import record_samples
+        from ddpm_eval.measure.pictures import samples
+
+        folder = None if out is None else out.expanduser()
+        if part is None:
+            work.finish(record_samples(work.model, settings.samples, work.runtime, folder))
+            return
+        folder = folder or samples.store_of(work.model, settings.samples, work.runtime)
+        missing = samples.fill_store(work.model, settings.samples, work.runtime, folder, part)
+        _report(folder, part, missing, settings.samples.n)
 
 
-def _fill(config: EvalConfig, place: Place, part: range) -> None:
-    """Make a part of a store, and say what is missing of the whole."""
-    from ddpm_eval.measure.pictures import jobs
+def _report(folder: Path, part: range, missing: list[range], n: int) -> None:
+    """Say what was drawn of a store, and what is missing of the whole."""
     from ddpm_eval.record.store import spans
-    from ddpm_train import world
 
-    job = open_job("samples", config, place)
-    missing = jobs.fill(job, config.n, part)
-    if is_first_process() and not place.quiet:
-        folder = jobs.folder(job, config.n)
-        say(f"samples {part.start}..{part.stop - 1} are in {escape(str(folder))}")
-        if missing:
-            first = f"{missing[0].start}:{min(missing[-1].stop, config.n)}"
-            say(f"still missing of {config.n:,}: {spans(missing, config.n)}; make them with")
-            say(f"  {escape(_with_indices(first))}")
-            say("here, or elsewhere and then: ddpm-eval store merge A B --out C")
-        else:
-            say(f"none of {config.n:,} is missing: the same command without --indices records them")
-    world.leave()
+    if not is_first_process() or common().quiet:
+        return
+    say(f"samples {part.start}..{part.stop - 1} are in {escape(str(folder))}")
+    if missing:
+        first = f"{missing[0].start}:{min(missing[-1].stop, n)}"
+        say(f"still missing of {n:,}: {spans(missing, n)}; make them with")
+        say(f"  {escape(_with_indices(first))}")
+        say("here, or elsewhere and then: ddpm-eval store merge A B --out C")
+    else:
+        say(f"none of {n:,} is missing: the same command without --indices records them")
 
 
 def _range(text: str, n: int) -> range:

@@ -83,6 +83,7 @@ class Task:
         work.runtime = Runtime(
             world=here,
             cache=folder / "unfinished",
+            stores=folder / "store",
             batch=compute.batch,
             track=tracker(quiet=options.quiet),
             notify=note,
@@ -183,11 +184,13 @@ def record_of(checkpoint: Path | None, name: str | None, model: "Model") -> Path
 
 
 def show(measurement: "Measurement", folder: Path, *, is_new: bool) -> None:
-    """Print a result, its verdict, and its warnings by number."""
+    """Print a result, what it concludes, and its warnings by number."""
+    from ddpm_eval.present import verdicts
+
     for line in str(replace(measurement, warnings=())).splitlines():
         say(escape(line), to=output)
-    if "verdict" in measurement.facts:
-        say(escape(str(measurement.facts["verdict"])), to=output)
+    for text in verdicts.sentences(measurement):
+        say(escape(text), to=output)
     for number, warning in enumerate(measurement.warnings, 1):
         say(f"[yellow]warning {number}:[/] {escape(in_options(warning))}")
     words = ["ddpm-eval", "report", folder.name]

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
 from ddpm_eval.choice import ImageSet
 from ddpm_eval.door.images import AnyImages, checked, images
 from ddpm_eval.model import Model, expanded, identity
@@ -52,12 +54,16 @@ def _split(what: AnyImages | None, split: str) -> str:
 
 
 def runtime_of(
-    model: Model, runtime: Runtime | None, *, batch: int = 64, cache: str | Path | None = None
+    model: Model | None,
+    runtime: Runtime | None,
+    *,
+    batch: int = 64,
+    cache: str | Path | None = None,
 ) -> Runtime:
     """Prepare a runtime: in memory and alone, or in a cache that processes share.
 
     Args:
-        model: Its device is where the work is done.
+        model: Its device is where the work is done; without one, the CPU.
         runtime: One that is ready, of the command line; the rest is then not used.
         batch: Images in one evaluation of the network.
         cache: The folder of unfinished work; None writes nothing.
@@ -66,9 +72,10 @@ def runtime_of(
         return runtime
     if batch < 1:
         raise FixableError(f"batch={batch}: not a number of images", "give 1 or more")
+    device = torch.device("cpu") if model is None else model.device
     if cache is None:
-        return Runtime(world=World(model.device), batch=batch)
-    return Runtime(world=world.join(str(model.device)), batch=batch, cache=expanded(cache))
+        return Runtime(world=World(device), batch=batch)
+    return Runtime(world=world.join(str(device)), batch=batch, cache=expanded(cache))
 
 
 def measured(

@@ -4,24 +4,14 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-MODULES = {
-    "samples": "pictures.jobs:samples",
-    "quality": "quality.quality",
-    "progressive": "pictures.jobs:progressive",
-    "reconstructions": "pictures.reconstructions",
-    "interpolation": "pictures.jobs:interpolation",
-    "neighbours": "pictures.jobs:neighbours",
-}
-"""Where each measure's ``measure(job)`` (or another function) stands; imported when needed."""
+MODULES = {"quality": "quality.quality"}
+"""Where each measure's ``measure(job)`` stands; imported when it is asked for."""
 
-IN_FLOAT64 = frozenset(("progressive", "reconstructions"))
-"""Those that compute the errors of x_0_hat in float64 on the device."""
+IN_FLOAT64: frozenset[str] = frozenset()
+"""Those that compute in float64 on the device."""
 
 
 def measure_of(name: str) -> Callable[[Any], Any]:
     """The function of a measure, by its name."""
-    module, _, function = MODULES[name].partition(":")
-    measure: Callable[[Any], Any] = getattr(
-        import_module(f"{__name__}.{module}"), function or "measure"
-    )
+    measure: Callable[[Any], Any] = import_module(f"{__name__}.{MODULES[name]}").measure
     return measure

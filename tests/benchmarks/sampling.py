@@ -19,13 +19,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ddpm_eval.config import EvalConfig, SamplingConfig
-from ddpm_eval.job import Job
 from ddpm_eval.measure.pictures import samples
+from ddpm_eval.measure.pictures.settings import SamplingSettings
 from ddpm_eval.model import load
+from ddpm_eval.runtime import Runtime
 from ddpm_train import samplers, world
 from ddpm_train.chain import prior
-from ddpm_train.config import SamplerConfig
 from ddpm_train.fast import memory
 from ddpm_train.noise import Stream
 
@@ -63,17 +62,9 @@ def main() -> None:
     here = world.join(threads=options.threads)
     folder = Path(tempfile.mkdtemp())
     subject = load(options.checkpoint, device=str(here.device))
-    config = EvalConfig(
-        batch=options.batch, sampling=SamplingConfig(steps=options.steps, out=str(folder / "store"))
-    )
-    job = Job(
-        subject=subject,
-        config=config,
-        images=lambda split: (_ for _ in ()).throw(LookupError(split)),
-        world=here,
-        work=folder,
-    )
-    short = samplers.build(subject.denoise, SamplerConfig(steps=options.steps))
+    settings = SamplingSettings(n=options.n, steps=options.steps)
+    runtime = Runtime(world=here, batch=options.batch)
+    short = samplers.build(subject.denoise, settings)
     times = short.schedule.times.tolist()[:0:-1]
     indices = range(options.batch)
     x = prior(Stream(0, "sample"), indices, subject.shape).to(here.device, subject.dtype)
@@ -85,7 +76,7 @@ def main() -> None:
                 subject.denoise.network(x, torch.full((options.batch,), step, device=x.device))
 
     def whole() -> None:
-        samples.fill(job, options.n)
+        samples.fill_store(subject, settings, runtime, folder / "store")
 
     rounds = []
     for _ in range(options.rounds + 1):

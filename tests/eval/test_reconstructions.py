@@ -1,5 +1,6 @@
 """Lossy reconstructions: their errors and rates are the bound's own, and have closed forms."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,86 +8,138 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ddpm_eval.job import Job
+from ddpm_eval.choice import ImageSet, choose
 from ddpm_eval.measure.bound import likelihood
 from ddpm_eval.measure.bound.settings import BoundSettings
 from ddpm_eval.measure.pictures import reconstructions
-from ddpm_eval.model import ModelFacts
-from ddpm_eval.record.schema1 import Measurement
+from ddpm_eval.measure.pictures.settings import ReconstructionSettings
+from ddpm_eval.model import Model, ModelFacts
+from ddpm_eval.record.protocol import Protocol
+from ddpm_eval.record.record import Measurement
 from ddpm_eval.runtime import Runtime
 from ddpm_train.errors import FixableError
 from tests import oracle
 from tests.eval import jobs
-from tests.eval.interrupted import ask, resumes, shared
+from tests.eval.pieces import counting, images, resumes, shared
+
+
+def measure(
+    model: Model | None = None,
+    n: int = 6,
+    *,
+    of: ImageSet | None = None,
+    runtime: Runtime | None = None,
+    **settings: Any,
+) -> Measurement:
+    return reconstructions.measure(
+        model or jobs.subject(),
+        of or images(),
+        ReconstructionSettings(n=n, **settings),
+        runtime or Runtime(),
+    )
 
 
 def frames(found: Measurement) -> dict[str, Any]:
-    return found.settings["frames"]  # type: ignore[return-value]
+    return found.facts["frames"]  # type: ignore[return-value]
 
 
-def times(job: Job, found: Measurement) -> list[int]:
-    return [job.subject.denoise.schedule.T + 1 - s for s in frames(found)["reverse_steps"]]
+def times(model: Model, found: Measurement) -> list[int]:
+    return [model.denoise.schedule.T + 1 - s for s in frames(found)["reverse_steps"]]
 
 
-def test_rates_and_errors_are_those_of_the_bound(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", [True, False])
+def test_rates_and_errors_are_those_of_the_bound(first: bool) -> None:
     """The same noise: what is shown is what was counted, image by image."""
-    job = ask(jobs.job(tmp_path / "a"), n=6)
-    found = reconstructions.measure(job)
-    images = jobs.test_images(30)[:6]
-    terms, _ = likelihood.full(job.subject, images, BoundSettings(), Runtime())
-    chosen = times(job, found)
-    rate, rmse = terms.rate()[:, chosen], 127.5 * np.sqrt(terms.mse[:, chosen])
+    model, found = jobs.subject(), measure(first=first)
+    chosen = choose(images(), 6, seed=0, first=first)
+    assert found.facts["indices"] == chosen.indices.tolist()
+    assert (found.facts["indices"] == list(range(6))) is first
+    terms, _ = likelihood.full(model, chosen, BoundSettings(), Runtime())
+    at = times(model, found)
+    rate, rmse = terms.rate()[:, at], 127.5 * np.sqrt(terms.mse[:, at])
     grid = found.grids["reconstructions"]
     assert (grid.columns, len(grid.images)) == (6, 6 * frames(found)["rows"])
     texts = np.array([label.split("\n") for label in grid.labels[:-6]], float)
-    texts = texts.reshape(len(chosen), 6, 2)
+    texts = texts.reshape(len(at), 6, 2)
     np.testing.assert_allclose(texts[..., 0], rate.T, rtol=0.051)
     np.testing.assert_allclose(texts[..., 1], rmse.T, atol=0.0501)
     np.testing.assert_allclose(frames(found)["rate"], rate.mean(0), rtol=1e-6)
-    root = 127.5 * np.sqrt(terms.mse[:, chosen].mean(0, dtype=np.float64))
+    root = 127.5 * np.sqrt(terms.mse[:, at].mean(0, dtype=np.float64))
     np.testing.assert_allclose(frames(found)["rmse"], root, rtol=1e-5)
     pictures = grid.images.reshape(-1, 6, 8, 8, 1).astype(float)
-    np.testing.assert_array_equal(pictures[-1], job.images("test").read(range(6)))
+    np.testing.assert_array_equal(pictures[-1], images().read(chosen.indices))
     shown = np.sqrt(((pictures[:-1] - pictures[-1]) ** 2).mean((2, 3, 4)))
     np.testing.assert_allclose(shown, rmse.T, atol=0.5)  # but for the rounding of pixels
 
 
-def test_the_error_has_its_closed_form_in_the_gaussian_world(tmp_path: Path) -> None:
+def test_the_error_has_its_closed_form_in_the_gaussian_world() -> None:
     """x_0_hat = alpha-bar x_0 + sqrt(alpha-bar (1 - alpha-bar)) eps, for whatever image."""
     facts = ModelFacts(digest="a", weights="ema")
     made = replace(oracle.subject(oracle.Exact(oracle.process(30))), facts=facts)
     model = replace(made, shape=jobs.subject().shape)
-    job = ask(jobs.job(tmp_path, n=60, made=model, clip=False), n=60)
-    found = reconstructions.measure(job)
-    bar = made.denoise.schedule.alphas_bar.numpy()[times(job, found)]
-    square = ((job.images("test").read(range(60)) / 127.5 - 1) ** 2).mean()
+    found = measure(model, 60, of=images(60), clip=False)
+    bar = made.denoise.schedule.alphas_bar.numpy()[times(model, found)]
+    square = ((images(60).read(range(60)) / 127.5 - 1) ** 2).mean()
     expected = 127.5 * np.sqrt((1 - bar) ** 2 * square + bar * (1 - bar))
     np.testing.assert_allclose(frames(found)["rmse"], expected, rtol=0.03)
 
 
-def test_each_row_has_about_twice_the_bits(tmp_path: Path) -> None:
-    job = ask(jobs.job(tmp_path, made=jobs.subject(T=200)), n=2)
-    rate = np.array(frames(reconstructions.measure(job))["rate"])
+def test_each_row_has_about_twice_the_bits() -> None:
+    rate = np.array(frames(measure(jobs.subject(T=200), 2))["rate"])
     assert len(rate) == reconstructions.RATES
     np.testing.assert_allclose(rate[1:] / rate[:-1], 2, rtol=0.3)
 
 
-def test_the_batch_changes_nothing(tmp_path: Path) -> None:
-    job = ask(jobs.job(tmp_path / "a"), n=7)
-    one = reconstructions.measure(job)
-    two = reconstructions.measure(ask(replace(job, work=tmp_path / "b"), batch=3))
+def recorded(bound: Measurement) -> Callable[[str, Protocol], Measurement | None]:
+    return lambda name, protocol: bound if (name, protocol) == ("bound", bound.protocol) else None
+
+
+@pytest.mark.parametrize("change", [{}, {"seed": 1}, {"clip": False}])
+def test_a_recorded_bound_is_used_if_it_is_of_these_settings(change: dict[str, Any]) -> None:
+    model = jobs.subject()
+    bound = likelihood.measure(model, images(), BoundSettings(**change), Runtime())
+    calls: list[int] = []
+    found = measure(counting(model, calls), runtime=Runtime(recorded=recorded(bound)))
+    rows = frames(found)["rows"] - 1
+    assert sum(calls) == rows * 6 + (6 * 40 if change else 0)
+    np.testing.assert_allclose(frames(found)["rate"], frames(measure())["rate"], rtol=1e-6)
+
+
+def test_a_bound_in_another_precision_says_nothing_of_this_one() -> None:
+    model = jobs.subject()
+    rough = replace(model, precision="bf16")
+    bound = likelihood.measure(rough, images(), BoundSettings(), Runtime())
+    calls: list[int] = []
+    measure(counting(model, calls), runtime=Runtime(recorded=recorded(bound)))
+    assert sum(calls) >= 6 * 40
+
+
+def test_the_batch_changes_nothing() -> None:
+    one, two = measure(n=7), measure(n=7, runtime=Runtime(batch=3))
     grids = (found.grids["reconstructions"].images.astype(int) for found in (one, two))
     assert np.abs(np.subtract(*grids)).max() <= 1
     np.testing.assert_allclose(frames(one)["rmse"], frames(two)["rmse"], rtol=1e-6)
 
 
+def by(model: Model, runtime: Runtime) -> Measurement:
+    return measure(model, 200, of=images(200), runtime=runtime)
+
+
 def test_a_killed_measurement_goes_on_and_processes_share_it(tmp_path: Path) -> None:
-    job = ask(jobs.job(tmp_path / "a", batch=50), n=200)
-    job = replace(job, images=lambda _split: jobs.pictures(200))
-    resumes(reconstructions.measure, job, stops=[100])
-    shared(reconstructions.measure, replace(job, work=tmp_path / "b"))
+    runtime = Runtime(cache=tmp_path / "a", batch=50)
+    resumes(by, jobs.subject(), runtime, stops=[100])
+    shared(by, jobs.subject(), replace(runtime, cache=tmp_path / "b"))
 
 
-def test_more_images_than_there_are_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FixableError, match="has 30 images"):
-        reconstructions.measure(ask(jobs.job(tmp_path), n=31))
+def test_more_images_than_there_are_are_refused() -> None:
+    with pytest.raises(FixableError, match="n=31: pictures test has 30 images"):
+        measure(n=31)
+
+
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_channels_that_cannot_be_shown_are_refused_before_work(channels: int) -> None:
+    calls: list[int] = []
+    many = replace(counting(jobs.subject(), calls), shape=(channels, 8, 8))
+    with pytest.raises(FixableError, match=f"{channels} channels cannot be shown"):
+        measure(many)
+    assert not calls

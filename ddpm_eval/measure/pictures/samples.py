@@ -25,6 +25,7 @@ from ddpm_eval.runtime import Runtime
 from ddpm_train import data, samplers
 from ddpm_train.chain import chain, prior, walk
 from ddpm_train.data.images import Stack
+from ddpm_train.errors import FixableError
 from ddpm_train.files import require_space
 from ddpm_train.noise import Stream
 from ddpm_train.settings import to_dict
@@ -108,17 +109,25 @@ def draw(
         FixableError: A setting is out of its range, the store is of something else or is being
             filled by another process, or the disk is full.
     """
-    place = folder or store_of(model, settings, runtime)
-    if place is None:
+    if folder is None and runtime.stores is None and runtime.cache is None:
         return _in_memory(model, settings, runtime)
+    place = folder or store_of(model, settings, runtime)
     fill_store(model, settings, runtime, place)
     return store.open_store(place, settings.n)
 
 
-def store_of(model: Model, settings: SamplingSettings, runtime: Runtime) -> Path | None:
-    """Name the folder that samples are kept in, if they are kept."""
-    stores = runtime.stores or (runtime.cache and runtime.cache / "store")
-    return stores and stores / folder_name(facts_of(model, settings, runtime))
+def store_of(model: Model, settings: SamplingSettings, runtime: Runtime) -> Path:
+    """Name the folder that samples are kept in.
+
+    Raises:
+        FixableError: They are in memory alone.
+    """
+    stores = runtime.stores
+    if stores is None:
+        if runtime.cache is None:
+            raise FixableError("cache: samples are in memory alone", "name one: cache='work'")
+        stores = runtime.cache / "store"
+    return stores / folder_name(facts_of(model, settings, runtime))
 
 
 def fill_store(
