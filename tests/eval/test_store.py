@@ -336,6 +336,7 @@ def test_each_setting_has_a_folder_of_its_own(tmp_path: Path) -> None:
     changes: list[dict[str, Any]] = [
         *({}, {"seed": 1}, {"clip": False}, {"steps": 3}, {"sampler": "ddim"}),
         *({"sampler": "ddim", "eta": 0.5}, {"steps": 3, "spacing": "trailing"}),
+        *({"spacing": "2,1"}, {"spacing": "1,1"}),
     ]
     folders = {samples.store_of(model(), SamplingSettings(**change), runtime) for change in changes}
     folders |= {
@@ -343,7 +344,16 @@ def test_each_setting_has_a_folder_of_its_own(tmp_path: Path) -> None:
         samples.store_of(model(digest="b"), SamplingSettings(), runtime),
     }
     assert len(folders) == len(changes) + 2
-    assert {folder.parent for folder in folders if folder} == {tmp_path / "all"}
+    assert {folder.parent for folder in folders} == {tmp_path / "all"}
+
+
+def test_a_respacing_string_counts_its_steps() -> None:
+    settings = SamplingSettings(spacing="2,1")
+    assert samples.facts_of(model(), settings, Runtime())["steps"] == 3
+    assert (
+        "3 of 6 steps, 2,1 spacing"
+        in samples.draw(model(), replace(settings, n=1), Runtime(batch=1)).name
+    )
 
 
 def test_without_a_folder_samples_stay_in_memory_and_are_the_same(

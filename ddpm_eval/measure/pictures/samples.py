@@ -1,6 +1,7 @@
 """Samples of a model, by the chain (Algorithm 2): in memory, or kept in a store."""
 
 import contextlib
+import hashlib
 import json
 import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from ddpm_eval.record.scores import Grid
 from ddpm_eval.record.shards import Arrays
 from ddpm_eval.record.store import SampleStore
 from ddpm_eval.runtime import Runtime
-from ddpm_train import data, samplers
+from ddpm_train import data, samplers, spacing
 from ddpm_train.chain import chain, prior, walk
 from ddpm_train.data.images import Stack
 from ddpm_train.errors import FixableError
@@ -173,7 +174,7 @@ def facts_of(model: Model, settings: SamplingSettings, runtime: Runtime) -> dict
         "weights": model.facts.weights,
         "seed": settings.seed,
         "sampler": settings.sampler,
-        "steps": settings.steps or T,
+        "steps": len(spacing.choose(settings.spacing, T, settings.steps)),
         "eta": settings.eta if is_ddim else None,
         "T": T,
         "clip": settings.clip,
@@ -202,13 +203,18 @@ def folder_name(facts: Mapping[str, Any]) -> str:
         facts["weights"],
         f"seed{facts['seed']}",
         f"{facts['sampler']}{facts['steps']}",
-        *(facts.get(name, "") for name in ("spacing", "convention")),
+        *(_short(facts.get(name, "")) for name in ("spacing", "convention")),
         "" if facts["eta"] is None else f"eta{facts['eta']}",
         "" if facts["clip"] else "unclipped",
         "" if facts["precision"] == "float32" else facts["precision"],
         f"batch{facts['batch']}",
     ]
     return "-".join(part for part in parts if part).replace(" ", "_")
+
+
+def _short(text: str) -> str:
+    """A list of times as a digest; other texts as they are."""
+    return text if len(text) < 16 else hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _work(model: Model, settings: SamplingSettings, runtime: Runtime) -> Work:
