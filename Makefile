@@ -9,6 +9,7 @@ EVAL := $(BIN)/ddpm-eval --threads 1
 .PHONY: demo demo-bound demo-samples test check slow gpu clean
 
 demo: $(STAMP)  ## train on digits, measure, write reports/digits/ (four minutes)
+	@test -d runs/digits || rm -rf reports/digits  # of a training on another machine
 	$(BIN)/ddpm-train digits --out runs/digits
 	$(MAKE) -j 2 demo-bound demo-samples
 	$(EVAL) report digits

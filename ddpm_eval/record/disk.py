@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ddpm_eval.record import arrays, conversion, layout, schema1
+from ddpm_eval.record import arrays, layout, schema1
 from ddpm_eval.record.arrays import Array
 from ddpm_eval.record.identity import related
 from ddpm_eval.record.ranking import question
 from ddpm_eval.record.record import Measurement, Record, Subjects
+from ddpm_eval.record.schema1.convert import convert
 from ddpm_train.errors import FixableError
 from ddpm_train.files import explain, write_text
 
@@ -198,7 +199,7 @@ def _decode(folder: Path, text: str) -> Record:
 
     try:
         if schema == schema1.SCHEMA:
-            return conversion.convert(schema1.decode(plain, array))
+            return convert(schema1.decode(plain, array))
         return layout.decode(plain, array)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(path, f"its layout is wrong ({error})") from error

@@ -12,31 +12,33 @@ def related(one: Subjects, other: Subjects) -> bool:
     """Whether two groups of subjects may share a record.
 
     That is so if either is empty, if they have a digest in common, or if they are checkpoints of
-    one training run.
+    one training run. Two models of one step and one kind of weights are of two runs, whatever their
+    settings.
+
+    >>> run = {key: 1 for key in ("preset", "seed", "data", "schedule", "unet", "objective")}
+    >>> first, later = {"run": run, "step": 10}, {"run": run, "step": 20}
+    >>> related({"a": first}, {"b": later}), related({"a": first, "b": later}, {"c": later})
+    (True, False)
     """
     if not one or not other or one.keys() & other.keys():
         return True
-    return any(same_run(a, b) for a in one.values() for b in other.values())
+    pairs = [(a, b) for a in one.values() for b in other.values()]
+    return any(same_run(*pair) for pair in pairs) and not any(_same_step(*pair) for pair in pairs)
 
 
 def same_run(a: Mapping[str, Json], b: Mapping[str, Json]) -> bool:
-    """Whether two models are checkpoints of one training run, as far as is known.
-
-    Two models of one step and one kind of weights are of two runs, whatever their settings.
-
-    >>> run = {key: 1 for key in ("preset", "seed", "data", "schedule", "unet", "objective")}
-    >>> same_run({"run": run, "step": 10}, {"run": run, "step": 20})
-    True
-    >>> same_run({"run": run, "step": 10}, {"run": run, "step": 10})
-    False
-    """
+    """Whether two models were trained with the same settings on the same images."""
     one, two = a.get("run"), b.get("run")
     if not isinstance(one, Mapping) or not isinstance(two, Mapping):
         return False
     data = _data(a), _data(b)
-    if any(one.get(key) != two.get(key) for key in _RUN) or (all(data) and data[0] != data[1]):
-        return False
-    return (a.get("step"), a.get("weights")) != (b.get("step"), b.get("weights"))
+    same_data = not all(data) or data[0] == data[1]
+    return same_data and all(one.get(key) == two.get(key) for key in _RUN)
+
+
+def _same_step(a: Mapping[str, Json], b: Mapping[str, Json]) -> bool:
+    step = a.get("step")
+    return step is not None and (step, a.get("weights")) == (b.get("step"), b.get("weights"))
 
 
 def _data(subject: Mapping[str, Json]) -> Json:

@@ -149,6 +149,13 @@ def test_checkpoints_of_one_run_share_a_record_and_nothing_leaves_it(tmp_path: P
     assert [each.protocol.model for each in loaded.of("bound")] == ["b", "a"]
 
 
+def test_a_run_that_is_trained_again_is_another_run(tmp_path: Path) -> None:
+    first, later, again = ({"step": step, "run": RUN} for step in (10, 20, 20))
+    disk.add(tmp_path / "r", bound(), {"a": first})
+    disk.add(tmp_path / "r", bound(model="b"), {"b": later})
+    assert disk.place(tmp_path, "r", {"c" * 9: again}) == "r-cccccccc"
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from ddpm_eval.record import disk, schema1
-from ddpm_eval.record.conversion import convert
 from ddpm_eval.record.record import Measurement, Record
 from ddpm_eval.record.schema1 import Quantity, Report
+from ddpm_eval.record.schema1.convert import convert
 from ddpm_eval.record.scores import Score
 from ddpm_train.errors import FixableError
 from tests.eval import records

@@ -1,7 +1,4 @@
-"""Records of schema 1: their types and their reader. Numbers in them were told apart by names.
-
-``conversion`` turns them into the types of today.
-"""
+"""The types of schema 1 and their reader. Numbers were told apart by names."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
