@@ -162,9 +162,9 @@ def load_weights(net: torch.nn.Module, weights: Tensors) -> None:
 def digest(tensor: Tensor) -> str:
     """SHA-256 of a tensor's type, shape and bytes."""
     tensor = tensor.detach().cpu().contiguous()
-    found = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
-    found.update(tensor.flatten().view(torch.uint8).numpy().data)
-    return found.hexdigest()
+    sha = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
+    sha.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return sha.hexdigest()
 
 
 def weights_digest(weights: Tensors, model: ModelConfig, errors: Tensor | None = None) -> str:
@@ -172,12 +172,12 @@ def weights_digest(weights: Tensors, model: ModelConfig, errors: Tensor | None =
 
     ``errors`` are the errors of x_0_hat that the model's variance follows from, if it does.
     """
-    found = hashlib.sha256(json.dumps(to_dict(model), sort_keys=True).encode())
+    sha = hashlib.sha256(json.dumps(to_dict(model), sort_keys=True).encode())
     for name in sorted(weights):
-        found.update(f"{name} {digest(weights[name])} ".encode())
+        sha.update(f"{name} {digest(weights[name])} ".encode())
     if errors is not None:
-        found.update(f"errors {digest(errors)} ".encode())
-    return found.hexdigest()
+        sha.update(f"errors {digest(errors)} ".encode())
+    return sha.hexdigest()
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Tensors]:

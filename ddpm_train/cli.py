@@ -176,8 +176,8 @@ def _train(config: RunConfig, folder: Path, show: "_Display", *, accept_changes:
 
     memory.keep_freed()
     with Stop().listening() as stop:
-        here = world.join(config.compute.device, threads=config.compute.threads)
-        with session.lock(folder, here):
+        member = world.join(config.compute.device, threads=config.compute.threads)
+        with session.lock(folder, member):
             unet = config.unet
             with download_meter(quiet=show.silent) as track:
                 images = data.load(
@@ -185,13 +185,13 @@ def _train(config: RunConfig, folder: Path, show: "_Display", *, accept_changes:
                 )
             old, source, warnings = runs.newest(folder)
             if old is None:
-                here.once(lambda: _look_through(images, stop, quiet=show.silent))
+                member.once(lambda: _look_through(images, stop, quiet=show.silent))
             else:
                 facts = loop.facts(images)
                 warnings += session.check_same(config, facts, old, accept_changes=accept_changes)
             for warning in [*data.notes(images), *warnings]:
                 show(session.Warned(warning))
-            trainer = loop.Trainer(config, images, here, resume=old)
+            trainer = loop.Trainer(config, images, member, resume=old)
             begun = None if old is None else session.Begun(source, old.step, old.facts)
             _follow(session.Session(trainer, folder, stop, begun), show)
         world.leave()

@@ -52,9 +52,11 @@ def reading(path: Path | str, *, fix: str = AGAIN, what: str = "damaged") -> Ite
         raise damaged(path, sentence(error), fix=fix, what=what) from error
 
 
-def damaged(path: Path | str, how: str, *, fix: str = AGAIN, what: str = "damaged") -> FixableError:
+def damaged(
+    path: Path | str, reason: str, *, fix: str = AGAIN, what: str = "damaged"
+) -> FixableError:
     """A file that was cut off or changed on its way."""
-    return FixableError(f"{path}: {what} ({how})", fix)
+    return FixableError(f"{path}: {what} ({reason})", fix)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

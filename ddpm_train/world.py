@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ddpm_train.errors import FixableError
+from ddpm_train.errors import FixableError, sentence
 
 Item = TypeVar("Item")
 
@@ -76,7 +76,7 @@ def choose_device(name: str) -> torch.device:
     >>> choose_device("cpu")
     device(type='cpu')
     """
-    local = int(os.environ.get("LOCAL_RANK", "0"))
+    local = _environment("LOCAL_RANK", 0)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda":
@@ -126,15 +126,36 @@ def join(device: str = "auto", *, threads: int = 0) -> World:
     chosen = choose_device(device)
     if threads:
         torch.set_num_threads(threads)
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = _environment("WORLD_SIZE", 1)
     if size == 1:
         return World(chosen)
     backend = "nccl" if chosen.type == "cuda" else "gloo"
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if not dist.is_initialized():
-        dist.init_process_group(backend, timeout=timedelta(minutes=30))
+        try:
+            dist.init_process_group(backend, timeout=timedelta(minutes=30))
+        except (ValueError, RuntimeError) as error:
+            raise FixableError(
+                f"WORLD_SIZE={size} is set, and the other processes cannot be joined "
+                f"({sentence(error)})",
+                "start them with torchrun, or unset WORLD_SIZE to work alone",
+            ) from error
     return World(chosen, dist.get_rank(), size)
+
+
+def _environment(name: str, default: int) -> int:
+    """A number that torchrun leaves in the environment.
+
+    Raises:
+        FixableError: It is none.
+    """
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal():
+        raise FixableError(
+            f"{name}={text} is set, which is no number", f"start with torchrun, or unset {name}"
+        )
+    return int(text)
 
 
 def leave() -> None:

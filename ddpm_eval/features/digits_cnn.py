@@ -7,16 +7,17 @@ FD(digits-cnn): they have nothing to do with the published FID.
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ddpm_eval.features.extractor import Features, exactly
 from ddpm_train.data.images import Pixels, to_model
 from ddpm_train.errors import FixableError
-from ddpm_train.reading import sha256_of
+from ddpm_train.formats import containers
+from ddpm_train.reading import reading, sha256_of
 
 FILE = Path(__file__).with_name("digits_cnn.safetensors")
+DIGEST = "be937adb4c9675ae856a36f07f6066377eae678a335addb70c440534952d9642"
+"""SHA-256 of the file: other weights are another metric, whatever it is called."""
 SHAPE = (8, 8, 1)
 DIM, CLASSES = 64, 10
 
@@ -79,12 +80,14 @@ def load(device: torch.device) -> DigitsCNN:
     Raises:
         FixableError: The installation is damaged.
     """
-    network = Network()
-    try:
-        network.load_state_dict(load_file(FILE))
-    except (OSError, SafetensorError, RuntimeError) as error:
+    digest = sha256_of(FILE)
+    if digest != DIGEST:
         raise FixableError(
-            f"{FILE}: missing or damaged ({str(error).splitlines()[0]})",
+            f"{FILE}: not the weights that FD(digits-cnn) is defined by: SHA-256 {digest[:16]}..., "
+            f"expected {DIGEST[:16]}...",
             "install ddpm-eval again",
-        ) from error
-    return DigitsCNN(network.requires_grad_(requires_grad=False), sha256_of(FILE), device)
+        )
+    network = Network()
+    with reading(FILE, fix="install ddpm-eval again"):
+        network.load_state_dict(containers.tensors(containers.read(FILE), str(FILE)))
+    return DigitsCNN(network.requires_grad_(requires_grad=False), digest, device)

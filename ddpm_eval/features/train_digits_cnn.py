@@ -13,6 +13,7 @@ from ddpm_eval.features.digits_cnn import FILE, Network
 from ddpm_train.data.arrays import digits
 from ddpm_train.data.images import Form, Split, to_model
 from ddpm_train.files import write_atomically
+from ddpm_train.reading import sha256_of
 from ddpm_train.terminal import output, say
 
 STEPS, BATCH, RATE = 600, 64, 2e-3
@@ -79,6 +80,7 @@ def main() -> None:
     weights = {name: value.contiguous() for name, value in network.state_dict().items()}
     write_atomically(FILE, lambda file: file.write(save(weights)))
     say(f"{FILE.name}: {accuracy(network, 'test'):.1%} of the test digits", to=output)
+    say(f"digits_cnn.DIGEST is to be {sha256_of(FILE)}", to=output)
 
 
 if __name__ == "__main__":

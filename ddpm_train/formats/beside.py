@@ -108,19 +108,19 @@ def process(values: Values, file: str, assumed: ModelConfig) -> tuple[ModelConfi
     ), origins
 
 
-def origins_of(shapes: Origins, there: Origins, file: str, expected: str) -> Origins:
+def origins_of(shapes: Origins, process_origins: Origins, file: str, expected: str) -> Origins:
     """Add to the origins of the network those of the process: read, or assumed with the reason.
 
     Args:
         shapes: Of the network.
-        there: What ``process`` read.
+        process_origins: What ``process`` read.
         file: Where; empty if there is no such file.
         expected: What such a file is called.
     """
     why = f"{file} does not say" if file else f"there is no {expected}"
     origins = Origins(shapes).assumed(f"{why}; as in the paper", *PAPER_PROCESS)
     origins.assumed(f"{why}; as in the paper at this image size", "objective.variance")
-    origins.update(there)
+    origins.update(process_origins)
     return origins
 
 

@@ -288,3 +288,15 @@ def test_a_gpu_gives_a_cpu_s_features(products: Any, *, tf32: bool) -> None:
     )
     for one, two in ((on_cpu.pool, on_gpu.pool), (on_cpu.logits, on_gpu.logits)):
         np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("bit", [0, 8 * 4000 + 3, -1])
+def test_other_weights_are_not_digits_cnn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bit: int
+) -> None:
+    data = bytearray(digits_cnn.FILE.read_bytes())
+    data[bit // 8] ^= 1 << bit % 8
+    (tmp_path / "w.safetensors").write_bytes(data)
+    monkeypatch.setattr(digits_cnn, "FILE", tmp_path / "w.safetensors")
+    with pytest.raises(FixableError, match="not the weights that FD"):
+        open_extractor("digits-cnn", path=None, device=CPU)
