@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -96,8 +96,20 @@ def read_arrays(path: Path, names: Sequence[str] | None = None) -> dict[str, Arr
                     "use the file that holds it",
                 )
             require_memory(sizes[name].file_size, path)
-            arrays[name] = _array(archive.read(sizes[name]), f"{path}: {name}")
+            arrays[name] = _array(_content(archive, sizes[name]), f"{path}: {name}")
     return arrays
+
+
+def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytearray:
+    """Read a member whole, into memory that an array may then own."""
+    content = bytearray(member.file_size)
+    with archive.open(member) as file, memoryview(content) as view:
+        done = 0
+        while count := cast(io.BufferedIOBase, file).readinto(view[done:]):
+            done += count
+        if done < len(content) or file.read(1):  # reading to the end compares the CRC
+            raise ValueError(f"{member.filename} has not the length that is listed")
+    return content
 
 
 def shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
@@ -114,7 +126,7 @@ def shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _array(content: bytes, label: str) -> Array:
+def _array(content: bytearray, label: str) -> Array:
     """Make an array of the bytes of an .npy file, all of which must be used."""
     file = io.BytesIO(content)
     with reading(label, what="not a whole array"):

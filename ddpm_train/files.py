@@ -179,6 +179,16 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def remove_tree(folder: Path) -> None:
+    """Delete a folder of unfinished work, as far as that goes; the next writer replaces the rest.
+
+    The folder above goes too if nothing is left in it.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        folder.parent.rmdir()
+
+
 def require_replaceable(path: Path) -> None:
     """Refuse to write where something that is no plain file has the name.
 

@@ -109,6 +109,9 @@ def _marked(marker: Path, busy: Callable[[str], object]) -> Iterator[None]:
     asked = False
     while not _make(marker, mine):
         theirs = _content(marker)
+        if theirs == mine:  # another part of the file, by this process
+            yield
+            return
         if theirs is None:
             continue  # it has gone meanwhile
         if _is_dead(theirs):

@@ -13,7 +13,7 @@ from pathlib import Path
 from ddpm_train import checkpoint
 from ddpm_train.checkpoint import Checkpoint, NewerVersionError
 from ddpm_train.errors import FixableError
-from ddpm_train.reading import reading
+from ddpm_train.reading import list_folder, reading
 
 _NAME = re.compile(r"step-(\d{8}|[1-9]\d{8,17})\.pt", re.ASCII)
 
@@ -26,8 +26,8 @@ def checkpoints(folder: Path) -> list[Path]:
     """
     place = folder / "checkpoints"
     with reading(place):
-        paths = [path for path in place.iterdir() if _NAME.fullmatch(path.name)] if (
-            place.is_dir()) else []  # fmt: skip
+        is_run = place.is_dir()
+    paths = [path for path in list_folder(place) if _NAME.fullmatch(path.name)] if is_run else []
     return sorted(paths, key=step_in, reverse=True)
 
 

@@ -1,8 +1,6 @@
 """From a command line to a measurement in a record: open, measure, add, show."""
 
-import contextlib
 import shlex
-import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ddpm_eval.commands.options import common
 from ddpm_eval.config import EvalConfig
 from ddpm_train.errors import FixableError
+from ddpm_train.files import remove_tree
 from ddpm_train.terminal import escape, is_first_process, output, say, tracker
 
 if TYPE_CHECKING:
@@ -176,9 +175,7 @@ def keep(
         found = conversion.measurement(found, digest, facts)
     for warning in disk.add(folder, replace(found, provenance=origin), {digest: facts}):
         say(f"[yellow]warning:[/] {escape(warning)}")
-    shutil.rmtree(work, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        work.parent.rmdir()  # unless other work is unfinished
+    remove_tree(work)
 
 
 def _recorded(folder: Path, digest: str, measure: str) -> "schema1.Measurement | None":

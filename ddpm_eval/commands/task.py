@@ -6,7 +6,6 @@ imported.
 
 import contextlib
 import shlex
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,8 @@ from ddpm_eval.commands.options import common, in_options
 from ddpm_eval.settings import EvalSettings
 from ddpm_train.config import DataConfig
 from ddpm_train.errors import FixableError
+from ddpm_train.files import remove_tree
+from ddpm_train.reading import list_folder
 from ddpm_train.terminal import is_first_process, output, say, tracker
 
 if TYPE_CHECKING:
@@ -150,9 +151,7 @@ class Work:
         if is_new:
             self._add(measurement)
         for folder in self.runtime.folders:
-            shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            (self.folder / "unfinished").rmdir()  # unless other work is unfinished
+            remove_tree(folder)
         if not common().quiet:
             show(measurement, self.folder, is_new=is_new)
 
@@ -238,7 +237,7 @@ def check_checkpoint(path: Path | None) -> None:
 
 
 def _parts(prefix: Path) -> Iterator[Path]:
-    return (path for path in prefix.parent.iterdir() if path.name.startswith(f"{prefix.name}."))
+    return (path for path in list_folder(prefix.parent) if path.name.startswith(f"{prefix.name}."))
 
 
 def check_images(dataset: str | None, data: Path | None) -> None:

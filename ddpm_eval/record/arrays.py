@@ -5,9 +5,7 @@ damage is noticed.
 """
 
 import hashlib
-import io
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -15,14 +13,11 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ddpm_train.archives import read_arrays
+from ddpm_train.errors import FixableError
 from ddpm_train.files import write_atomically
 
 Array: TypeAlias = npt.NDArray[Any]
-
-_UNREADABLE = (
-    *(OSError, ValueError, KeyError, EOFError, MemoryError, RuntimeError),
-    *(zipfile.BadZipFile, zlib.error),
-)
 
 
 def key(name: str, array: Array) -> str:
@@ -71,13 +66,7 @@ def read_all(path: Path) -> dict[str, Array]:
 
 
 def _members(path: Path, names: Sequence[str] | None) -> dict[str, Array]:
-    members: dict[str, Array] = {}
     try:
-        with zipfile.ZipFile(path) as archive:
-            for name in names or [member.removesuffix(".npy") for member in archive.namelist()]:
-                content = io.BytesIO(archive.read(f"{name}.npy"))
-                members[name] = np.lib.format.read_array(content, allow_pickle=False)
-    except _UNREADABLE as error:
-        what = path.name if names is None else ", ".join(names)
-        raise ValueError(f"{what} cannot be read ({error})") from error
-    return members
+        return read_arrays(path, names)
+    except FixableError as error:
+        raise ValueError(error.problem) from error

@@ -5,7 +5,6 @@ and damage is noticed.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -19,7 +18,9 @@ from ddpm_eval.record.ranking import question
 from ddpm_eval.record.record import Measurement, Record, Subjects
 from ddpm_eval.record.schema1.convert import convert
 from ddpm_train.errors import FixableError
-from ddpm_train.files import explain, write_text
+from ddpm_train.files import append_to, write_text
+from ddpm_train.locks import locked
+from ddpm_train.reading import read_bytes
 
 RECORD, ARRAYS = "results.json", "arrays.npz"
 
@@ -142,13 +143,8 @@ def _write(
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Wait for the turn to change the record; the lock dies with its process."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("a")
-    except OSError as error:
-        raise explain(error, folder) from error
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    path = folder / ".lock"
+    with append_to(path) as file, locked(file, path):
         yield
 
 
@@ -167,16 +163,11 @@ def _digest(body: Mapping[str, Any]) -> str:
 
 
 def _read(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("ascii", "replace")  # the digest sees to the rest
-    except FileNotFoundError as error:
+    if not path.exists():
         raise FixableError(
             f"{path}: there is no record", "measure something first: ddpm-eval nll, or sample"
-        ) from error
-    except OSError as error:
-        raise FixableError(
-            f"{path}: cannot be read ({error.strerror})", "check its permissions"
-        ) from error
+        )
+    return read_bytes(path).decode("ascii", "replace")  # the digest sees to the rest
 
 
 def _decode(folder: Path, text: str) -> Record:

@@ -5,8 +5,6 @@ time: the same command beside itself waits, and two different ones never meet.
 """
 
 import contextlib
-import errno
-import fcntl
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,8 @@ from ddpm_eval.progress import finish
 from ddpm_eval.record.shards import Arrays, key_of, open_shards
 from ddpm_eval.runtime import Runtime
 from ddpm_train.errors import FixableError
-from ddpm_train.files import explain
+from ddpm_train.files import append_to
+from ddpm_train.locks import locked
 
 Make = Callable[[range], Generator[None, None, Arrays]]
 
@@ -130,7 +129,7 @@ def _in_memory(work: Work, runtime: Runtime) -> Pieces:
 def owned(folder: Path, runtime: Runtime) -> Iterator[None]:
     """Hold a folder of unfinished work; wait, aloud, for another job that does.
 
-    The lock dies with its process. Where the file system has no locks, that is said.
+    The lock dies with its process.
     """
     with contextlib.ExitStack() as stack:
         runtime.world.once(lambda: stack.enter_context(_locked(folder, runtime)))
@@ -139,18 +138,10 @@ def owned(folder: Path, runtime: Runtime) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _locked(folder: Path, runtime: Runtime) -> Iterator[None]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("a")
-    except OSError as error:
-        raise explain(error, folder) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                runtime.notify(f"{folder}: another job makes the same; waiting for it")
-                fcntl.flock(file, fcntl.LOCK_EX)
-            else:
-                runtime.notify(f"{folder}: this file system has no locks; start one job at a time")
+    path = folder / ".lock"
+
+    def wait(owner: str) -> None:
+        runtime.notify(f"{folder}: {owner} makes the same; waiting for it")
+
+    with append_to(path) as file, locked(file, path, busy=wait):
         yield

@@ -4,13 +4,12 @@ Reading stores is in store.py. Any number of processes and machines may fill one
 """
 
 import contextlib
-import fcntl
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ddpm_eval.progress import Track, quiet, silent
+from ddpm_eval.progress import Track, quiet
 from ddpm_eval.record.shards import key_of
 from ddpm_eval.record.store import (
     FORMAT,
@@ -21,7 +20,9 @@ from ddpm_eval.record.store import (
     read_description,
 )
 from ddpm_train.errors import FixableError
-from ddpm_train.files import explain, write_text
+from ddpm_train.files import append_to, write_text
+from ddpm_train.locks import locked
+from ddpm_train.reading import list_folder
 from ddpm_train.settings import differences
 
 
@@ -35,7 +36,7 @@ def begin(store: SampleStore) -> None:
     """
     folder, facts, n = store.folder, store.facts, store.n
     if not _has_begun(folder, facts, n):
-        with _lock(folder, _GUARD, 1, wait=True):
+        with _lock(folder, range(_GUARD, _GUARD + 1), wait=True):
             if not _has_begun(folder, facts, n):  # by another process, meanwhile
                 plain = {"format": FORMAT, "version": VERSION, "n": n, "facts": facts}
                 plain |= {"about": store.about} if store.about else {}
@@ -52,11 +53,7 @@ def _has_begun(folder: Path, facts: Mapping[str, Any], n: int) -> bool:
     if kept is not None:
         _check_same(kept, facts)
         return kept.n >= n
-    try:
-        is_strange = folder.exists() and any(_strangers(folder))
-    except OSError as error:
-        raise explain(error, folder) from error
-    if is_strange:
+    if folder.exists() and any(_strangers(folder)):
         raise FixableError(
             f"{folder}: not a store of samples, and not empty", "name another folder with --out"
         )
@@ -92,20 +89,15 @@ def merge(sources: Sequence[Path], target: Path, *, track: Track = quiet) -> Sam
 
 
 @contextlib.contextmanager
-def reserve(
-    store: SampleStore, within: range, notify: Callable[[str], None] = silent
-) -> Iterator[None]:
+def reserve(store: SampleStore, within: range) -> Iterator[None]:
     """Keep other writers off the shards whose first image is in a range, while the block runs.
 
     Byte i of the file ``.lock`` stands for image i. The system lets go of it if the process dies.
-    Where the file system has no locks, that is said.
 
     Raises:
         FixableError: Another process is making some of them.
     """
-    with _lock(store.folder, within.start, len(within), wait=False) as is_locked:
-        if not is_locked:
-            notify(f"{store.folder}: this file system has no locks; start one job at a time")
+    with _lock(store.folder, within, wait=False):
         yield
 
 
@@ -113,25 +105,19 @@ _GUARD = 1 << 40  # the byte that stands for store.json
 
 
 @contextlib.contextmanager
-def _lock(folder: Path, start: int, length: int, *, wait: bool) -> Iterator[bool]:
-    """Lock bytes of the file ``.lock``; false where the file system has no locks."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("ab")
-    except OSError as error:
-        raise explain(error, folder) from error
-    with file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), length, start)
-            is_locked = True
-        except (BlockingIOError, PermissionError) as error:
+def _lock(folder: Path, part: range, *, wait: bool) -> Iterator[None]:
+    """Lock bytes of the file ``.lock``."""
+
+    def busy(owner: str) -> None:
+        if not wait:
             raise FixableError(
-                f"{folder}: another process is making samples among {start}..{start + length - 1}",
+                f"{folder}: {owner} is making samples among {part.start}..{part.stop - 1}",
                 "wait for it, or share the work out: --indices 0:25000 here, 25000:50000 there",
-            ) from error
-        except OSError:  # ENOLCK, ENOSYS and others: NFS, Lustre, FUSE
-            is_locked = False
-        yield is_locked
+            )
+
+    path = folder / ".lock"
+    with append_to(path) as file, locked(file, path, busy=busy, bytes_of=part):
+        yield
 
 
 def _check_same(kept: SampleStore, facts: Mapping[str, Any]) -> None:
@@ -145,6 +131,6 @@ def _check_same(kept: SampleStore, facts: Mapping[str, Any]) -> None:
 
 def _strangers(folder: Path) -> Iterator[Path]:
     """What does not belong to a store."""
-    for path in folder.iterdir():
+    for path in list_folder(folder):
         if not path.name.startswith(("images-", NAME, ".lock")):
             yield path

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 import ddpm_train
+from ddpm_train.reading import read_bytes
 
 
 def gather(
@@ -57,7 +58,7 @@ def hardware(device: torch.device) -> str:
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if sys.platform == "linux" and cpuinfo.exists():
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_bytes(cpuinfo).decode("utf-8", "replace").splitlines()
         models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
         name = models[0] if models else name
     return f"{name}, {torch.get_num_threads()} threads"

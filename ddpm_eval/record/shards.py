@@ -16,6 +16,7 @@ import numpy as np
 from ddpm_eval.record import arrays as files
 from ddpm_train.errors import FixableError
 from ddpm_train.files import write_text
+from ddpm_train.reading import read_json
 from ddpm_train.settings import differences
 
 if TYPE_CHECKING:
@@ -125,10 +126,7 @@ def _begin(folder: Path, settings: dict[str, Any]) -> None:
     if not path.exists():
         write_text(path, json.dumps(settings, indent=2, sort_keys=True) + "\n")
         return
-    try:
-        changes = differences(json.loads(path.read_text(encoding="utf-8")), settings)
-    except ValueError:
-        changes = [f"{path} does not parse"]
+    changes = differences(read_json(path, fix="delete the folder to begin anew"), settings)
     if changes:
         raise FixableError(
             f"{folder}: unfinished work with other settings: {'; '.join(changes)}",

@@ -8,7 +8,6 @@ looked at, and the first 512 of 50,000 are those of ``-n 512``.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,6 +21,7 @@ from ddpm_eval.progress import Track, quiet
 from ddpm_eval.record.protocol import SamplingFacts
 from ddpm_eval.record.shards import Shards, key_of
 from ddpm_train.errors import FixableError
+from ddpm_train.reading import parse_json, read_bytes
 
 FORMAT, VERSION = "ddpm-eval sample store", 1
 NAME = "store.json"
@@ -212,16 +212,15 @@ def read_description(folder: Path) -> SampleStore:
         FixableError: There is no store, its store.json is damaged, or a newer program wrote it.
     """
     path = folder / NAME
-    try:
-        plain = json.loads(path.read_bytes())
-        version, digest = plain["version"], plain.pop("digest")
-    except FileNotFoundError as error:
+    if not path.exists():
         raise FixableError(
             f"{folder}: there is no store of samples", "make one: ddpm-eval sample CHECKPOINT"
-        ) from error
-    except OSError as error:
-        raise FixableError(f"{path}: cannot be read ({error.strerror})", "check it") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        )
+    content = read_bytes(path)
+    try:
+        plain = parse_json(content, path)
+        version, digest = plain["version"], plain.pop("digest")
+    except (FixableError, KeyError) as error:
         raise _damaged(path) from error
     if isinstance(version, int) and version > VERSION:
         raise FixableError(f"{path}: a newer ddpm-eval wrote it", "update ddpm-eval")

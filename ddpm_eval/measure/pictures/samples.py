@@ -259,7 +259,7 @@ def _hold(
     samples: SampleStore, missing: Sequence[range], within: range, runtime: Runtime
 ) -> Iterator[None]:
     """Keep other writers off, see that all fits on the disk, and say what is not expected."""
-    with filling.reserve(samples, within, runtime.notify):
+    with filling.reserve(samples, within):
         size = sum(len(part) for part in missing) * math.prod(samples.shape)
         require_space(samples.folder, size + 2000 * len(missing) + 1_000_000)
         for part in missing:
