@@ -12,7 +12,6 @@ from ddpm_eval.commands.options import (
     Checkpoint,
     Eta,
     Name,
-    Quiet,
     Replace,
     Sampler,
     Samples,
@@ -24,6 +23,7 @@ from ddpm_eval.commands.task import Task, note
 from ddpm_eval.measure.pictures.settings import SamplingSettings
 from ddpm_eval.settings import ComputeSettings, EvalSettings, changed
 from ddpm_train.errors import FixableError
+from ddpm_train.reading import expanded
 from ddpm_train.terminal import escape, is_first_process, output, say, tracker
 
 Store = Annotated[Path, typer.Argument(help="The folder of a store: the one with store.json.")]
@@ -74,7 +74,7 @@ def sample(
         from ddpm_eval.door.pictures import record_samples
         from ddpm_eval.measure.pictures import samples
 
-        folder = None if out is None else out.expanduser()
+        folder = None if out is None else expanded(out)
         if part is None:
             work.finish(record_samples(work.model, settings.samples, work.runtime, folder))
             return
@@ -107,15 +107,15 @@ def _range(text: str, n: int) -> range:
     """
     start, colon, stop = text.partition(":")
     try:
-        found = range(int(start or 0), min(int(stop or n), n))
+        part = range(int(start or 0), min(int(stop or n), n))
     except ValueError:
-        colon, found = "", range(0)
-    if not colon or not found or found.start < 0:
+        colon, part = "", range(0)
+    if not colon or not part or part.start < 0:
         raise FixableError(
             f"--indices {text}: not a part of 0:{n}",
             f"write two ends of it, 0:{max(1, n // 2)} say",
         )
-    return found
+    return part
 
 
 def _with_indices(indices: str) -> str:
@@ -139,35 +139,37 @@ app = typer.Typer(
 
 
 @app.command()
-def verify(folder: Store, quiet: Quiet = False) -> None:
+def verify(folder: Store) -> None:
     """Read every file of a store and say what it holds, and what is missing or damaged."""
     from ddpm_eval.record import store
 
-    found, gone = store.verify(folder, track=tracker(quiet=quiet))
-    for key, value in found.facts.items():
+    samples, gone = store.verify(expanded(folder), track=tracker(quiet=common().quiet))
+    for key, value in samples.facts.items():
         if value is not None:
             say(f"{key:12} {escape(str(value))}", to=output)
-    damaged = [found.shards.path(part).name for part in gone if found.shards.path(part).exists()]
+    damaged = [
+        samples.shards.path(part).name for part in gone if samples.shards.path(part).exists()
+    ]
     if gone:
         raise FixableError(
-            f"{folder}: {len(gone):,} of {len(found.shards.parts()):,} files are missing or "
-            f"damaged: samples {store.spans(gone, found.n)}"
+            f"{folder}: {len(gone):,} of {len(samples.shards.parts()):,} files are missing or "
+            f"damaged: samples {store.spans(gone, samples.n)}"
             + (f"; damaged: {', '.join(damaged[:3])}" if damaged else ""),
             "rerun the command that made the store: it makes these again and keeps the others",
         )
-    say(f"{found.n:,} samples, all whole; SHA-256 {found.digest}", to=output)
+    say(f"{samples.n:,} samples, all whole; SHA-256 {samples.digest}", to=output)
 
 
 @app.command()
 def merge(
     folders: Annotated[list[Path], typer.Argument(help="Stores of the same checkpoint, settings.")],
     out: Annotated[Path, typer.Option("--out", help="The store to make or add to.")],
-    quiet: Quiet = False,
 ) -> None:
     """Join stores that were filled apart; damaged files are left out."""
     from ddpm_eval.record import filling, store
 
-    merged = filling.merge(folders, out, track=tracker(quiet=quiet))
+    sources = [expanded(folder) for folder in folders]
+    merged = filling.merge(sources, expanded(out), track=tracker(quiet=common().quiet))
     missing = merged.shards.missing()
     if missing:
         note(f"{out}: of {merged.n:,} samples {store.spans(missing, merged.n)} are missing still")
@@ -180,12 +182,11 @@ def export(
     folder: Store,
     target: Annotated[Path, typer.Argument(help="A new folder for PNGs, or a new file OUT.npz.")],
     n: Annotated[int, typer.Option("-n", "--n", min=0, help="The first n; 0: all.")] = 0,
-    quiet: Quiet = False,
 ) -> None:
     """Write the samples as a folder of PNGs, or as the .npz that evaluators read (arr_0)."""
     from ddpm_eval.record import export as files
     from ddpm_eval.record import store
 
-    found = store.open_store(folder, n or None)
-    files.write(found, target, track=tracker(quiet=quiet))
-    say(f"wrote {found.n:,} samples to {escape(str(target))}", to=output)
+    samples = store.open_store(expanded(folder), n or None)
+    files.write(samples, expanded(target), track=tracker(quiet=common().quiet))
+    say(f"wrote {samples.n:,} samples to {escape(str(target))}", to=output)

@@ -100,12 +100,12 @@ def fill(work: Work, runtime: Runtime) -> Pieces:
         shards = open_shards(folder, work.facts, n=work.n, size=work.size, world=world)
         todo = world.share(shards.missing(world))
 
-        def made() -> Generator[None, None, None]:
+        def missing() -> Generator[None, None, None]:
             for part in todo:
                 arrays = yield from work.make(part)
                 shards.write(part, arrays)
 
-        finish(made(), runtime.track, work.label, sum(work.ticks(part) for part in todo))
+        finish(missing(), runtime.track, work.label, sum(work.ticks(part) for part in todo))
         world.barrier()
     runtime.folders.append(folder)
     return shards
@@ -115,14 +115,14 @@ def _in_memory(work: Work, runtime: Runtime) -> Pieces:
     if runtime.world.size > 1:
         raise FixableError("cache: several processes share a folder", "name one: cache='work'")
 
-    def made() -> Generator[None, None, dict[range, Arrays]]:
+    def whole() -> Generator[None, None, dict[range, Arrays]]:
         pieces = {}
         for part in work.parts():
             pieces[part] = yield from work.make(part)
         return pieces
 
     total = sum(work.ticks(part) for part in work.parts())
-    return InMemory(finish(made(), runtime.track, work.label, total))
+    return InMemory(finish(whole(), runtime.track, work.label, total))
 
 
 @contextlib.contextmanager

@@ -47,12 +47,12 @@ def begin(store: SampleStore) -> None:
 def _has_begun(folder: Path, facts: Mapping[str, Any], n: int) -> bool:
     """Whether there is a store with these facts that is to hold at least n images."""
     try:
-        kept = read_description(folder) if (folder / NAME).exists() else None
+        stored = read_description(folder) if (folder / NAME).exists() else None
     except DamagedError:
-        kept = None
-    if kept is not None:
-        _check_same(kept, facts)
-        return kept.n >= n
+        stored = None
+    if stored is not None:
+        _check_same(stored, facts)
+        return stored.n >= n
     if folder.exists() and any(_strangers(folder)):
         raise FixableError(
             f"{folder}: not a store of samples, and not empty", "name another folder with --out"
@@ -120,11 +120,11 @@ def _lock(folder: Path, part: range, *, wait: bool) -> Iterator[None]:
         yield
 
 
-def _check_same(kept: SampleStore, facts: Mapping[str, Any]) -> None:
-    changes = differences(kept.facts, facts)
+def _check_same(stored: SampleStore, facts: Mapping[str, Any]) -> None:
+    changes = differences(stored.facts, facts)
     if changes:
         raise FixableError(
-            f"{kept.folder}: holds samples of something else: {'; '.join(changes)}",
+            f"{stored.folder}: holds samples of something else: {'; '.join(changes)}",
             "rerun with those settings, name another folder with --out, or delete this one",
         )
 

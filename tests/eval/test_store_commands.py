@@ -282,3 +282,15 @@ def test_a_file_in_place_of_the_folder_above_is_named(tmp_path: Path) -> None:
     for name in ("x", "x.npz"):
         with pytest.raises(FixableError, match="cannot be written"):
             export.write(Stack("grey", np.zeros((1, 4, 4, 1), np.uint8)), tmp_path / "f" / name)
+
+
+def test_the_home_folder_is_known_wherever_a_path_is_given(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell does not expand the ~ of --out=~/x."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    run("store", "merge", whole, "--out=~/merged")
+    run("store", "verify", "~/merged")
+    run("store", "export", "~/merged", "~/x.npz")
+    assert {path.name for path in tmp_path.iterdir()} == {"merged", "x.npz"}
