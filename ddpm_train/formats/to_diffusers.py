@@ -75,6 +75,8 @@ def _network(model: ModelConfig) -> dict[str, Any]:
     unet = model.unet
     if unet.time_scale != 1:
         raise _unknown("unet.time_scale", unet.time_scale)
+    if unet.fourier:
+        raise _unknown("unet.fourier", ",".join(map(str, unet.fourier)))
     if unet.time_order == "interleaved":
         raise _unknown("unet.time_order", unet.time_order)
     attention = [

@@ -250,6 +250,7 @@ def test_the_pipeline_draws_the_same_samples(
     [
         ("unet", {"time_order": "interleaved"}),
         ("unet", {"time_scale": 0.25}),
+        ("unet", {"fourier": (7,)}),
         ("schedule", {"kind": "jsd"}),
         ("objective", {"variance": "learned"}),
         ("objective", {"prediction": "mu_tilde"}),
