@@ -1,6 +1,6 @@
 """What times that are drawn by their cost gain over uniform ones, at equal steps on the digits.
 
-    python -m tests.benchmarks.times [--steps 600] [--seeds 3]
+    python -m tests.benchmarks.times [--steps 600] [--seeds 3] [--images 100]
 
 trains the digits network for bits/dim with each kind of times, and with L_simple, and prints
 bits/dim on the test images with the best variance of every step, and the variance of the gradient
@@ -38,7 +38,7 @@ KINDS = {
 BATCHES = 64  # for the variance of the gradient
 
 
-def main(steps: int, seeds: int) -> None:
+def main(steps: int, seeds: int, n: int) -> None:
     """Train and print."""
     torch.set_num_threads(1)
     images = data.load(PRESETS["digits"]().data, image_size=8, channels=1)
@@ -47,7 +47,7 @@ def main(steps: int, seeds: int) -> None:
         bits = []
         for seed in range(seeds):
             last = train(settings(changes, steps, seed), images)
-            bits.append(test_bits(last))
+            bits.append(test_bits(last, n))
         print(f"{name:20} {np.mean(bits):.3f} bits/dim, seeds {np.round(bits, 3)}", flush=True)
     if last is not None:
         for kind in ("uniform", "low_discrepancy", "importance"):
@@ -70,12 +70,12 @@ def train(config: RunConfig, images: data.Images) -> Checkpoint:
     return trainer.checkpoint()
 
 
-def test_bits(content: Checkpoint) -> float:
-    """Bits/dim of 100 test images under the table that the checkpoint carries."""
+def test_bits(content: Checkpoint, n: int) -> float:
+    """Bits/dim of n test images under the table that the checkpoint carries."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run.pt"
         checkpoint.save(path, content)
-        found = de.bits_per_dim(de.load(path, device="cpu"), n=100)
+        found = de.bits_per_dim(de.load(path, device="cpu"), n=n)
     return found.scores[0].value
 
 
@@ -115,5 +115,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=100)
     options = parser.parse_args()
-    main(options.steps, options.seeds)
+    main(options.steps, options.seeds, options.images)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import ddpm_eval as de
 from ddpm_eval.measure.bound import few_steps
 from ddpm_eval.measure.bound.settings import BoundSettings, StrideSettings
 from ddpm_eval.model import Model
@@ -48,6 +49,8 @@ def test_the_best_steps_cost_least_and_drive_a_sampler() -> None:
         assert isinstance(spacings, dict)
         times = spacing.choose(spacings[str(count)], 40)
         assert len(times) == count and (times[0], times[-1]) == (1, 40)
+        samples = de.sample(jobs.subject(), 2, spacing=spacings[str(count)])
+        assert samples.shape == (2, 8, 8, 1)
     curve = found.curve("bits_per_dim", whose="best steps")
     assert curve is not None and (np.diff(curve.y) < 0).all()
 
