@@ -40,8 +40,10 @@ def gaussian(
         s = np.interp(t.numpy(), np.arange(1, T + 1), line)
         bar = torch.from_numpy(1 / (1 + np.exp(2 * s))).view(-1, 1, 1, 1)
         of_x_0 = bar.sqrt() * variance / (bar * variance + 1 - bar)
-        if prediction == "eps":
-            return scale * (1 - bar.sqrt() * of_x_0) / (1 - bar).sqrt() * x
+        of_eps = (1 - bar.sqrt() * of_x_0) / (1 - bar).sqrt()
+        if prediction != "mu_tilde":
+            of_v = bar.sqrt() * of_eps - (1 - bar).sqrt() * of_x_0
+            return scale * {"eps": of_eps, "x_0": of_x_0, "v": of_v}[prediction] * x
         index = t.numpy()
         before = torch.from_numpy(np.interp(index - 1, np.arange(T + 1), bars)).view(-1, 1, 1, 1)
         betas = 1 - bar / before
@@ -73,7 +75,7 @@ def images(n: int, variance: float) -> Tensor:
     return torch.from_numpy(rng.normal(size=(n, *SHAPE))) * math.sqrt(variance)
 
 
-@pytest.mark.parametrize("prediction", ["eps", "mu_tilde"])
+@pytest.mark.parametrize("prediction", ["eps", "x_0", "v", "mu_tilde"])
 @pytest.mark.parametrize("variance", [1.0, 0.2])
 def test_every_image_costs_what_it_does_in_the_gaussian_world(
     variance: float, prediction: str
