@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ddpm_eval.paths import expanded
 from ddpm_train import checkpoint, formats, runs, schedule, world
 from ddpm_train.config import ModelConfig, RunConfig
 from ddpm_train.denoiser import Denoiser, Network
@@ -118,20 +119,6 @@ def locate(path: str | Path | None) -> Path:
     if where is not None and not runs.checkpoints(where) and formats.lies_in_folder(where):
         return where
     return runs.find(where)
-
-
-def expanded(path: str | Path) -> Path:
-    """Take a path as text or Path, ``~`` for the user's home.
-
-    Raises:
-        FixableError: It is something else.
-    """
-    if not isinstance(path, str | Path):
-        raise FixableError(f"path={path!r}: not a path", "give a str or a Path")
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise FixableError(f"path={path}: there is no home folder", "write it out") from error
 
 
 def load(

@@ -6,7 +6,7 @@ A command shows a handful of them as options; any leaf can be changed by its dot
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from ddpm_eval.measure.bound.settings import (
     BaselineSettings,
@@ -22,6 +22,7 @@ from ddpm_eval.measure.pictures.settings import (
     SamplingSettings,
 )
 from ddpm_train.config import ModelConfig
+from ddpm_train.leaves import Range
 from ddpm_train.settings import override
 
 
@@ -31,7 +32,9 @@ class ComputeSettings:
 
     precision: Literal["float32", "tf32", "bf16"] = "float32"  # the record says which
     compile: bool = False  # let inductor write the kernels; on CPUs that is slower
-    batch: int = 64  # images in one evaluation of the network; changes results by rounding alone
+    batch: Annotated[int, Range(1, 65536)] = (
+        64  # images in one evaluation of the network; changes results by rounding alone
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,5 @@
 """Commands about records: ``training`` fills one from a log, ``report`` writes them up."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -54,53 +53,48 @@ def report(
 
     Each record's page lies in its own folder; that of several in reports/A-and-B or A-vs-B.
     """
-    from ddpm_eval import present
-    from ddpm_eval.record import disk as results
+    from ddpm_eval.door.reports import report as write
+    from ddpm_eval.record.disk import RECORD
 
     reports = common().reports
-    there = sorted(path.parent for path in reports.glob(f"*/{results.RECORD}"))
-    found = [_record(name, reports, there) for name in names or []] or there
-    if not found:
+    every = sorted(path.parent for path in reports.glob(f"*/{RECORD}"))
+    records = [_record(name, reports, every) for name in names or []] or every
+    if not records:
         raise FixableError(f"no record in {reports}/", MEASURE_FIRST)
     if compare and together:
         raise FixableError("--compare and --together: two kinds of page", "give one of them")
     if compare or together:
-        folder = _folder_of(found, reports, compare=compare)
-        loaded = [replace(results.load(each), name=each.resolve().name) for each in found]
-        _say(present.render(loaded, folder, compare=compare))
-        return
-    for folder in found:
-        _say(present.render([results.load(folder)], folder))
+        pages = [write(records, _folder_of(records, reports, compare=compare), compare=compare)]
+    else:
+        pages = [write(folder, folder) for folder in records]
+    for page in pages:
+        say(f"wrote {escape(str(page))}", to=output)
 
 
-def _record(name: str, reports: Path, there: list[Path]) -> Path:
-    """The folder of the record that is meant: by its name, or else by its path."""
-    from ddpm_eval.record.disk import RECORD
+def _record(name: str, reports: Path, every: list[Path]) -> Path:
+    """Find the folder of the record that is meant: by its name, or else by its path."""
+    from ddpm_eval.record import disk
 
-    for folder in (reports / name, Path(name)):
-        if (folder / RECORD).is_file():
+    for folder in (reports / name, Path(name).expanduser()):
+        if disk.exists(folder):
             return folder
-    known = ", ".join(each.name for each in there)
-    fix = f"{reports}/ has {known}" if there else MEASURE_FIRST
+    names = ", ".join(folder.name for folder in every)
+    fix = f"{reports}/ has {names}" if every else MEASURE_FIRST
     raise FixableError(f"{name}: there is no record", fix)
 
 
-def _folder_of(found: list[Path], reports: Path, *, compare: bool) -> Path:
-    """Where a page of several records goes: never into a record's own folder."""
-    from ddpm_eval.record.disk import RECORD
+def _folder_of(records: list[Path], reports: Path, *, compare: bool) -> Path:
+    """Choose where a page of several records goes: never into a record's own folder."""
+    from ddpm_eval.record import disk
 
-    names = [folder.resolve().name for folder in found]
-    if compare and len(found) != 2:
-        raise FixableError(f"--compare: {len(found)} records", "name two: --compare A B")
+    names = [folder.resolve().name for folder in records]
+    if compare and len(records) != 2:
+        raise FixableError(f"--compare: {len(records)} records", "name two: --compare A B")
     if len(set(names)) != len(names) or len(names) < 2:
         raise FixableError(
             f"{', '.join(names)}: not several records of different names", "name them: A B"
         )
     folder = reports / ("-vs-" if compare else "-and-").join(names)
-    if (folder / RECORD).exists():
+    if disk.exists(folder):
         raise FixableError(f"{folder}: a record lies there", "rename that folder")
     return folder
-
-
-def _say(written: list[Path]) -> None:
-    say(f"wrote {escape(str(written[0]))}", to=output)

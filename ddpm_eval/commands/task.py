@@ -12,15 +12,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from rich.markup import escape
-
 from ddpm_eval.commands.options import common, in_options
 from ddpm_eval.settings import EvalSettings
 from ddpm_train.config import DataConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.files import remove_tree
 from ddpm_train.reading import list_folder
-from ddpm_train.terminal import is_first_process, output, say, tracker
+from ddpm_train.terminal import escape, is_first_process, output, say, tracker
 
 if TYPE_CHECKING:
     from ddpm_eval.choice import ImageSet
@@ -156,13 +154,11 @@ class Work:
             show(measurement, self.folder, is_new=is_new)
 
     def _add(self, measurement: "Measurement") -> None:
-        from ddpm_eval.model import identity
+        from ddpm_eval.door.reports import models_of, without_models
         from ddpm_eval.record import disk
 
-        origin = {key: value for key, value in measurement.provenance.items() if key != "models"}
-        subjects = {self.model.facts.digest: identity(self.model)}
-        fresh = replace(measurement, provenance=origin)
-        for warning in disk.add(self.folder, fresh, subjects, replace=self.task.replace):
+        fresh, models = without_models(measurement), models_of(measurement)
+        for warning in disk.add(self.folder, fresh, models, replace=self.task.replace):
             say(f"[yellow]warning:[/] {escape(warning)}")
 
 

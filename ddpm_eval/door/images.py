@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ddpm_eval import sources
 from ddpm_eval.choice import ImageSet
-from ddpm_eval.model import Model, expanded
+from ddpm_eval.model import Model
+from ddpm_eval.paths import expanded
 from ddpm_train import data
 from ddpm_train.config import DataConfig
 from ddpm_train.errors import FixableError

@@ -10,10 +10,12 @@ import torch
 
 from ddpm_eval.choice import ImageSet
 from ddpm_eval.door.images import AnyImages, checked, images
-from ddpm_eval.model import Model, expanded, identity
+from ddpm_eval.model import Model, identity
+from ddpm_eval.paths import expanded
 from ddpm_eval.record import provenance
 from ddpm_eval.record.record import Measurement
 from ddpm_eval.runtime import Runtime
+from ddpm_eval.settings import ComputeSettings
 from ddpm_train import world
 from ddpm_train.errors import FixableError
 from ddpm_train.settings import from_dict
@@ -70,8 +72,7 @@ def runtime_of(
     """
     if runtime is not None:
         return runtime
-    if batch < 1:
-        raise FixableError(f"batch={batch}: not a number of images", "give 1 or more")
+    batch = typed(ComputeSettings, batch=batch).batch
     device = torch.device("cpu") if model is None else model.device
     if cache is None:
         return Runtime(world=World(device), batch=batch)

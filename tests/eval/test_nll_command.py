@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from typer.testing import CliRunner
 import ddpm_eval as de
 from ddpm_eval.cli import app
 from ddpm_eval.commands.options import OPTIONS
+from ddpm_eval.model import Model
 from ddpm_eval.record import disk
-from ddpm_eval.record.record import Record
+from ddpm_eval.record.protocol import Protocol
+from ddpm_eval.record.record import Measurement, Record
 from ddpm_train import checkpoint, presets
 from ddpm_train.checkpoint import Checkpoint
+from ddpm_train.errors import FixableError
 from tests.eval.test_door import TINY
 
 ROOT = Path(__file__).parents[2]
@@ -316,3 +320,29 @@ def test_what_was_measured_says_where_it_is_from(tiny: Path) -> None:
     origin = json.loads(json.dumps(measurement.provenance))
     assert origin["command"] == ""
     assert origin["models"][measurement.protocol.model]["step"] == 7
+
+
+def test_a_report_from_python_is_the_commands(tiny: Path, tmp_path: Path) -> None:
+    """A loaded model, its record by the command, and the page of either."""
+    run("nll", tiny, "-n", "4", "--reports", tmp_path, "--quiet")
+    run("report", "tiny", "--reports", tmp_path)
+    model = de.load(tiny)
+    results = [de.bits_per_dim(model, n=4), de.rate_distortion(model, n=4)]
+    page = de.report(results[:1], tmp_path / "mine" / "tiny")
+    one, two = (disk.load(path) for path in (tmp_path / "tiny", page.parent))
+    assert one.measurements[0].scores == two.measurements[0].scores
+    assert one.subjects == two.subjects
+    text = de.report(results, str(page.parent)).read_text("utf-8")
+    assert "Rate" in text and f"{results[0].scores[0].value:.3f}" in text
+    assert len(disk.load(page.parent).measurements) == 2
+    other = de.wrap(torch.nn.Conv2d(1, 1, 1), schedule=[0.1, 0.2], image_shape=(1, 8, 8))
+    with pytest.raises(FixableError, match="a record of another model"):
+        de.report(replace(results[0], protocol=replaced(results[0], other)), page.parent)
+    pair = de.report([tmp_path / "tiny", page.parent.parent / "tiny"], tmp_path / "pair")
+    assert pair.name == "report.html"
+    with pytest.raises(FixableError, match="0 measurements and 0 records"):
+        de.report([], tmp_path)
+
+
+def replaced(measurement: Measurement, model: Model) -> Protocol:
+    return replace(measurement.protocol, model=model.facts.digest)

@@ -1,23 +1,27 @@
 """Settings of the bound: what is scored, from which seed, and when an estimate stops."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from ddpm_train.errors import FixableError
+from ddpm_train.leaves import Range, Seed
+
+Count = Annotated[int, Range(0)]
+Number = Annotated[int, Range(1)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoundSettings:
     """Bits/dim, rate and distortion, and comparisons of two models."""
 
-    n: int = 0  # images; 0: all of them
+    n: Count = 0  # images; 0: all of them
     first: bool = False  # the first n, as the original's protocol; else n that the seed draws
-    drop_remainder: int = 0  # drop the last incomplete batch of so many images; 0: none
-    target_stderr: float = 0.0  # estimate the bound to this standard error, bits/dim; 0: no
-    budget: int = 0  # estimate the bound with at most so many evaluations; 0: no
-    calibrate: int = 0  # training images that the best variance is learned from; 0: none
+    drop_remainder: Count = 0  # drop the last incomplete batch of so many images; 0: none
+    target_stderr: Annotated[float, Range(0)] = 0.0  # estimate the bound to this, bits/dim; 0: no
+    budget: Count = 0  # estimate the bound with at most so many evaluations; 0: no
+    calibrate: Count = 0  # training images that the best variance is learned from; 0: none
     clip: bool = True  # keep x_0_hat in [-1, 1], as the original evaluates
-    seed: int = 0  # of the noise and of the choice of images
+    seed: Seed = 0  # of the noise and of the choice of images
 
     def __post_init__(self) -> None:
         if self.target_stderr and self.budget:
@@ -36,9 +40,9 @@ class BoundSettings:
 class BaselineSettings:
     """Bits/dim of models that know nothing, or each pixel alone."""
 
-    n: int = 0  # images; 0: all of them
+    n: Count = 0  # images; 0: all of them
     first: bool = False  # the first n; else n that the seed draws
-    seed: int = 0  # of the untrained network, of its noise and of the choice of images
+    seed: Seed = 0  # of the untrained network, of its noise and of the choice of images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,19 +57,10 @@ class OdeSettings:
     """Bits/dim by the probability-flow ODE."""
 
     levels: Literal["decoder", "uniform"] = "decoder"  # from x_1 to 256 levels: p(x_0|x_1), or u
-    draws: int = 1  # K, importance samples of each image
-    probes: int = 2  # of the trace, for each draw
-    tolerance: float = 1e-4  # of the solver in one step
+    draws: Number = 1  # K, importance samples of each image
+    probes: Number = 2  # of the trace, for each draw
+    tolerance: Annotated[float, Range(above=0, below=1)] = 1e-4  # of the solver in one step
     method: Literal["RK45", "RK23", "DOP853"] = "RK45"
-    most: int = 2000  # evaluations of the right side after which the solver gives up
-    checked: int = 4  # images that are solved at half the tolerance too
+    most: Number = 2000  # evaluations of the right side after which the solver gives up
+    checked: Count = 4  # images that are solved at half the tolerance too
     paired: bool = True  # measure the bound of the same images too
-
-    def __post_init__(self) -> None:
-        for name in ("draws", "probes", "most"):
-            if getattr(self, name) < 1:
-                raise FixableError(f"ode.{name}={getattr(self, name)}: none", "choose 1 or more")
-        if not 0 < self.tolerance < 1:
-            raise FixableError(
-                f"ode.tolerance={self.tolerance:g}: not between 0 and 1", "choose 1e-4, say"
-            )
