@@ -15,9 +15,11 @@ from ddpm_eval.commands import (
     watching,
 )
 from ddpm_eval.commands.options import (
+    Again,
     Common,
     Debug,
     Everywhere,
+    Record,
     Records,
     Silence,
     Threads,
@@ -38,6 +40,9 @@ class Commands(Group):
         return in_options(error.problem), in_options(error.fix)
 
 
+RECORD_NOTHING = ("report", "store", "fetch", "import", "inspect", "export", "bench", "settings")
+"""Commands that add nothing to a record."""
+
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
@@ -49,16 +54,32 @@ app = typer.Typer(
 
 @app.callback()
 def root(
+    context: typer.Context,
     weights: Weights = "",
     device: Everywhere = "auto",
     threads: Threads = 0,
     reports: Records = Path("reports"),
+    name: Record = "",
+    replace: Again = False,
     quiet: Silence = False,
     debug: Debug = False,
 ) -> None:
     """Hold the options of every command, and set this process up for them."""
+    if context.invoked_subcommand in RECORD_NOTHING and (name or replace):
+        option = "--name" if name else "--replace"
+        raise FixableError(
+            f"{option}: of no effect on {context.invoked_subcommand}", "leave it out"
+        )
     set_common(
-        Common(weights=weights, device=device, threads=threads, reports=reports, quiet=quiet)
+        Common(
+            weights=weights,
+            device=device,
+            threads=threads,
+            reports=reports,
+            name=name,
+            replace=replace,
+            quiet=quiet,
+        )
     )
     memory.keep_freed()
 

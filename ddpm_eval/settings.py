@@ -32,9 +32,7 @@ class ComputeSettings:
 
     precision: Literal["float32", "tf32", "bf16"] = "float32"  # the record says which
     compile: bool = False  # let inductor write the kernels; on CPUs that is slower
-    batch: Annotated[int, Range(1, 65536)] = (
-        64  # images in one evaluation of the network; changes results by rounding alone
-    )
+    batch: Annotated[int, Range(1, 65536)] = 64  # images at once; changes results by rounding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,6 @@ from ddpm_eval.commands.options import (
     Data,
     Dataset,
     First,
-    Name,
-    Replace,
     Split,
     Target,
 )
@@ -44,8 +42,6 @@ def nll(
     dataset: Dataset = None,
     data: Data = None,
     changes: Changes = None,
-    name: Name = None,
-    again: Replace = False,
 ) -> None:
     """Bits/dim: the variational bound, an estimate of it, of fewer steps, or by the ODE."""
     bound = BoundSettings(
@@ -61,10 +57,8 @@ def nll(
         checkpoint=checkpoint,
         settings=settings,
         of_model=of_model,
-        name=name,
         dataset=dataset,
         data=data,
-        replace=again,
     )
     with task.opened() as work:
         import ddpm_eval as de
@@ -99,8 +93,6 @@ def rate_distortion(
     dataset: Dataset = None,
     data: Data = None,
     changes: Changes = None,
-    name: Name = None,
-    again: Replace = False,
 ) -> None:
     """Rate and distortion over the reverse steps: Table 4 and Figure 5 of the paper.
 
@@ -116,10 +108,8 @@ def rate_distortion(
         checkpoint=checkpoint,
         settings=settings,
         of_model=of_model,
-        name=name,
         dataset=dataset,
         data=data,
-        replace=again,
     )
     with task.opened() as work:
         import ddpm_eval as de
@@ -143,8 +133,6 @@ def baselines(
     dataset: Dataset = None,
     data: Data = None,
     changes: Changes = None,
-    name: Name = None,
-    again: Replace = False,
 ) -> None:
     """Bits/dim of an untrained network and of independent-pixel histograms."""
     tree = EvalSettings(baselines=BaselineSettings(n=n, first=first))
@@ -155,10 +143,8 @@ def baselines(
         checkpoint=checkpoint,
         settings=settings,
         of_model=of_model,
-        name=name,
         dataset=dataset,
         data=data,
-        replace=again,
     )
     with task.opened() as work:
         import ddpm_eval as de

@@ -19,6 +19,10 @@ Threads = Annotated[
     int, typer.Option("--threads", min=0, help="Of the CPU; 0: as many as torch takes.")
 ]
 Records = Annotated[Path, typer.Option("--reports", help="The folder of all records.")]
+Record = Annotated[str, typer.Option("--name", help="The record, REPORTS/NAME; the run's.")]
+Again = Annotated[
+    bool, typer.Option("--replace", help="Measure again, in place of what the record has.")
+]
 Silence = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
@@ -31,6 +35,8 @@ class Common:
     device: str = "auto"
     threads: int = 0
     reports: Path = Path("reports")
+    name: str = ""
+    replace: bool = False
     quiet: bool = False
 
 

@@ -13,8 +13,6 @@ from ddpm_eval.commands.options import (
     Dataset,
     First,
     Inception,
-    Name,
-    Replace,
     Samples,
     Seed,
     Split,
@@ -52,8 +50,6 @@ def progressive(
     dataset: Dataset = None,
     data: Data = None,
     changes: Changes = None,
-    name: Name = None,
-    again: Replace = False,
 ) -> None:
     """The clean image as the chain sees it, step by step: Figures 6, 7 and 10 of the paper.
 
@@ -67,10 +63,8 @@ def progressive(
         checkpoint=checkpoint,
         settings=settings,
         of_model=of_model,
-        name=name,
         dataset=dataset,
         data=data,
-        replace=again,
     )
     with task.opened() as work:
         import ddpm_eval as de
@@ -95,8 +89,6 @@ def reconstruct(
     dataset: Dataset = None,
     data: Data = None,
     changes: Changes = None,
-    name: Name = None,
-    again: Replace = False,
 ) -> None:
     """Lossy reconstructions of images, each with twice the bits of the one before."""
     tree = EvalSettings(reconstructions=ReconstructionSettings(n=n, first=first, seed=seed))
@@ -107,10 +99,8 @@ def reconstruct(
         checkpoint=checkpoint,
         settings=settings,
         of_model=of_model,
-        name=name,
         dataset=dataset,
         data=data,
-        replace=again,
     )
     with task.opened() as work:
         import ddpm_eval as de
@@ -147,8 +137,6 @@ def interpolate(
     dataset: Dataset = None,
     data: Data = None,
     changes: Changes = None,
-    name: Name = None,
-    again: Replace = False,
 ) -> None:
     """Paths between images, mixed at t and decoded: Figures 8 and 9 of the paper.
 
@@ -169,10 +157,8 @@ def interpolate(
         checkpoint=checkpoint,
         settings=settings,
         of_model=of_model,
-        name=name,
         dataset=dataset,
         data=data,
-        replace=again,
         needs_float64=False,
     )
     with task.opened() as work:
@@ -205,8 +191,6 @@ def neighbours(
     dataset: Dataset = None,
     data: Data = None,
     changes: Changes = None,
-    name: Name = None,
-    again: Replace = False,
 ) -> None:
     """The training images nearest to samples, and whether the model memorised any.
 
@@ -220,10 +204,8 @@ def neighbours(
         checkpoint=checkpoint,
         settings=settings,
         of_model=of_model,
-        name=name,
         dataset=dataset,
         data=data,
-        replace=again,
         needs_float64=False,
     )
     with task.opened() as work:

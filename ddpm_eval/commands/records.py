@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ddpm_eval.commands.options import Changes, Checkpoint, Name, Replace, common
+from ddpm_eval.commands.options import Changes, Checkpoint, common
 from ddpm_eval.commands.task import Task
 from ddpm_eval.settings import EvalSettings, changed
 from ddpm_train.errors import FixableError
@@ -17,8 +17,6 @@ MEASURE_FIRST = "measure first: ddpm-eval nll"
 def training(
     checkpoint: Checkpoint = None,
     changes: Changes = None,
-    name: Name = None,
-    again: Replace = False,
 ) -> None:
     """Put the training curves of the checkpoint's run into the record."""
     settings, of_model = changed(EvalSettings(), changes or [])
@@ -27,8 +25,6 @@ def training(
         checkpoint=checkpoint,
         settings=settings,
         of_model=of_model,
-        name=name,
-        replace=again,
         needs_float64=False,
     )
     with task.opened() as work:

@@ -11,8 +11,6 @@ from ddpm_eval.commands.options import (
     Changes,
     Checkpoint,
     Eta,
-    Name,
-    Replace,
     Sampler,
     Samples,
     Seed,
@@ -47,8 +45,6 @@ def sample(
         int, typer.Option("--batch", min=1, help="Images at once, and to a file of the store.")
     ] = 64,
     changes: Changes = None,
-    name: Name = None,
-    again: Replace = False,
 ) -> None:
     """Draw samples 0..n-1 of a seed into a store; the first 64 into the record.
 
@@ -66,8 +62,6 @@ def sample(
         checkpoint=checkpoint,
         settings=settings,
         of_model=of_model,
-        name=name,
-        replace=again,
         needs_float64=False,
     )
     with task.opened() as work:

@@ -37,10 +37,8 @@ class Task:
         checkpoint: A checkpoint or a run's folder; None: the newest run.
         settings: All settings, ``--set`` applied.
         of_model: Settings of the model that its file does not store.
-        name: Of the record; empty: of the run or the file.
         dataset: The images, where they are not those of the run.
         data: Where the images lie, if they were moved.
-        replace: Measure again, in place of what the record has.
         needs_float64: Whether the measure computes in float64 on the device.
     """
 
@@ -48,16 +46,14 @@ class Task:
     checkpoint: Path | None
     settings: EvalSettings
     of_model: list[str] = field(default_factory=list)
-    name: str | None = None
     dataset: str | None = None
     data: Path | None = None
-    replace: bool = False
     needs_float64: bool = True
 
     def __post_init__(self) -> None:
         check_checkpoint(self.checkpoint)
         check_images(self.dataset, self.data)
-        plain_name(self.name)
+        plain_name(common().name)
         if common().weights not in ("", "ema", "raw"):
             raise FixableError(f"weights={common().weights}: not a choice", "choose ema or raw")
 
@@ -74,7 +70,7 @@ class Task:
         model = self.load(self.checkpoint)
         for warning in model.facts.file.get("warnings", []):
             note(warning)
-        folder = record_of(self.checkpoint, self.name, model)
+        folder = record_of(self.checkpoint, model)
         compute = self.settings.compute
         if compute.compile and model.device.type == "cpu":
             note("compile=true: on CPUs the prepared network is faster than the compiled one")
@@ -134,7 +130,7 @@ class Work:
         """Look a finished measurement up, unless it is to be replaced."""
         from ddpm_eval.record import disk
 
-        if (self.task.replace and measure == self.task.measure) or not disk.exists(self.folder):
+        if (common().replace and measure == self.task.measure) or not disk.exists(self.folder):
             return None
         hit = disk.load(self.folder).find(measure, protocol)
         self.hits += [hit] if hit is not None else []
@@ -158,11 +154,11 @@ class Work:
         from ddpm_eval.record import disk
 
         fresh, models = without_models(measurement), models_of(measurement)
-        for warning in disk.add(self.folder, fresh, models, replace=self.task.replace):
+        for warning in disk.add(self.folder, fresh, models, replace=common().replace):
             say(f"[yellow]warning:[/] {escape(warning)}")
 
 
-def record_of(checkpoint: Path | None, name: str | None, model: "Model") -> Path:
+def record_of(checkpoint: Path | None, model: "Model") -> Path:
     """Choose the folder of a model's record: a free one where its name is taken."""
     from ddpm_eval.model import identity, locate
     from ddpm_eval.record import disk
@@ -170,7 +166,7 @@ def record_of(checkpoint: Path | None, name: str | None, model: "Model") -> Path
     path = locate(checkpoint)
     if path.parent.name == "checkpoints":
         path = path.parent.parent
-    wish = plain_name(name) or (path.stem if path.is_file() else path.resolve().name)
+    wish = plain_name(common().name) or (path.stem if path.is_file() else path.resolve().name)
     reports = common().reports
     free = disk.place(reports, wish, {model.facts.digest: identity(model)})
     if free != wish:
@@ -201,7 +197,7 @@ def note(text: str) -> None:
         say(f"[yellow]note:[/] {escape(in_options(text))}")
 
 
-def plain_name(name: str | None) -> str:
+def plain_name(name: str) -> str:
     """Check the name of a record, if one is given: below the folder of all records, not elsewhere.
 
     Raises:
@@ -211,7 +207,7 @@ def plain_name(name: str | None) -> str:
         raise FixableError(
             f"--name {name}: not a plain name", "write a name, and its folder as --reports"
         )
-    return name or ""
+    return name
 
 
 def check_checkpoint(path: Path | None) -> None:

@@ -21,6 +21,7 @@ from ddpm_eval.model import Model
 from ddpm_eval.record.record import Measurement
 from ddpm_eval.runtime import Runtime
 from ddpm_train.errors import FixableError
+from ddpm_train.settings import check
 from ddpm_train.world import require_float64
 
 
@@ -100,9 +101,10 @@ def bits_per_dim(
             work,
         )
     if ode:
-        how = ode if isinstance(ode, OdeSettings) else OdeSettings()
+        solver = ode if isinstance(ode, OdeSettings) else OdeSettings()
+        check(solver, "ode.")
         return measured(
-            lambda work: flows.measure(model, taken, settings, how, work), [model], work
+            lambda work: flows.measure(model, taken, settings, solver, work), [model], work
         )
     learning = images_of(model, training, split="train") if settings.calibrate else None
     measure: Callable[..., Measurement] = likelihood.measure

@@ -13,6 +13,7 @@ from ddpm_eval.record.record import Measurement
 from ddpm_eval.runtime import Runtime
 from ddpm_train.data.images import Stack, to_model
 from ddpm_train.errors import FixableError
+from ddpm_train.settings import check
 from tests.eval.test_ode import gaussian
 
 VARIANCE = 0.2
@@ -84,4 +85,4 @@ def test_other_settings_are_other_measurements() -> None:
 @pytest.mark.parametrize("name", ["draws", "probes", "most"])
 def test_none_of_something_is_named(name: str) -> None:
     with pytest.raises(FixableError, match=f"ode.{name}=0"):
-        OdeSettings(**{name: 0})
+        check(OdeSettings(**{name: 0}), "ode.")
