@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ddpm_eval.cli import app
-from ddpm_eval.present import alike, differences, document
+from ddpm_eval.present import alike, differences, document, wording
 from ddpm_eval.present.differences import Difference
 from ddpm_eval.record import disk
 from ddpm_eval.record.protocol import EstimatorFacts, ImagesFacts, Protocol
@@ -175,6 +175,16 @@ def test_samples_of_other_numbers_of_steps_are_compared_and_it_is_said() -> None
     other = records.changed(one, sampling={"steps": 20})
     gap = of(records.only("a", one), records.only("b", other))["FD(digits-cnn)"]
     assert gap.sentence("a", "b").endswith("The settings differ too: steps 200 and 20.")
+
+
+def test_what_the_protocol_names_is_not_named_again_from_the_settings() -> None:
+    one = records.changed(records.measured("quality"), settings={"quality": {"n": 0, "k": 3}})
+    tree = {"quality": {"n": 512, "k": 5}}
+    other = records.changed(one, sampling={"steps": 20, "digest": "other"}, settings=tree)
+    changes = wording.differing(one.protocol, other.protocol)
+    assert set(changes) == {"sampling.steps", "settings.quality.n", "settings.quality.k"}
+    fewer = records.changed(other, sampling={"n": 9})
+    assert "settings.quality.n" not in wording.differing(one.protocol, fewer.protocol)
 
 
 def test_of_several_measurements_those_that_agree_most_are_compared() -> None:

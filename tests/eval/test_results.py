@@ -149,6 +149,16 @@ def test_checkpoints_of_one_run_share_a_record_and_nothing_leaves_it(tmp_path: P
     assert [each.protocol.model for each in loaded.of("bound")] == ["b", "a"]
 
 
+def test_a_newer_checkpoint_is_stronger_than_an_older_one_that_is_measured_later() -> None:
+    early, late = (
+        replace(bound(model=model), provenance={"finished": finished})
+        for model, finished in (("old", "2026-02-02"), ("new", "2026-01-01"))
+    )
+    subjects = {"old": {"step": 10}, "new": {"step": 20}}
+    ranked = Record(name="r", subjects=subjects, measurements=(early, late)).of("bound")
+    assert [each.protocol.model for each in ranked] == ["new", "old"]
+
+
 def test_a_run_that_is_trained_again_is_another_run(tmp_path: Path) -> None:
     first, later, again = ({"step": step, "run": RUN} for step in (10, 20, 20))
     disk.add(tmp_path / "r", bound(), {"a": first})
