@@ -95,6 +95,29 @@ def test_a_time_that_is_measured_is_not_measured_again(
     same(found, measure(model, replace(runtime, cache=tmp_path / "b")))
 
 
+class Other:
+    """Another network: its digest and its features differ."""
+
+    def __init__(self, extractor: Any) -> None:
+        self._extractor, self.digest = extractor, "0" * 64
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._extractor, name)
+
+    def __call__(self, pixels: np.ndarray) -> Any:
+        features = self._extractor(pixels)
+        return features._replace(pool=2 * features.pool)
+
+
+def test_numbers_through_another_network_are_others(tmp_path: Path) -> None:
+    model, runtime = jobs.subject(), Runtime(cache=tmp_path / "a", batch=6)
+    one = measure(model, runtime)
+    other = replace(judge(), extractor=Other(judge().extractor))
+    two = progressive.measure(model, ProgressiveSettings(n=12), runtime, other)
+    np.testing.assert_allclose(two.curves[1].y, 4 * one.curves[1].y, rtol=1e-6)
+    assert one.protocol.key != two.protocol.key
+
+
 def test_what_is_not_finite_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     broken, calls = judge(), []
 

@@ -122,6 +122,8 @@ def test_work_of_another_seed_is_in_nobodys_way(tmp_path: Path) -> None:
     two = by(ProgressiveSettings(n=4, seed=1))(model, runtime)
     assert (strip(one) != strip(two)).any() and one.protocol.key != two.protocol.key
     np.testing.assert_array_equal(strip(two), strip(measure_seed(model, 1)))
+    other_batch = by(ProgressiveSettings(n=4))(model, replace(runtime, batch=3))
+    assert np.abs(strip(other_batch).astype(int) - strip(one)).max() <= 1
 
 
 def measure_seed(model: Model, seed: int) -> Measurement:
