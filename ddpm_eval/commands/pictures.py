@@ -13,9 +13,11 @@ from ddpm_eval.commands.options import (
     Dataset,
     First,
     Inception,
+    Sampler,
     Samples,
     Seed,
     Split,
+    Steps,
 )
 from ddpm_eval.commands.running import weights_at
 from ddpm_eval.commands.task import Task, Work, check_split
@@ -132,7 +134,15 @@ def interpolate(
     t: Annotated[
         int | None, typer.Option("--t", min=0, help="Where they are mixed; half of T if left out.")
     ] = None,
+    lambdas: Annotated[
+        str, typer.Option("--lambdas", help="0.25,0.5,0.75, say; 0.1 to 0.9 if left out.")
+    ] = "",
+    mix: Annotated[
+        str,
+        typer.Option("--mix", help="linear, as the paper's, or spherical, which keeps variance."),
+    ] = "linear",
     first: First = False,
+    seed: Seed = 0,
     split: Split = "test",
     dataset: Dataset = None,
     data: Data = None,
@@ -149,8 +159,10 @@ def interpolate(
             "--resize: of no effect without --images", "add --images, or leave it out"
         )
     chosen = ((0, 1),) if images else tuple(_pair(text) for text in pairs or ())
-    tree = EvalSettings(interpolation=InterpolationSettings(pairs=chosen, first=first, t=t))
-    settings, of_model = changed(tree, changes or [])
+    asked = InterpolationSettings(pairs=chosen, first=first, t=t, seed=seed)
+    texts = [f"interpolation.mix={mix}"]
+    texts += [f"interpolation.lambdas={lambdas}"] if lambdas else []
+    settings, of_model = changed(EvalSettings(interpolation=asked), [*texts, *(changes or [])])
     check_split(split)
     task = Task(
         measure="interpolation",
@@ -188,16 +200,20 @@ def neighbours(
     extractor: Looking = "",
     inception: Inception = None,
     accept: Accept = "",
+    steps: Steps = 0,
+    sampler: Sampler = "ancestral",
+    seed: Seed = 0,
     dataset: Dataset = None,
     data: Data = None,
     changes: Changes = None,
 ) -> None:
     """The training images nearest to samples, and whether the model memorised any.
 
-    --set neighbours.sampling.steps=50 and the like say how the samples are drawn.
+    --set neighbours.sampling.eta=1 and the like say how the samples are drawn.
     """
     weights = weights_at(inception, accept, extractor)
-    chosen = NeighbourSettings(sampling=SamplingSettings(n=n or 64), k=k, held_out=held_out)
+    sampling = SamplingSettings(n=n or 64, seed=seed, sampler=sampler, steps=steps)
+    chosen = NeighbourSettings(sampling=sampling, k=k, held_out=held_out, seed=seed)
     settings, of_model = changed(EvalSettings(neighbours=chosen), changes or [])
     task = Task(
         measure="neighbours",
