@@ -8,10 +8,9 @@ processes or another microbatch draws the same images, times, noise and dropout.
 import contextlib
 import copy
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +18,8 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 import ddpm_train
-from ddpm_train import checkpoint, data, schedule, settings, times
+from ddpm_train import checkpoint, data, schedule, settings
+from ddpm_train.batches import Batch, Batches
 from ddpm_train.chain import chain, prior
 from ddpm_train.checkpoint import Checkpoint
 from ddpm_train.config import RunConfig
@@ -27,30 +27,13 @@ from ddpm_train.denoiser import Denoiser
 from ddpm_train.ema import WeightAverage
 from ddpm_train.errors import FixableError
 from ddpm_train.fast import prepare as inference
-from ddpm_train.noise import Stream, keep_mask
+from ddpm_train.noise import Stream
 from ddpm_train.objective import Objective
 from ddpm_train.running_errors import RunningErrors
 from ddpm_train.samplers import Ancestral
 from ddpm_train.world import World
 
 DTYPES = {"float32": torch.float32, "bf16": torch.float32, "float64": torch.float64}
-
-
-class Batch(NamedTuple):
-    """What one step shows the network; times stay on the CPU, where the tables are."""
-
-    x_0: Tensor
-    t: Tensor
-    weights: Tensor
-    eps: Tensor
-    keep: Tensor | None
-
-    def split(self, parts: int) -> Iterable["Batch"]:
-        """Cut into microbatches of sizes that differ by one at most."""
-        columns = [
-            [None] * parts if column is None else column.tensor_split(parts) for column in self
-        ]
-        return (Batch(*row) for row in zip(*columns, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +80,15 @@ class Trainer:
         if resume is not None:
             self._restore(resume)
         self.model = self._parallel()
-        self._order: tuple[int, np.ndarray] | None = None  # the last epoch's permutation
+        self.batches = Batches(
+            config,
+            images,
+            world,
+            dtype=self.dtype,
+            dropout_elements=self.network.dropout_elements,
+        )
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="batches")
-        self._next: Future[Batch] = self._reader.submit(self._draw, self.step)
+        self._next: Future[Batch] = self._reader.submit(self.batches.draw, self.step)
 
     def advance(self, *, stopping: Callable[[], bool], measure_loss: bool) -> StepResult | None:
         """Take one step, or None if asked to stop before it was complete; then nothing moved.
@@ -107,8 +96,10 @@ class Trainer:
         Raises:
             FixableError: The gradient is NaN or Inf. The weights are as before the step.
         """
-        batch = self._time(self._next.result())
-        following = self._reader.submit(self._draw, self.step + 1)
+        batch = self.batches.timed(
+            self._next.result(), self.step, self.denoise.schedule, self.denoise.errors
+        )
+        following = self._reader.submit(self.batches.draw, self.step + 1)
         parts = self._microbatches(len(batch.x_0))
         total = torch.zeros((), dtype=self.dtype, device=self.world.device)
         errors = []
@@ -171,51 +162,6 @@ class Trainer:
         """Let the reading thread go."""
         self._reader.shutdown(cancel_futures=True)
 
-    def _draw(self, step: int) -> Batch:
-        """Read the images of a step and draw their flips, times, noise and dropout."""
-        size = self.config.optim.batch_size
-        positions = self.world.share(range(step * size, (step + 1) * size))
-        pixels = self.images.read([self._image_at(position) for position in positions])
-        stream = Stream(self.config.seed, "train")
-        drawn, eps = [], np.empty((len(pixels), *pixels.shape[:0:-1]), np.float32)
-        for row, position in enumerate(positions):
-            generator = stream.generator(position)
-            if self.config.data.flip and generator.random() < 0.5:
-                pixels[row] = pixels[row, :, ::-1]
-            drawn.append(int(generator.integers(1, self.config.schedule.T + 1)))
-            generator.standard_normal(out=eps[row], dtype=np.float32)
-        keep = None
-        if self.network.dropout_elements:
-            keep = keep_mask(
-                Stream(self.config.seed, "dropout"),
-                positions,
-                self.network.dropout_elements,
-                drop=self.config.unet.dropout,
-                device=self.world.device,
-            )
-        return Batch(
-            self._to_device(data.to_model(pixels)),
-            torch.tensor(drawn),
-            torch.ones(len(drawn), dtype=self.dtype, device=self.world.device),
-            self._to_device(torch.from_numpy(eps)),
-            keep,
-        )
-
-    def _time(self, batch: Batch) -> Batch:
-        """Draw the times of a step where they are not uniform: from what was learned until now."""
-        if self.config.objective.times == "uniform":
-            return batch
-        process, errors = self.denoise.schedule, self.denoise.errors
-        if self.config.objective.times == "importance" and errors is not None:
-            p = times.importance(process, errors)
-        else:
-            p = times.uniform(process.T)
-        stream = Stream(self.config.seed, "train")
-        size = self.config.optim.batch_size
-        where = times.points(stream, self.step, self.world.share(range(size)), size)
-        t, weights = times.draw(p, where)
-        return batch._replace(t=t, weights=weights.to(batch.weights))
-
     def _learn(self, t: Tensor, errors: Tensor) -> None:
         """Take the errors of the global batch into the running ones."""
         if self.running is None:
@@ -226,17 +172,6 @@ class Trainer:
         every = self.world.sum(every).cpu()
         self.running.update(self.step - 1, every[0].long(), every[1])
         self.denoise.calibrate(self.running.errors)
-
-    def _to_device(self, images: Tensor) -> Tensor:
-        return images.to(self.world.device, self.dtype, memory_format=torch.channels_last)
-
-    def _image_at(self, position: int) -> int:
-        """The image at a position of the training order: every epoch is a permutation."""
-        epoch, place = divmod(position, len(self.images))
-        if self._order is None or self._order[0] != epoch:
-            generator = Stream(self.config.seed, "order").generator(epoch)
-            self._order = epoch, generator.permutation(len(self.images))
-        return int(self._order[1][place])
 
     def _loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """This part's share of the mean loss over the global batch, and its errors of x_0_hat."""

@@ -76,6 +76,7 @@ MAY = {  # module of ddpm_train: its neighbours that it may import
     "ema": set(),
     "running_errors": {"schedule"},
     "times": {"noise", "schedule"},
+    "batches": {"", "config", "data", "noise", "schedule", "times", "world"},
     "objective": {"config", "denoiser", "diffusion", "errors", "schedule"},
     "data": {"archives", "config", "data", "errors", "files", "locks", "reading"},
 }

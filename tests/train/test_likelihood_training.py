@@ -208,7 +208,7 @@ def test_hybrid_moves_the_variance_alone_by_the_bound(tiny: RunConfig, images: d
     [
         (["objective.loss=hybrid"], "nothing to learn"),
         (["schedule.kind=log_snr", "schedule.snr_end=1e5"], "no signal to noise ratio that falls"),
-        (["schedule.kind=log_snr", "schedule.snr_end=0"], "no signal to noise ratio that falls"),
+        (["schedule.kind=log_snr", "schedule.snr_end=0"], "schedule.snr_end=0"),
     ],
 )
 def test_bad_settings_are_named(

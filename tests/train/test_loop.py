@@ -117,8 +117,8 @@ def test_a_step_is_adam_on_the_mean_loss(tiny: RunConfig, images: data.Images) -
 def test_every_epoch_shows_every_image_once(tiny: RunConfig, images: data.Images) -> None:
     trainer = Trainer(tiny, images, WORLD)
     n = len(images)
-    first = [trainer._image_at(position) for position in range(n)]
-    second = [trainer._image_at(position) for position in range(n, 2 * n)]
+    first = [trainer.batches.image_at(position) for position in range(n)]
+    second = [trainer.batches.image_at(position) for position in range(n, 2 * n)]
     trainer.close()
     assert sorted(first) == sorted(second) == list(range(n)) and first != second
 
