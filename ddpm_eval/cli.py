@@ -8,6 +8,7 @@ from ddpm_eval.commands import (
     bench,
     bound,
     checkpoints,
+    listing,
     pictures,
     quality,
     records,
@@ -42,6 +43,10 @@ class Commands(Group):
 
 RECORD_NOTHING = ("report", "store", "fetch", "import", "inspect", "export", "bench", "settings")
 """Commands that add nothing to a record."""
+EVERYWHERE = (
+    "Options of every command, anywhere on the line: --weights, --device, --threads, --reports, "
+    "--name, --replace, --quiet, --debug. See ddpm-eval --help."
+)
 
 app = typer.Typer(
     cls=Commands,
@@ -75,7 +80,7 @@ def root(
             weights=weights,
             device=device,
             threads=threads,
-            reports=reports,
+            reports=reports.expanduser(),
             name=name,
             replace=replace,
             quiet=quiet,
@@ -84,24 +89,25 @@ def root(
     memory.keep_freed()
 
 
-app.command("nll")(bound.nll)
-app.command("rate-distortion")(bound.rate_distortion)
-app.command("baselines")(bound.baselines)
-app.command("sample")(samples.sample)
+app.command("nll", epilog=EVERYWHERE)(bound.nll)
+app.command("rate-distortion", epilog=EVERYWHERE)(bound.rate_distortion)
+app.command("baselines", epilog=EVERYWHERE)(bound.baselines)
+app.command("sample", epilog=EVERYWHERE)(samples.sample)
 app.add_typer(samples.app, name="store")
-app.command("fid")(quality.fid)
-app.command("fetch")(quality.fetch)
-app.command("progressive")(pictures.progressive)
-app.command("reconstruct")(pictures.reconstruct)
-app.command("interpolate")(pictures.interpolate)
-app.command("neighbours")(pictures.neighbours)
-app.command("watch")(watching.watch)
-app.command("training")(records.training)
-app.command("report")(records.report)
-app.command("import")(checkpoints.import_)
-app.command("inspect")(checkpoints.inspect)
-app.command("export")(checkpoints.export)
-app.command("bench")(bench.bench)
+app.command("fid", epilog=EVERYWHERE)(quality.fid)
+app.command("fetch", epilog=EVERYWHERE)(quality.fetch)
+app.command("progressive", epilog=EVERYWHERE)(pictures.progressive)
+app.command("reconstruct", epilog=EVERYWHERE)(pictures.reconstruct)
+app.command("interpolate", epilog=EVERYWHERE)(pictures.interpolate)
+app.command("neighbours", epilog=EVERYWHERE)(pictures.neighbours)
+app.command("watch", epilog=EVERYWHERE)(watching.watch)
+app.command("training", epilog=EVERYWHERE)(records.training)
+app.command("report", epilog=EVERYWHERE)(records.report)
+app.command("import", epilog=EVERYWHERE)(checkpoints.import_)
+app.command("inspect", epilog=EVERYWHERE)(checkpoints.inspect)
+app.command("export", epilog=EVERYWHERE)(checkpoints.export)
+app.command("settings", epilog=EVERYWHERE)(listing.settings)
+app.command("bench", epilog=EVERYWHERE)(bench.bench)
 
 
 def main() -> None:

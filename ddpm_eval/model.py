@@ -137,7 +137,8 @@ def load(
             newest run in ``runs/``.
         weights: ``ema``, the averaged ones, which are the default, or ``raw``, as trained. A file
             that holds one set and does not say which needs it to be said.
-        settings: Settings of the model that the file does not store: ``["unet.heads=4"]``.
+        settings: Settings of the model that the file does not store, or others than it stores:
+            ``["unet.heads=4"]``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         precision: ``float32``, ``tf32`` on GPUs, or ``bf16``.
         compile: Let inductor write the kernels; on CPUs the prepared network is faster.
@@ -151,7 +152,8 @@ def load(
     place = world.choose_device(device)
     prepare.check(place, precision, compiled=compile)
     where = locate(path)
-    content = formats.load_any(where, changes=list(settings))
+    changes = [settings] if isinstance(settings, str) else list(settings)
+    content = formats.load_any(where, changes=changes)
     content = formats.label(content, weights or "", where)
     weights = weights or "ema"
     process = schedule.build(content.model.schedule)

@@ -124,7 +124,7 @@ def network(checkpoint: Checkpoint, *, ema: bool = True) -> UNet:
     """
     weights = checkpoint.ema if ema else checkpoint.weights
     if not weights:
-        have, option = ("raw", "--raw") if ema else ("averaged (EMA)", "the default")
+        have, option = ("raw", "weights=raw") if ema else ("averaged (EMA)", "the default")
         raise FixableError(f"the checkpoint has only {have} weights", f"use {option}")
     net = build_network(checkpoint.model)
     load_weights(net, weights)

@@ -108,7 +108,7 @@ def override(config: Tree, changes: Iterable[str]) -> Tree:
     for change in changes:
         key, equals, text = change.partition("=")
         if not equals:
-            raise FixableError(f"--set {change}: no value", "write --set group.name=value")
+            raise FixableError(f"{change}: no value", "write group.name=value")
         if key not in _names(type(config)):
             raise _unknown(key, _names(type(config)))
         config = _set(config, key.split("."), text, key)

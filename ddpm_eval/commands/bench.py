@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ddpm_eval.commands.options import Device
+from ddpm_eval.commands.options import common
 from ddpm_train.errors import FixableError
 from ddpm_train.terminal import output, say
 
@@ -13,8 +13,6 @@ def bench(
     preset: Annotated[str, typer.Option("--preset", help="The network: cifar10, ...")] = "cifar10",
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images at once.")] = 16,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Repeats; medians count.")] = 5,
-    threads: Annotated[int, typer.Option("--threads", min=0, help="0: torch's choice.")] = 0,
-    device: Device = "auto",
 ) -> None:
     """Images/s of the network, a training step and sampling on this machine."""
     from ddpm_train.presets import PRESETS
@@ -25,7 +23,7 @@ def bench(
     from ddpm_train import world
     from ddpm_train.fast import prepare as inference
 
-    config, here = PRESETS[preset](), world.join(device, threads=threads).device
+    config, here = PRESETS[preset](), world.join(common().device, threads=common().threads).device
     fast = here.type != "cpu" or inference.bf16_is_fast()
     precisions = ["float32", "bf16"] if fast else ["float32"]
     rates, roofline = timing.measure(config, precisions, batch, rounds, here)

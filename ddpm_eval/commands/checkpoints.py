@@ -10,10 +10,8 @@ import typer
 from ddpm_eval.commands.options import (
     Changes,
     Checkpoint,
-    Raw,
     common,
 )
-from ddpm_eval.commands.running import find
 from ddpm_train.errors import FixableError
 from ddpm_train.terminal import escape, output, say
 
@@ -25,11 +23,12 @@ def import_(
 ) -> None:
     """Make a checkpoint of ours from another system's, every name and shape checked."""
     from ddpm_eval import inspection
+    from ddpm_eval.model import locate
     from ddpm_train import checkpoint, formats
 
     if target.suffix != ".pt" or os.path.lexists(target):
         raise FixableError(f"{target}: exists, or does not end in .pt", "name a new file OUT.pt")
-    path = find(source)
+    path = locate(source)
     content = formats.load_any(path, changes=changes or [])
     content = formats.label(content, common().weights, path)
     checkpoint.save(target, content)
@@ -43,9 +42,10 @@ def inspect(
 ) -> None:
     """Say what a checkpoint is: format, weights, schedule, variance, network, fingerprint."""
     from ddpm_eval import inspection
+    from ddpm_eval.model import locate
     from ddpm_train import formats
 
-    path = find(checkpoint)
+    path = locate(checkpoint)
     content = formats.load_any(path, changes=changes or [])
     if common().weights:
         content = formats.label(content, common().weights, path)
@@ -56,16 +56,16 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of any known format.")],
     folder: Annotated[Path, typer.Argument(help="The folder to write.")],
     kind: Annotated[str, typer.Option("--format", help="diffusers.")] = "diffusers",
-    raw: Raw = False,
     changes: Changes = None,
 ) -> None:
     """Write a checkpoint for another system: DDPMPipeline.from_pretrained(FOLDER)."""
+    from ddpm_eval.model import locate
     from ddpm_train import formats
     from ddpm_train.formats import to_diffusers
 
     if kind != "diffusers":
         raise FixableError(f"--format {kind}: cannot be written", "choose diffusers")
-    path, weights = find(checkpoint), "raw" if raw else common().weights
+    path, weights = locate(checkpoint), common().weights
     content = formats.label(formats.load_any(path, changes=changes or []), weights, path)
     to_diffusers.write(content, folder, ema=weights != "raw")
     say(f"wrote {escape(str(folder))}", to=output)

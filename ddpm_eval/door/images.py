@@ -83,7 +83,12 @@ def _place(what: str | Path, path: str | Path | None) -> tuple[str, Path | None]
     Raises:
         FixableError: Nothing is there.
     """
-    kind = what if isinstance(what, str) and what in (*NAMED, *KINDS) else ""
+    if not isinstance(what, str | Path):
+        raise FixableError(
+            f"images={type(what).__name__}: not images",
+            "give a path, the name of a data set, a model, or an array uint8 [n, H, W, C]",
+        )
+    kind = what if what in (*NAMED, *KINDS) else ""
     if path is not None and not kind:
         raise FixableError(
             f"path={path}: belongs to a named data set, not to {what}",

@@ -40,10 +40,11 @@ def report(
     ...     de.report([result], folder).name
     'report.html'
     """
-    items = [results] if isinstance(results, Measurement | str | Path) else list(results)
-    target = expanded(folder)
+    several = isinstance(results, Sequence) and not isinstance(results, str)
+    items: Any = results if several else [results]
+    target = expanded(folder, "folder")
     fresh = [item for item in items if isinstance(item, Measurement)]
-    places = [expanded(item) for item in items if not isinstance(item, Measurement)]
+    places = [expanded(each, "results") for each in items if not isinstance(each, Measurement)]
     if not items or (fresh and places):
         raise FixableError(
             f"results: {len(fresh)} measurements and {len(places)} records",

@@ -76,7 +76,7 @@ def runtime_of(
     device = torch.device("cpu") if model is None else model.device
     if cache is None:
         return Runtime(world=World(device), batch=batch)
-    return Runtime(world=world.join(str(device)), batch=batch, cache=expanded(cache))
+    return Runtime(world=world.join(str(device)), batch=batch, cache=expanded(cache, "cache"))
 
 
 def measured(

@@ -1,6 +1,8 @@
 """Images that come as arrays: scikit-learn's digits and .npz files."""
 
+import gzip
 import hashlib
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import numpy as np
 from ddpm_train.archives import members_of, read_arrays
 from ddpm_train.data.images import Form, Pixels, Split, Stack, own_name, stack
 from ddpm_train.errors import FixableError
-from ddpm_train.reading import existing
+from ddpm_train.reading import existing, read_bytes, reading
 
 _DIGITS_TRAIN = 1500
 
@@ -23,14 +25,28 @@ def digits(split: Split, form: Form) -> Stack:
     The images are shuffled once and for all (by the SHA-256 of their index, which no version of
     any library changes); the first 1,500 are for training, the last 297 for testing.
     """
-    from sklearn.datasets import load_digits  # takes a second: only when it is needed
-
-    coarse = load_digits().images.astype(np.uint8)
+    coarse = _coarse_digits()
     noise = np.random.Philox(key=0).random_raw(coarse.size).reshape(coarse.shape) % 15
     levels = 15 * coarse + noise.astype(np.uint8)
     order = sorted(range(len(levels)), key=lambda i: hashlib.sha256(b"%d" % i).digest())
     chosen = order[:_DIGITS_TRAIN] if split == "train" else order[_DIGITS_TRAIN:]
     return stack(f"digits {split}", levels[chosen][..., None], form)
+
+
+def _coarse_digits() -> Pixels:
+    """Read scikit-learn's digits from its file, [1797, 8, 8]; importing it takes a second."""
+    spec = importlib.util.find_spec("sklearn")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        file = Path(folder) / "datasets" / "data" / "digits.csv.gz"
+        if file.is_file():
+            with reading(file, fix="pip install --force-reinstall scikit-learn"):
+                text = gzip.decompress(read_bytes(file)).decode("ascii")
+                table = np.loadtxt(text.splitlines(), delimiter=",", dtype=np.uint8)
+                return table[:, :64].reshape(-1, 8, 8)
+    from sklearn.datasets import load_digits
+
+    levels: Pixels = load_digits().images.astype(np.uint8)
+    return levels
 
 
 def npz(path: str, split: Split, form: Form) -> Stack:

@@ -66,10 +66,10 @@ class Form:
             FixableError: Names both sizes.
         """
         if self.resize == "none" and (width, height) != (self.image_size, self.image_size):
-            trained = f", or --set unet.image_size={width}" if width == height else ""
+            trained = f", or set unet.image_size={width}" if width == height else ""
             raise FixableError(
                 f"{what}: {width}x{height} pixels; {self.image_size}x{self.image_size} expected",
-                self.remedy or f"add --set data.resize=lanczos (centre crop, then resize){trained}",
+                self.remedy or f"set data.resize=lanczos (centre crop, then resize){trained}",
             )
 
 
@@ -110,7 +110,7 @@ def stack(name: str, pixels: Pixels, form: Form) -> Stack:
     if channels != form.channels:
         raise FixableError(
             f"{name}: {channels} channel(s); {form.channels} expected",
-            f"add --set unet.channels={channels}",
+            f"set unet.channels={channels}",
         )
     form.check_size(width, height, name)
     if (height, width) != (form.image_size, form.image_size):

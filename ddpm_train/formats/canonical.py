@@ -173,7 +173,7 @@ def finish(foreign: Foreign, *, changes: Iterable[str] = ()) -> Checkpoint:
             groups[name] = _fit(group, model.unet, net.state_dict())
             checkpoint.load_weights(net, groups[name])
     if not groups["ema"]:
-        notes.append("there are no averaged (EMA) weights: measure with --weights raw")
+        notes.append("there are no averaged (EMA) weights: measure with weights=raw")
     rows = listed(model, origins)
     notes = [f"assumed: {text}" for text in sentences(rows, "assumed")] + notes
     facts: dict[str, object] = {

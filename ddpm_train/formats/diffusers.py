@@ -340,7 +340,7 @@ def _process(
     plain = {key: config[key] for key in own if config.get(key) is not None}
     full = from_dict(ProcessFile, plain, f"{file}: ")
     notes = (
-        [] if full.clip_sample else [f"clip_sample is off in {file.name}: measure with --no-clip"]
+        [] if full.clip_sample else [f"clip_sample is off in {file.name}: measure with clip=false"]
     )
     origins.read(file.name, *PAPER_PROCESS, "objective.variance", "objective.prediction")
     if "variance_type" not in config:

@@ -174,7 +174,7 @@ def test_what_diffusers_networks_give_is_taken() -> None:
 
 
 WRONG: list[tuple[str, Callable[[], Any]]] = [
-    ("path=3: not a path", lambda: de.load(3)),  # type: ignore[arg-type]
+    ("path=int: not a path", lambda: de.load(3)),  # type: ignore[arg-type]
     ("no such checkpoint", lambda: de.load("nowhere.pt")),
     ("weights=best: not a choice", lambda: de.load("x.pt", weights="best")),  # type: ignore[arg-type]
     ("device=tpu", lambda: de.load("x.pt", device="tpu")),

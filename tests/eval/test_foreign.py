@@ -144,5 +144,7 @@ def test_bad_input(files: dict[str, Path], tmp_path: Path) -> None:
     assert "choose diffusers" in run("export", files["pesser"], tmp_path / "x", "--format", "onnx",
                                      code=2)  # fmt: skip
     assert "exists" in run("export", files["pesser"], files["diffusers"], code=2)
-    assert "only averaged" in run("export", files["pesser"], tmp_path / "x", "--raw", code=2)
+    assert "only averaged" in run(
+        "export", files["pesser"], tmp_path / "x", "--weights", "raw", code=2
+    )
     assert not (tmp_path / "x").exists() and not (tmp_path / "a.pt").exists()

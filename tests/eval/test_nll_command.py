@@ -65,6 +65,23 @@ def test_no_command_has_more_than_twelve_options(command: str) -> None:
     assert not any(param.hidden for param in options)
 
 
+def test_every_command_names_the_options_of_every_command() -> None:
+    group: Any = get_command(app)
+    shared = [name for param in group.params for name in param.opts if "completion" not in name]
+    for name in COMMANDS:
+        for option in shared:
+            assert option in group.commands[name].epilog or option == "--help"
+
+
+def test_every_setting_is_listed() -> None:
+    text = run("settings")
+    for line in ("bound.n ", "samples.eta ", "compute.precision ", "strides.counts    "):
+        assert f" {line}" in text
+    assert "[]" in text
+    assert "samples" not in run("settings", "bound")
+    assert "choose from bound" in run("settings", "bonds", code=2)
+
+
 def test_every_option_that_an_error_names_exists() -> None:
     group: Any = get_command(app)
     commands = [group, *group.commands.values()]

@@ -154,7 +154,7 @@ def test_without_averaged_weights(tmp_path: Path, kind: str) -> None:
         content["ema_model"] = None
 
     found = formats.load_any(write(tmp_path, kind, drop))
-    assert any("--weights raw" in warning for warning in found.facts["warnings"])
+    assert any("weights=raw" in warning for warning in found.facts["warnings"])
     with pytest.raises(FixableError, match="only raw weights"):
         checkpoint.network(found)
     assert checkpoint.network(found, ema=False)

@@ -201,5 +201,5 @@ def test_without_averages(tmp_path: Path, nets: tuple[nn.Module, nn.Module]) -> 
     bundles.write(tmp_path / "m", original(nets[1], ""))
     found = formats.load_any(tmp_path / "m")
     assert not found.ema and agreement(found, nets[1], ema=False) < 5e-6
-    assert any("--weights raw" in text for text in found.facts["warnings"])
+    assert any("weights=raw" in text for text in found.facts["warnings"])
     assert not torch.equal(*(net.state_dict()["conv_in.weight"] for net in nets))
