@@ -6,7 +6,10 @@ STAMP := $(VENV)/.installed
 # The digits' network is too small for two threads.
 EVAL := $(BIN)/ddpm-eval --threads 1
 
-.PHONY: demo demo-bound demo-samples test check slow gpu clean
+PLAIN := tests/train/test_unet.py tests/train/test_winograd.py tests/train/test_inference.py \
+  tests/train/test_classes.py tests/train/test_loop.py tests/eval/test_bench.py
+
+.PHONY: demo demo-bound demo-samples test test-plain check slow gpu clean
 
 demo: $(STAMP)  ## train on digits, measure, write reports/digits/ (four minutes)
 	@test -d runs/digits || rm -rf reports/digits  # of a training on another machine
@@ -32,11 +35,15 @@ demo-samples: $(STAMP)  # what needs samples
 test: $(STAMP)  ## the tests that CI runs
 	$(BIN)/python -m pytest -q -m "not slow"
 
+test-plain: $(STAMP)  ## the tests of the networks once more, as on a CPU without fast paths
+	DDPM_FAST=0 $(BIN)/python -m pytest -q -m "not slow" $(PLAIN)
+
 check: $(STAMP)  ## lint, format, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(MAKE) test
+	$(MAKE) test-plain
 
 slow: $(STAMP)  ## the tests that take minutes
 	$(BIN)/python -m pytest -q -m slow

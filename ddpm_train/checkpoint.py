@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 import ddpm_train
+from ddpm_train import networks
 from ddpm_train.config import ModelConfig, RunConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.files import require_space, write_atomically
-from ddpm_train.networks.unet import UNet
+from ddpm_train.networks import ImageNetwork
 from ddpm_train.reading import damaged, parse_json, reading
 from ddpm_train.settings import from_dict, to_dict
 from ddpm_train.tensorfiles import load as load_plain
@@ -116,7 +117,7 @@ def load(path: Path) -> Checkpoint:
     )
 
 
-def network(checkpoint: Checkpoint, *, ema: bool = True) -> UNet:
+def network(checkpoint: Checkpoint, *, ema: bool = True) -> ImageNetwork:
     """Build the network with the averaged (default) or the raw weights, ready for evaluation.
 
     Raises:
@@ -131,10 +132,10 @@ def network(checkpoint: Checkpoint, *, ema: bool = True) -> UNet:
     return net.eval().requires_grad_(requires_grad=False)
 
 
-def build_network(model: ModelConfig, *, seed: int = 0) -> UNet:
+def build_network(model: ModelConfig, *, seed: int = 0) -> ImageNetwork:
     """Build the network of a model's settings, initialised from ``seed``."""
     out_channels = model.unet.channels * (2 if model.objective.learns_variance else 1)
-    return UNet(model.unet, out_channels=out_channels, seed=seed)
+    return networks.build(model.unet, out_channels=out_channels, seed=seed)
 
 
 def load_weights(net: torch.nn.Module, weights: Tensors) -> None:

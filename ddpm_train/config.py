@@ -64,6 +64,7 @@ class UNetConfig:
     norm_eps: Annotated[float, Range(above=0, high=1)] = 1e-6
     heads: Channels = 1  # of attention
     head_channels: Annotated[int, Range(0, 8192)] = 0  # of a head, in place of ``heads``; 0: unused
+    classes: Annotated[int, Range(0, 1_000_000)] = 0  # labels that the network takes; 0: none
     # n: add sin and cos of 2^n pi x to the input (VDM, appendix C)
     fourier: Annotated[tuple[Annotated[int, Range(0, 16)], ...], Length(0, 16)] = ()
 

@@ -63,6 +63,11 @@ class Trainer:
                 f"optim.batch_size={config.optim.batch_size} images for {world.size} processes",
                 "start fewer processes or raise optim.batch_size",
             )
+        if config.unet.classes:
+            raise FixableError(
+                f"unet.classes={config.unet.classes}: the images have no labels",
+                "set unet.classes=0",
+            )
         self.config, self.images, self.world = config, images, world
         self.step = 0 if resume is None else resume.step
         self.dtype = DTYPES[config.compute.precision]

@@ -21,10 +21,10 @@ def bench(
         raise FixableError(f"--preset {preset}: unknown", f"choose {', '.join(PRESETS)}")
     from ddpm_eval import bench as timing
     from ddpm_train import world
-    from ddpm_train.fast import prepare as inference
+    from ddpm_train.fast import capability
 
     config, here = PRESETS[preset](), world.join(common().device, threads=common().threads).device
-    fast = here.type != "cpu" or inference.bf16_is_fast()
+    fast = here.type != "cpu" or capability.multiplies_bf16()
     precisions = ["float32", "bf16"] if fast else ["float32"]
     rates, roofline = timing.measure(config, precisions, batch, rounds, here)
     T = config.schedule.T

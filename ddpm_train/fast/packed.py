@@ -6,9 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ddpm_train.fast import winograd
-
-_POINTWISE = "_convolution_pointwise"  # convolutions of packed weights; not part of torch's API
+from ddpm_train.fast import capability, winograd
 
 
 class Convolution:
@@ -95,7 +93,7 @@ def _pack(
     For another size it may want another layout, and would make it anew each time.
     """
     weight = weight.clone(memory_format=torch.channels_last)
-    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, _POINTWISE)):
+    if not capability.packs_weights():
         return weight
     hint = [4, weight.shape[1] * groups, rows, rows]
     found: Tensor = torch.ops.mkldnn._reorder_convolution_weight(

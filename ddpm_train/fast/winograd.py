@@ -33,7 +33,6 @@ three products of pixels and of differences of neighbours. In both dimensions th
 one by one pixel each, where the definition takes 36.
 """
 
-import platform
 from collections.abc import Sequence
 from itertools import product
 from typing import Any
@@ -43,33 +42,34 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from ddpm_train.fast import capability
+
 PRODUCTS = 6
 KINDS = ((0, 0), (0, 1), (1, 0), (1, 1))  # of pixels of an enlarged image: their row and column
 _A, _B = 0.5**0.5, 2**0.5
 _LEAST_ROWS = 8  # and channels: below, the sums cost more than they save
 _LEAST_CHANNELS = {torch.float32: 64, torch.bfloat16: 128}
 _LEAST_ENLARGED = 64
-# Elsewhere the library that convolves does the like by itself.
-IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 
 def suits(channels_in: int, channels: int, rows: int, dtype: torch.dtype) -> bool:
     """Whether a 3x3 convolution, padded with 1, is faster this way on this processor."""
     least = _LEAST_CHANNELS.get(dtype)
     wide = least is not None and min(channels_in, channels) >= least
-    known = IS_X86 and sums_pay(dtype)
-    return known and wide and rows >= _LEAST_ROWS and rows % 4 == 0
+    pays = capability.saves_products() and sums_pay(dtype)
+    return pays and wide and rows >= _LEAST_ROWS and rows % 4 == 0
 
 
 def suits_enlarging(channels: int, dtype: torch.dtype) -> bool:
     """Whether ``enlarge`` is faster than its two parts, one by one, on a CPU."""
     wide = channels >= _LEAST_ENLARGED
-    return IS_X86 and dtype in _LEAST_CHANNELS and wide and sums_pay(dtype)
+    pays = capability.saves_products() and sums_pay(dtype)
+    return pays and dtype in _LEAST_CHANNELS and wide
 
 
 def sums_pay(dtype: torch.dtype) -> bool:
     """Whether sums are made sooner than the products that they save: with matrix units not."""
-    return dtype != torch.bfloat16 or not torch.cpu._is_amx_tile_supported()
+    return dtype != torch.bfloat16 or not capability.has_matrix_units()
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype | None = None) -> Tensor:

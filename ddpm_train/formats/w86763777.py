@@ -24,7 +24,7 @@ from ddpm_train.formats.canonical import (
     walk,
 )
 from ddpm_train.formats.foreign import Foreign, unchanged
-from ddpm_train.networks.unet import time_embedding
+from ddpm_train.networks.embeddings import time_embedding
 
 NAME = "w86763777/pytorch-ddpm"
 TABLE = "time_embedding.timembedding.0.weight"

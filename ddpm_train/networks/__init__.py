@@ -1,1 +1,34 @@
-"""Networks that predict from x_t and t, one file each."""
+"""The networks: one file each, and one entry in ``NETWORKS``.
+
+An entry is the class of a network's settings and what builds the network from them. Settings of
+every kind have ``image_size`` and ``channels``.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ddpm_train.config import UNetConfig
+from ddpm_train.networks.base import ImageNetwork
+from ddpm_train.networks.unet import UNet
+
+__all__ = ["NETWORKS", "ImageNetwork", "build"]
+
+
+class Kind(NamedTuple):
+    """A kind of network."""
+
+    config: type[UNetConfig]
+    build: Callable[..., ImageNetwork]
+
+
+NETWORKS: dict[str, Kind] = {"unet": Kind(UNetConfig, UNet)}
+
+
+def build(config: UNetConfig, *, out_channels: int, seed: int = 0) -> ImageNetwork:
+    """Build the network that its settings describe, initialised from ``seed``.
+
+    Raises:
+        FixableError: The settings describe no network.
+    """
+    (kind,) = (kind for kind in NETWORKS.values() if type(config) is kind.config)
+    return kind.build(config, out_channels=out_channels, seed=seed)

@@ -29,7 +29,7 @@ from ddpm_eval import bench
 from ddpm_train import checkpoint, schedule
 from ddpm_train.cli import app
 from ddpm_train.config import RunConfig
-from ddpm_train.fast import prepare
+from ddpm_train.fast import capability, prepare
 from ddpm_train.networks.unet import UNet
 from ddpm_train.presets import PRESETS
 from tests.benchmarks import peer
@@ -80,7 +80,7 @@ def precisions(device: torch.device) -> list[str]:
     """What a device computes in."""
     if device.type == "cuda":
         return ["float32", "tf32", "bf16"]
-    return ["float32", "bf16"] if prepare.bf16_is_fast() else ["float32"]
+    return ["float32", "bf16"] if capability.multiplies_bf16() else ["float32"]
 
 
 def resumed(device: torch.device, steps: int = 8) -> float:

@@ -36,7 +36,7 @@ from torch import Tensor
 
 from ddpm_eval import bench
 from ddpm_train.config import RunConfig, UNetConfig
-from ddpm_train.fast import memory, prepare
+from ddpm_train.fast import capability, memory
 from ddpm_train.presets import PRESETS
 from tests.benchmarks import table
 
@@ -49,7 +49,7 @@ Jobs = dict[str, Callable[[], object]]
 
 def contestants(*, compiled: bool) -> list[Contestant]:
     """Who takes part, the one that the others are compared with first."""
-    precisions = ["float32", "bf16"] if prepare.bf16_is_fast() else ["float32"]
+    precisions = ["float32", "bf16"] if capability.multiplies_bf16() else ["float32"]
     best = [(COMPILED, precision) for precision in precisions] if compiled else []
     return [("diffusers", "float32"), *best, *(("ours", precision) for precision in precisions)]
 

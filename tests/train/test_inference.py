@@ -8,8 +8,9 @@ from torch import Tensor
 
 from ddpm_train.config import UNetConfig
 from ddpm_train.errors import FixableError
-from ddpm_train.fast import packed, winograd
+from ddpm_train.fast import blocks, capability
 from ddpm_train.fast import prepare as inference
+from ddpm_train.fast.plain import Plain
 from ddpm_train.networks.unet import UNet
 from tests.train.test_unet import TINY, inputs, lively, relative
 
@@ -43,6 +44,12 @@ SWITCHES = {
 }
 
 
+@pytest.fixture
+def bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor that multiplies bf16 numbers, which others emulate."""
+    monkeypatch.setattr(capability, "multiplies_bf16", lambda: True)
+
+
 def truth(config: UNetConfig, x: Tensor, t: Tensor, *, out_channels: int = 3) -> Tensor:
     """The network itself in float64, which no fast path touches."""
     with torch.no_grad():
@@ -62,23 +69,23 @@ def test_is_the_network(name: str) -> None:
 def test_both_kinds_of_convolution_were_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """And without packed weights it is the same function."""
     x, t = inputs(SMALL, 2)
-    found = inference.prepare(lively(SMALL), 1000)(x, t)
-    monkeypatch.setattr(winograd, "IS_X86", False)
+    monkeypatch.setattr(capability, "saves_products", lambda: True)
+    fewer = inference.prepare(lively(SMALL), 1000)(x, t)
+    monkeypatch.setattr(capability, "saves_products", lambda: False)
     direct = inference.prepare(lively(SMALL), 1000)(x, t)
-    monkeypatch.setattr(packed, "_POINTWISE", "no such operator")
+    monkeypatch.setattr(capability, "packs_weights", lambda: False)
     plain = inference.prepare(lively(SMALL), 1000)(x, t)
-    assert winograd.IS_X86 is False and not torch.equal(found, direct)
+    assert not torch.equal(fewer, direct)
     for other in (direct, plain):
-        assert relative(other, found) < 5e-6
+        assert relative(other, fewer) < 5e-6
 
 
 @pytest.mark.parametrize("config", [SMALL, SWITCHES["other systems'"]], ids=["small", "others"])
 @pytest.mark.parametrize("amx", [False, True])
 def test_bf16_keeps_two_digits(
-    config: UNetConfig, amx: bool, monkeypatch: pytest.MonkeyPatch
+    config: UNetConfig, amx: bool, bf16: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(capability, "has_matrix_units", lambda: amx)
     x, t = inputs(config, 2)
     found = inference.prepare(lively(config), 1000, precision="bf16")(x, t)
     assert found.dtype == torch.float32
@@ -88,7 +95,7 @@ def test_bf16_keeps_two_digits(
     assert relative(found[1:], wanted[1:]) < 5e-6  # t = 1 is evaluated in float32
 
 
-def test_rows_of_mixed_times_keep_their_places() -> None:
+def test_rows_of_mixed_times_keep_their_places(bf16: None) -> None:
     x, _ = inputs(TINY, 5)
     t = torch.tensor([10, 900, 1, 11, 500])
     network = inference.prepare(lively(TINY), 1000, precision="bf16")
@@ -106,7 +113,7 @@ def test_companions_and_the_size_of_the_batch_do_not_matter(
     together = network(x, t)
     others = torch.cat([3 - x[:1], x[1:2]])
     assert relative(network(others, torch.stack([t[4], t[1]]))[1:], together[1:2]) < 5e-6
-    monkeypatch.setattr(inference, "_CACHE_ELEMENTS", 2 * x[0].numel() * 64 // 3)  # two at a time
+    monkeypatch.setattr(blocks, "_CACHE_ELEMENTS", 2 * x[0].numel() * 64 // 3)  # two at a time
     assert relative(network(x, t), together) < 5e-6
 
 
@@ -131,7 +138,7 @@ def test_training_on_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-def test_a_network_may_be_used_up(precision: str) -> None:
+def test_a_network_may_be_used_up(precision: str, bf16: None) -> None:
     net = lively(TINY)
     x, t = inputs(TINY, 2)
     before = inference.prepare(net, 1000, precision=precision)(x, t)
@@ -154,7 +161,7 @@ def test_the_accelerators_way_is_the_network() -> None:
     """Run on the CPU: the copy in its own precision, without a graph."""
     x, t = inputs(TINY, 2)
     for dtype, bound in ((torch.float32, 5e-6), (torch.bfloat16, 0.02)):
-        network = inference._Plain(lively(TINY).eval(), dtype, compiled=False)
+        network = Plain(lively(TINY), dtype, compiled=False)
         found = network(x, t)
         assert found.dtype == torch.float32 and relative(found, truth(TINY, x, t)) < bound
 
@@ -172,7 +179,7 @@ def test_the_accelerators_way_is_the_network() -> None:
 def test_what_is_not_here_is_said(
     how: dict[str, object], problem: str, fix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inference, "bf16_is_fast", lambda: False)
+    monkeypatch.setattr(capability, "multiplies_bf16", lambda: False)
     monkeypatch.setattr(inference.shutil, "which", lambda name: None)
     with pytest.raises(FixableError) as caught:
         inference.prepare(UNet(TINY, out_channels=2), 10, **how)  # type: ignore[arg-type]

@@ -15,7 +15,9 @@ from torch.nn import functional as F
 from ddpm_train.config import UNetConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.fast.norm import GroupNorm
-from ddpm_train.networks.unet import ResidualBlock, UNet, time_embedding
+from ddpm_train.networks.blocks import ResidualBlock
+from ddpm_train.networks.embeddings import time_embedding
+from ddpm_train.networks.unet import UNet
 from ddpm_train.presets import celebahq256, cifar10
 from tests.benchmarks import peer
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ddpm_train.fast import winograd
-from ddpm_train.networks.unet import Convolution
+from ddpm_train.fast import capability, winograd
+from ddpm_train.fast.layers import Convolution
 
 SHAPES = [(3, 40, 48, 12, 5), (1, 32, 64, 8, 1), (2, 64, 32, 4, 7)]  # B, C, K, H, W
 
@@ -138,7 +138,7 @@ def test_gradients_have_the_precision_of_what_they_are_of() -> None:
 
 
 def test_under_autocast_the_layer_convolves_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(winograd, "IS_X86", True)
+    monkeypatch.setattr(capability, "saves_products", lambda: True)
     monkeypatch.setattr(winograd, "sums_pay", lambda dtype: True)
     layer = Convolution(128, 128)
     x = torch.randn(2, 128, 8, 8, generator=torch.Generator().manual_seed(2))
@@ -155,9 +155,9 @@ def test_under_autocast_the_layer_convolves_in_bf16(monkeypatch: pytest.MonkeyPa
 
 def test_matrix_units_convolve_bf16_directly(monkeypatch: pytest.MonkeyPatch) -> None:
     """There the sums around the products would cost more than they save."""
-    monkeypatch.setattr(winograd, "IS_X86", True)
+    monkeypatch.setattr(capability, "saves_products", lambda: True)
     for amx in (True, False):
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
+        monkeypatch.setattr(capability, "has_matrix_units", lambda amx=amx: amx)
         assert winograd.suits(128, 128, 8, torch.float32)
         assert winograd.suits_enlarging(128, torch.float32)
         assert winograd.suits(128, 128, 8, torch.bfloat16) is not amx
@@ -180,7 +180,7 @@ def test_matrix_units_convolve_bf16_directly(monkeypatch: pytest.MonkeyPatch) ->
 def test_small_and_odd_layers_are_convolved_directly(
     channels: int, rows: int, dtype: torch.dtype, suits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(winograd, "IS_X86", True)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(capability, "saves_products", lambda: True)
+    monkeypatch.setattr(capability, "has_matrix_units", lambda: False)
     assert winograd.suits(channels, channels, rows, dtype) is suits
     assert winograd.suits(channels, 512, rows, dtype) is suits
