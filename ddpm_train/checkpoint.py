@@ -32,6 +32,15 @@ GROUPS = ("weights", "ema", "optimizer", "tables")
 
 Tensors = dict[str, Tensor]
 
+_LATER = {
+    "schedule.snr_start": 1e4,
+    "schedule.snr_end": 1e-4,
+    "unet.fourier": [],
+    "unet.classes": 0,
+    "objective.times": "uniform",
+}
+"""Settings that models had no choice of at first, and the value that all of them have."""
+
 
 class NewerVersionError(FixableError):
     """The file is whole, and a later version of this program wrote it."""
@@ -173,12 +182,22 @@ def weights_digest(weights: Tensors, model: ModelConfig, errors: Tensor | None =
 
     ``errors`` are the errors of x_0_hat that the model's variance follows from, if it does.
     """
-    sha = hashlib.sha256(json.dumps(to_dict(model), sort_keys=True).encode())
+    sha = hashlib.sha256(json.dumps(_identity(model), sort_keys=True).encode())
     for name in sorted(weights):
         sha.update(f"{name} {digest(weights[name])} ".encode())
     if errors is not None:
         sha.update(f"errors {digest(errors)} ".encode())
     return sha.hexdigest()
+
+
+def _identity(model: ModelConfig) -> dict[str, Any]:
+    """The settings that tell models apart: a new setting renames no model that does not use it."""
+    plain = to_dict(model)
+    for key, value in _LATER.items():
+        group, _, name = key.partition(".")
+        if plain[group][name] == value:
+            del plain[group][name]
+    return plain
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Tensors]:

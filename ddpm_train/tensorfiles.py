@@ -35,7 +35,9 @@ def load(path: Path, *, fix: str = AGAIN, objects: str = _OBJECTS) -> object:
     if path.suffix == ".safetensors":
         with reading(path, fix=fix):
             return load_file(path)
-    if zipfile.is_zipfile(path):
+    with reading(path, fix=fix):
+        is_zip = zipfile.is_zipfile(path)
+    if is_zip:
         archives.check(path, fix=fix)
     with reading(path, fix=fix), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of protocols that torch.save does not write

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from ddpm_train import checkpoint
+from ddpm_train import checkpoint, presets
 from ddpm_train.checkpoint import Checkpoint
-from ddpm_train.config import RunConfig
+from ddpm_train.config import ModelConfig, RunConfig
 from ddpm_train.errors import FixableError
 
 
@@ -224,3 +224,15 @@ def test_the_digest_names_the_weights_and_not_the_file(saved: tuple[Path, Checkp
     assert len(names) == 1
     changed = {**found.ema, "conv_in.bias": found.ema["conv_in.bias"] + 1}
     assert checkpoint.weights_digest(changed, found.model) not in names
+
+
+def test_a_new_setting_renames_no_model() -> None:
+    """The digests of records and stores: as they were before any of the later settings."""
+    first = "31b666d50a00fd3a5ac2fce2cce833b8f1af16c53d4d27af763371659c5a402d"
+    assert checkpoint.weights_digest({}, ModelConfig()) == first
+    second = "321568beffde333ea49a74b75d92a0fb61002162a965f4626aa039e1dab8e419"
+    digits, weights = presets.digits().model, {"a": torch.arange(3.0)}
+    assert checkpoint.weights_digest(weights, digits) == second
+    for key, value in (("classes", 3), ("fourier", (7,)), ("heads", 2)):
+        other = replace(digits, unet=replace(digits.unet, **{key: value}))
+        assert checkpoint.weights_digest(weights, other) != second
