@@ -64,9 +64,9 @@ class Task:
         from ddpm_train import world
 
         options = common()
-        here = world.join(options.device, threads=options.threads)
+        processes = world.join(options.device, threads=options.threads)
         if self.needs_float64:
-            world.require_float64(here.device, self.measure.replace("_", "-"))
+            world.require_float64(processes.device, self.measure.replace("_", "-"))
         model = self.load(self.checkpoint)
         for warning in model.facts.file.get("warnings", []):
             note(warning)
@@ -76,7 +76,7 @@ class Task:
             note("compile=true: on CPUs the prepared network is faster than the compiled one")
         work = Work(task=self, model=model, folder=folder)
         work.runtime = Runtime(
-            world=here,
+            world=processes,
             cache=folder / "unfinished",
             stores=folder / "store",
             batch=compute.batch,

@@ -44,7 +44,7 @@ def report(
     items: Any = results if several else [results]
     target = expanded(folder, "folder")
     fresh = [item for item in items if isinstance(item, Measurement)]
-    places = [expanded(each, "results") for each in items if not isinstance(each, Measurement)]
+    places = [expanded(item, "results") for item in items if not isinstance(item, Measurement)]
     if not items or (fresh and places):
         raise FixableError(
             f"results: {len(fresh)} measurements and {len(places)} records",

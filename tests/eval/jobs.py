@@ -80,13 +80,13 @@ def training_images(n: int = 60) -> ImageSet:
 
 
 def nll(
-    *, size: int = 30, made: Model | None = None, runtime: Runtime | None = None, **settings: Any
+    *, size: int = 30, model: Model | None = None, runtime: Runtime | None = None, **settings: Any
 ) -> Measurement:
     """The bound of test pictures, full or estimated; in memory without a runtime."""
     wish = BoundSettings(**settings)
     measure = estimate.measure if wish.is_estimate else likelihood.measure
     return measure(
-        made or subject(),
+        model or subject(),
         test_images(size),
         wish,
         runtime or Runtime(),
@@ -95,18 +95,18 @@ def nll(
 
 
 def comparison(
-    other: Model, *, size: int = 30, made: Model | None = None, **settings: Any
+    other: Model, *, size: int = 30, model: Model | None = None, **settings: Any
 ) -> Measurement:
     wish = BoundSettings(**settings)
-    return compare.measure(made or subject(), test_images(size), wish, Runtime(), other=other)
+    return compare.measure(model or subject(), test_images(size), wish, Runtime(), other=other)
 
 
 def curves(
-    *, size: int = 30, made: Model | None = None, runtime: Runtime | None = None, **settings: Any
+    *, size: int = 30, model: Model | None = None, runtime: Runtime | None = None, **settings: Any
 ) -> Measurement:
     """Rate and distortion of test pictures."""
     return rate_distortion.measure(
-        made or subject(),
+        model or subject(),
         test_images(size),
         BoundSettings(**settings),
         runtime or Runtime(),

@@ -1,4 +1,4 @@
-"""What is made of the sweep and of the estimator: estimates, comparisons, rate and distortion."""
+"""What is model of the sweep and of the estimator: estimates, comparisons, rate and distortion."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -123,7 +123,7 @@ def test_a_small_difference_is_told_on_the_same_noise() -> None:
     worse = jobs.subject(skill=0.85, digest="b")
     whole = jobs.comparison(worse, size=40)
     truth = bits(whole, whose="difference")
-    mine, theirs = bits(jobs.nll(size=40)), bits(jobs.nll(size=40, made=worse))
+    mine, theirs = bits(jobs.nll(size=40)), bits(jobs.nll(size=40, model=worse))
     assert bits(whole, whose="model") == mine
     assert bits(whole, whose="other model").value == theirs.value
     assert truth.value == pytest.approx(mine.value - theirs.value)
@@ -140,7 +140,7 @@ def test_a_small_difference_is_told_on_the_same_noise() -> None:
     assert half is not None and spent is not None
     assert half.value > 2
     assert spent.value == 1200
-    swapped = jobs.comparison(jobs.subject(), size=40, made=worse)
+    swapped = jobs.comparison(jobs.subject(), size=40, model=worse)
     assert bits(swapped, whose="difference").value == pytest.approx(-truth.value)
     assert whole.protocol.other_model == "b"
     assert whole.key != part.key

@@ -32,9 +32,9 @@ OBJECTIVES = {
 }
 
 
-def reference(made: Model, pixels: np.ndarray, index: int, t: int, *, clip: bool) -> float:
+def reference(model: Model, pixels: np.ndarray, index: int, t: int, *, clip: bool) -> float:
     """L_{t-1} of one image in bits/dim: PROTOCOL section 4 in NumPy, sharing no code."""
-    beta = np.linspace(*(made.config.schedule.beta_start, made.config.schedule.beta_end, 40))
+    beta = np.linspace(*(model.config.schedule.beta_start, model.config.schedule.beta_end, 40))
     bar = np.cumprod(1 - beta)
     i = t - 1
     before = bar[i - 1] if i else 1.0
@@ -42,9 +42,9 @@ def reference(made: Model, pixels: np.ndarray, index: int, t: int, *, clip: bool
     x_0 = pixels.transpose(2, 0, 1) / 127.5 - 1
     eps = normal(Stream(0, "nll"), [index], x_0.shape, steps=t).numpy()[0]
     x_t = (np.sqrt(bar[i]) * x_0 + np.sqrt(1 - bar[i]) * eps).astype(np.float32)
-    out = made.denoise.network(torch.from_numpy(x_t[None]), torch.tensor([t])).numpy()[0]
+    out = model.denoise.network(torch.from_numpy(x_t[None]), torch.tensor([t])).numpy()[0]
     out, x_t = out.astype(np.float64), x_t.astype(np.float64)
-    objective = made.denoise.objective
+    objective = model.denoise.objective
     if objective.variance == "learned":
         out, log_var = out[:1], out[1:]
     elif objective.variance == "fixedlarge":
@@ -76,9 +76,9 @@ def _bin(x: np.ndarray, mean: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     return np.maximum(upper - lower, 1e-12)
 
 
-def terms_of(made: Model, n: int, *, clip: bool = True) -> likelihood.BoundTerms:
+def terms_of(model: Model, n: int, *, clip: bool = True) -> likelihood.BoundTerms:
     images = jobs.test_images(n)
-    return likelihood.full(made, images, BoundSettings(clip=clip), Runtime())[0]
+    return likelihood.full(model, images, BoundSettings(clip=clip), Runtime())[0]
 
 
 @pytest.mark.parametrize("clip", [True, False])
@@ -86,12 +86,12 @@ def terms_of(made: Model, n: int, *, clip: bool = True) -> likelihood.BoundTerms
 def test_every_term_agrees_with_another_implementation(
     objective: ObjectiveConfig, clip: bool
 ) -> None:
-    made = jobs.subject(objective)
-    terms = terms_of(made, 5, clip=clip)
+    model = jobs.subject(objective)
+    terms = terms_of(model, 5, clip=clip)
     pixels = jobs.test_images(5).read(range(5))
-    other = [[reference(made, pixels[i], i, t, clip=clip) for t in range(1, 41)] for i in range(5)]
+    other = [[reference(model, pixels[i], i, t, clip=clip) for t in range(1, 41)] for i in range(5)]
     np.testing.assert_allclose(terms.bits[:, :-1], other, rtol=1e-5, atol=1e-9)
-    beta = np.linspace(made.config.schedule.beta_start, made.config.schedule.beta_end, 40)
+    beta = np.linspace(model.config.schedule.beta_start, model.config.schedule.beta_end, 40)
     bar, x_0 = np.prod(1 - beta), pixels / 127.5 - 1
     prior = 0.5 * (bar * x_0**2 + (1 - bar) - 1 - np.log1p(-bar))
     np.testing.assert_allclose(terms.prior(), prior.mean((1, 2, 3)) / np.log(2), rtol=1e-5)
@@ -99,24 +99,24 @@ def test_every_term_agrees_with_another_implementation(
 
 @pytest.mark.parametrize("own", ["fixedlarge", "learned"])
 def test_one_sweep_gives_what_a_sweep_with_each_variance_gives(own: str) -> None:
-    made = jobs.subject(ObjectiveConfig(variance=own, loss="L"))  # type: ignore[arg-type]
-    terms, tables = likelihood.full(made, jobs.test_images(4), BoundSettings(), Runtime())
+    model = jobs.subject(ObjectiveConfig(variance=own, loss="L"))  # type: ignore[arg-type]
+    terms, tables = likelihood.full(model, jobs.test_images(4), BoundSettings(), Runtime())
     x_0 = data.to_model(jobs.pictures(4, seed=2).pixels).double()
     for name in ("fixedlarge", "fixedsmall"):
         objective = ObjectiveConfig(variance=name, loss="L")  # type: ignore[arg-type]
-        network = made.denoise.network
+        network = model.denoise.network
         if own == "learned":
-            network = lambda x, t: made.denoise.network(x, t)[:, :1]  # noqa: E731
-        alone = replace(made, denoise=Denoiser(network, made.denoise.schedule, objective))
+            network = lambda x, t: model.denoise.network(x, t)[:, :1]  # noqa: E731
+        alone = replace(model, denoise=Denoiser(network, model.denoise.schedule, objective))
         direct = oracle.run(likelihood.run_sweep(alone, x_0, range(4), seed=0))
-        derived = terms.under(name, made.denoise.schedule, tables[name])
+        derived = terms.with_variance(name, model.denoise.schedule, tables[name])
         np.testing.assert_allclose(derived.bits, direct.bits, rtol=1e-5, atol=1e-8)
 
 
 def test_a_clipped_mean_prediction_keeps_the_error_of_the_mean() -> None:
     """Clipping acts on x_0_hat alone there: the bound must not see it."""
-    made = jobs.subject(ObjectiveConfig(prediction="mu_tilde", loss="L"))
-    one, two = (terms_of(made, 3, clip=clip) for clip in (True, False))
+    model = jobs.subject(ObjectiveConfig(prediction="mu_tilde", loss="L"))
+    one, two = (terms_of(model, 3, clip=clip) for clip in (True, False))
     np.testing.assert_array_equal(one.bits, two.bits)
     assert (one.mse < 0.9 * two.mse).any()
 
@@ -148,7 +148,7 @@ def test_a_shortened_process_is_measured_at_the_papers_times() -> None:
         c_0 = np.sqrt(bar[k - 1]) * beta / (1 - bar[k])
         by_hand[:, k - 1] = c_0**2 * every.mse[:, times[k]] / (2 * variance) / np.log(2)
     np.testing.assert_allclose(terms.bits[:, 1:5], by_hand, rtol=1e-5)
-    curve = jobs.nll(size=3, made=short).curve("bound_term")
+    curve = jobs.nll(size=3, model=short).curve("bound_term")
     assert curve is not None
     assert curve.x.tolist() == [0, *times]
 
@@ -166,13 +166,17 @@ def test_the_calibrated_variance_is_the_best() -> None:
     learned = calibration.training_images(images, jobs.training_images(), settings)
     terms, tables = likelihood.full(model, images, settings, Runtime(), training=learned)
     process = model.denoise.schedule
-    totals = {name: terms.under(name, process, table).total() for name, table in tables.items()}
+    totals = {
+        name: terms.with_variance(name, process, table).total() for name, table in tables.items()
+    }
     for name in VARIANCES:
         gain = totals[name] - totals["optimal"]
         assert gain.mean() > 3 * gain.std() / 40**0.5
     for factor in (0.7, 1.4):
-        other = terms.under("optimal", process, tables["optimal"] + np.log(factor)).steps()
-        assert other.mean() > terms.under("optimal", process, tables["optimal"]).steps().mean()
+        other = terms.with_variance("optimal", process, tables["optimal"] + np.log(factor)).steps()
+        assert (
+            other.mean() > terms.with_variance("optimal", process, tables["optimal"]).steps().mean()
+        )
 
 
 def test_fixedlarge_costs_half_a_bit() -> None:
@@ -205,7 +209,7 @@ def test_the_protocol_names_what_a_number_depends_on() -> None:
     base = {"size": 20, "n": 10}
     changes: list[dict[str, Any]] = [
         *({}, {"n": 11}, {"first": True}, {"seed": 1}, {"clip": False}, {"drop_remainder": 4}),
-        *({"calibrate": 2}, {"made": jobs.subject(digest="b")}, {"size": 19}, {"n": 0}),
+        *({"calibrate": 2}, {"model": jobs.subject(digest="b")}, {"size": 19}, {"n": 0}),
     ]
     keys = [jobs.nll(**{**base, **change}).key for change in changes]
     assert len(set(keys)) == len(keys)
@@ -293,14 +297,14 @@ def test_long_work_says_so_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_pairs_are_scored_whatever_their_order_and_company() -> None:
-    made = jobs.subject()
+    model = jobs.subject()
     x_0 = data.to_model(jobs.pictures(6).pixels).double()
     scorer = sweep.Sweep(
-        model=made,
+        model=model,
         read=lambda places: x_0[torch.as_tensor(places)],
         indices=np.arange(6),
         stream=Stream(0, "nll"),
-        variances=sweep.variance_tables(made),
+        variances=sweep.variance_tables(model),
     )
     every = sweep.Every(6, 40)
     whole = oracle.run(scorer.over(every, range(240)))

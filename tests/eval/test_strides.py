@@ -63,7 +63,7 @@ def test_all_strides_are_the_sweeps_bound() -> None:
     costs = StrideCosts.of(process, terms.error)
     table = optimal(process, torch.from_numpy(costs.fitted))
     terms.decoders["optimal"] = terms.decoders["fixedsmall"]
-    other = terms.under("optimal", process, table)
+    other = terms.with_variance("optimal", process, table)
     (walk,) = strides.choose(costs, [40]).values()
     assert walk == tuple(range(1, 41))
     np.testing.assert_allclose(costs.walk(walk), other.steps(), atol=1e-6)

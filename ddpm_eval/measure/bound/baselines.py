@@ -55,9 +55,9 @@ def measure(
         seed=settings.seed,
         settings={"baselines": to_dict(settings), "training": to_dict(training.facts)},
     )
-    known = runtime.recorded(MEASURE, protocol)
-    if known is not None:
-        return known
+    finished = runtime.recorded(MEASURE, protocol)
+    if finished is not None:
+        return finished
     places = range(len(chosen))
     histogram = histogram_bits(training.read(range(len(training))), chosen.read(places))
     untrained = untrained_bits(model, chosen, settings.seed, runtime)

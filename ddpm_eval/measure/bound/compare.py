@@ -49,13 +49,13 @@ def measure(
     _check(model, other, settings)
     chosen = choose_images(images, settings)
     protocol = protocol_of(model, chosen, settings, other=other)
-    known = runtime.recorded(MEASURE, protocol)
-    if known is not None:
-        return known
+    finished = runtime.recorded(MEASURE, protocol)
+    if finished is not None:
+        return finished
     compare = _estimated if settings.is_estimate else _full
     scores = compare(model, other, chosen, settings, runtime)
     mine, theirs, difference = scores[:3]
-    sizes = [0.0 if each.error is None else each.error.size for each in scores[:3]]
+    sizes = [0.0 if score.error is None else score.error.size for score in scores[:3]]
     gain: tuple[Score, ...] = ()
     if sizes[2]:
         ratio = float(np.hypot(sizes[0], sizes[1])) / sizes[2]

@@ -50,7 +50,7 @@ class Sum:
 
 def wanted(sums: list[Sum]) -> Wanted:
     """Put sums side by side, as the estimator takes them."""
-    kinds, rows = zip(*((each.kinds, each.rows) for each in sums), strict=True)
+    kinds, rows = zip(*((item.kinds, item.rows) for item in sums), strict=True)
     return Wanted(np.stack(kinds, 1), np.stack(rows, 1).astype(float))
 
 
@@ -72,9 +72,9 @@ def measure(
     chosen = likelihood.choose_images(images, settings)
     learned = training_images(chosen, training, settings)
     protocol = protocol_of(model, chosen, settings, training=learned)
-    known = runtime.recorded(likelihood.MEASURE, protocol)
-    if known is not None:
-        return known
+    finished = runtime.recorded(likelihood.MEASURE, protocol)
+    if finished is not None:
+        return finished
     process, n = model.denoise.schedule, len(chosen)
     table = None if learned is None else best_variance(model, learned, settings, runtime)
     variances = variance_tables(model, table)
@@ -224,10 +224,10 @@ def scores(
     """List the scores that the full bound has too, and the error against these images."""
     n, constant = len(prior), float(prior.mean())
     listed: list[Score] = []
-    for each, value, stderr in zip(sums, estimate.value, estimate.population, strict=True):
-        if each.part is not None:
-            bits = float(value) + (constant if each.part == "total" else 0.0)
-            of = {"part": each.part, "variance": each.variance}
+    for item, value, stderr in zip(sums, estimate.value, estimate.population, strict=True):
+        if item.part is not None:
+            bits = float(value) + (constant if item.part == "total" else 0.0)
+            of = {"part": item.part, "variance": item.variance}
             listed.append(scored("bits_per_dim", bits, n, float(stderr), **of))
     own = listed[0]
     these = scored("bits_per_dim", own.value, n, float(estimate.these[0]), part="these images")

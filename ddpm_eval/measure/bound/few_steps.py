@@ -60,9 +60,9 @@ def measure(
     learned = training_images(chosen, training, bound)
     protocol = protocol_of(model, chosen, bound, training=learned)
     own = {**protocol.settings, "strides": to_dict(settings)}
-    known = runtime.recorded(MEASURE, replace(protocol, settings=own))
-    if known is not None:
-        return known
+    finished = runtime.recorded(MEASURE, replace(protocol, settings=own))
+    if finished is not None:
+        return finished
     terms, variances = likelihood.obtain_terms(model, chosen, bound, runtime, training=learned)
     costs, decoder, source = _fitted(model, terms, variances)
     rest = terms.prior() + decoder
@@ -104,8 +104,8 @@ def _scores(bits: Mapping[str, Mapping[int, Array]], whole: Array, T: int) -> tu
     scores = [mean_bits(whole, whose="all steps", at=("steps", float(T)))]
     for name, by_count in bits.items():
         scores += [
-            mean_bits(each, whose=name, at=("steps", float(count)))
-            for count, each in by_count.items()
+            mean_bits(values, whose=name, at=("steps", float(count)))
+            for count, values in by_count.items()
         ]
     return tuple(scores)
 

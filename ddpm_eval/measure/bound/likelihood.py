@@ -73,7 +73,9 @@ class BoundTerms:
         sums: Array = self.bits[:, ::-1].cumsum(1, dtype=np.float64)[:, ::-1]
         return sums
 
-    def under(self, name: str, process: NoiseSchedule, log_variances: Tensor) -> "BoundTerms":
+    def with_variance(
+        self, name: str, process: NoiseSchedule, log_variances: Tensor
+    ) -> "BoundTerms":
         """The same terms had p another isotropic variance: a function of the same outputs."""
         bits = self.bits.copy()
         bits[:, 0] = self.decoders[name]
@@ -106,9 +108,9 @@ def measure(
     chosen = choose_images(images, settings)
     learned = training_images(chosen, training, settings)
     protocol = protocol_of(model, chosen, settings, training=learned)
-    known = runtime.recorded(MEASURE, protocol)
-    if known is not None:
-        return known
+    finished = runtime.recorded(MEASURE, protocol)
+    if finished is not None:
+        return finished
     terms, variances = full(model, chosen, settings, runtime, training=learned)
     process = model.denoise.schedule
     return Measurement(
@@ -159,9 +161,9 @@ def obtain_terms(
 ) -> tuple[BoundTerms, Tables]:
     """Read every term of these images where a full bound of them is recorded, else compute them."""
     protocol = protocol_of(model, images, settings, training=training)
-    known = runtime.recorded(MEASURE, protocol)
-    if known is not None:
-        return terms_of(known, model)
+    finished = runtime.recorded(MEASURE, protocol)
+    if finished is not None:
+        return terms_of(finished, model)
     return full(model, images, settings, runtime, training=training)
 
 
@@ -221,7 +223,7 @@ def scores(terms: BoundTerms, process: NoiseSchedule, variances: Tables) -> tupl
     )
     others = []
     for name, table in variances.items():
-        other = terms.under(name, process, table)
+        other = terms.with_variance(name, process, table)
         others.append(mean_bits(other.total(), variance=name))
         others.append(mean_bits(other.decoder(), part="decoder", variance=name))
     return (*own, *others, *mismatch(process, variances, n))

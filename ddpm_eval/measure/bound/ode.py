@@ -49,19 +49,19 @@ def measure(
     chosen = likelihood.choose_images(images, bound)
     protocol = protocol_of(model, chosen, bound)
     protocol = replace(protocol, settings={**protocol.settings, "ode": to_dict(settings)})
-    known = runtime.recorded(MEASURE, protocol)
-    if known is not None:
-        return known
-    found = solve(model, chosen, bound, settings, runtime)
-    weights = Weights(found["weights"], int(np.prod(model.shape)))
+    finished = runtime.recorded(MEASURE, protocol)
+    if finished is not None:
+        return finished
+    solution = solve(model, chosen, bound, settings, runtime)
+    weights = Weights(solution["weights"], int(np.prod(model.shape)))
     bits = weights.bits()
     scores = [
         scored("ode_bits_per_dim", float(bits.mean()), len(bits), float(stderr_of(bits))),
-        *_errors(weights, bits, found),
+        *_errors(weights, bits, solution),
     ]
     if settings.paired:
         scores += _gaps(model, chosen, bound, runtime, weights.bits(1))
-    evaluations = found["evaluations"].mean() * (1 + settings.probes)
+    evaluations = solution["evaluations"].mean() * (1 + settings.probes)
     scores.append(Score(metric="evaluations", value=float(evaluations), n=len(bits)))
     return Measurement(
         measure=MEASURE,
@@ -72,7 +72,7 @@ def measure(
         facts={
             "time": "t is interpolated linearly in the logarithm of the signal-to-noise ratio",
             "levels": settings.levels,
-            "evaluations of the right side": float(found["evaluations"].mean()),
+            "evaluations of the right side": float(solution["evaluations"].mean()),
         },
         warnings=_warnings(settings, weights),
     )
@@ -163,12 +163,12 @@ def _start(
     return levels.with_uniform_noise(model, x_0, drawn)
 
 
-def _errors(weights: Weights, bits: Array, found: Mapping[str, Array]) -> Iterator[Score]:
+def _errors(weights: Weights, bits: Array, solution: Mapping[str, Array]) -> Iterator[Score]:
     """The parts of the error: images, draws, probes, and the solver's own."""
     for name, size in weights.errors().items():
         if name != "total":
             yield scored("ode_error", size, len(bits), None, whose=f"from the {name}")
-    change = found["change"][np.isfinite(found["change"])]
+    change = solution["change"][np.isfinite(solution["change"])]
     if len(change):
         per_dim = -change / (weights.dimensions * np.log(2))
         yield scored("ode_change", float(per_dim.mean()), len(change), float(stderr_of(per_dim)))

@@ -54,9 +54,9 @@ def measure(
     chosen = choose_images(images, settings)
     learned = training_images(chosen, training, settings)
     protocol = protocol_of(model, chosen, settings, training=learned)
-    known = runtime.recorded(MEASURE, protocol)
-    if known is not None:
-        return known
+    finished = runtime.recorded(MEASURE, protocol)
+    if finished is not None:
+        return finished
     if settings.is_estimate:
         curves, decoder, effort = _estimated(model, chosen, settings, runtime, learned)
     else:
@@ -88,7 +88,7 @@ def _curves(
     rates = {own: terms.rate()}
     for name, table in variances.items():
         if name != own:
-            rates[name] = terms.under(name, process, table).rate()
+            rates[name] = terms.with_variance(name, process, table).rate()
     x, n = np.arange(1, process.T + 1), len(terms.bits)
     curves = [
         _curve("rate", x, rate[:, :0:-1].mean(0), stderr_of(rate[:, :0:-1]), n, variance=name)
