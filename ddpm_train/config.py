@@ -84,9 +84,9 @@ class ObjectiveConfig:
     part trains the variance alone. ``optimal`` is the best isotropic variance of every t, a table
     that follows from running errors of x_0_hat.
 
-    ``times`` says which t training draws: ``uniform`` ones, those of ``low_discrepancy``, which
-    cover 1..T evenly within a batch, or ``importance``: in proportion to what a relative error
-    costs in bits, reweighted, so that the expected loss is the same.
+    ``times`` is the distribution of t in training: ``uniform``; ``low_discrepancy``, evenly over
+    1..T within a batch; or ``importance``, in proportion to the bits that a relative error costs,
+    reweighted, so that the expected loss is the same.
     """
 
     prediction: str = "eps"  # an entry of predictions.PREDICTIONS

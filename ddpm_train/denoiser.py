@@ -133,8 +133,8 @@ class Denoiser:
         Args:
             times: Rising, among the schedule's times. All of them give this denoiser itself.
         """
-        own = self.schedule.times.tolist()
-        rows = [own.index(t) for t in times]
+        all_times = self.schedule.times.tolist()
+        rows = [all_times.index(t) for t in times]
         if len(rows) == self.schedule.T:
             return self
         short = respace(self.schedule, rows)

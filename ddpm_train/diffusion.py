@@ -189,10 +189,10 @@ def decoder_nll(x_0: Tensor, p: Gaussian, *, cdf: Callable[[Tensor], Tensor] = t
     '1.00000'
     """
     scale = (-0.5 * p.log_var).exp()
-    above, below = cdf(scale * (x_0 - p.mean + 1 / 255)), cdf(scale * (x_0 - p.mean - 1 / 255))
-    above = torch.where(x_0 > 0.999, torch.ones_like(above), above)
-    below = torch.where(x_0 < -0.999, torch.zeros_like(below), below)
-    return -(above - below).clamp(min=1e-12).log()
+    upper, lower = cdf(scale * (x_0 - p.mean + 1 / 255)), cdf(scale * (x_0 - p.mean - 1 / 255))
+    upper = torch.where(x_0 > 0.999, torch.ones_like(upper), upper)
+    lower = torch.where(x_0 < -0.999, torch.zeros_like(lower), lower)
+    return -(upper - lower).clamp(min=1e-12).log()
 
 
 def bound_term(

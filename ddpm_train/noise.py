@@ -83,9 +83,9 @@ def normal(
     True
     """
     indices = list(indices)
-    each = [steps] * len(indices) if isinstance(steps, int) else list(steps)
+    steps = [steps] * len(indices) if isinstance(steps, int) else list(steps)
     out = np.empty((len(indices), *shape), np.float32)
-    for row, index, step in zip(out, indices, each, strict=True):
+    for row, index, step in zip(out, indices, steps, strict=True):
         stream.generator(index, step).standard_normal(out=row, dtype=np.float32)
     return torch.from_numpy(out)
 

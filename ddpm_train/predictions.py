@@ -4,7 +4,7 @@ An entry turns the output into x_0_hat and eps_hat, both a function of the other
 
     x_t = sqrt(alpha-bar_t) x_0 + sqrt(1 - alpha-bar_t) eps,
 
-and says what a perfect network would put out. All else follows from x_0_hat.
+and has the target of training, a perfect network's output. All else follows from x_0_hat.
 """
 
 from collections.abc import Callable

@@ -122,7 +122,7 @@ class Ddim:
 def _ancestral(denoise: Denoiser, config: SamplerConfig, clip: bool) -> Sampler:  # noqa: FBT001
     if denoise.objective.variance == "learned" and denoise.schedule is not denoise.whole:
         raise FixableError(
-            "this network learned the variance of single steps, which says nothing of longer ones",
+            "this network learned the variance of single steps, not of longer ones",
             f"take all {denoise.whole.T:,} steps, or set sampler=ddim",
         )
     return Ancestral(denoise, clip)
@@ -133,7 +133,7 @@ def _ddim(denoise: Denoiser, config: SamplerConfig, clip: bool) -> Sampler:  # n
 
 
 class Kind(NamedTuple):
-    """A kind of sampler: builds one for a respaced denoiser, and the settings that it alone has."""
+    """A kind of sampler: how it is built for a respaced denoiser, and its own settings."""
 
     build: Callable[[Denoiser, SamplerConfig, bool], Sampler]
     options: tuple[str, ...] = ()

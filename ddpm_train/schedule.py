@@ -86,12 +86,12 @@ def respace(schedule: NoiseSchedule, times: Sequence[int]) -> NoiseSchedule:
     >>> respace(whole, [1, 3]).betas
     tensor([0.0000, 0.1000, 0.6000], dtype=torch.float64)
     """
-    kept = torch.tensor([0, *times])
-    if len(kept) == len(schedule.times):
+    rows = torch.tensor([0, *times])
+    if len(rows) == len(schedule.times):
         return schedule
-    bar = schedule.alphas_bar[kept]
+    bar = schedule.alphas_bar[rows]
     betas = torch.cat([torch.zeros(1, dtype=torch.float64), 1 - bar[1:] / bar[:-1]])
-    return NoiseSchedule(betas, bar, schedule.times[kept])
+    return NoiseSchedule(betas, bar, schedule.times[rows])
 
 
 def linear(T: int, start: float, end: float) -> Tensor:

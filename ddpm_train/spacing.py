@@ -92,7 +92,7 @@ def respaced(text: str, T: int) -> list[int]:
     ``at 1,4,9`` lists the times themselves.
 
     Raises:
-        FixableError: The string says nothing, or T has too few steps for it.
+        FixableError: The string has another form, or T has too few steps for it.
 
     >>> respaced("ddim5", 1000), respaced("5", 1000)
     ([1, 201, 401, 601, 801], [1, 251, 501, 750, 1000])

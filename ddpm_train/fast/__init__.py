@@ -1,1 +1,1 @@
-"""The same functions, sooner: how CPUs and GPUs evaluate the networks."""
+"""Fast evaluation of the networks' functions on CPUs and GPUs."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ddpm_train.fast import winograd
+from ddpm_train.fast import enlarging, winograd
 from ddpm_train.fast.layers import attend
 from ddpm_train.fast.packed import Convolution
 from ddpm_train.fast.times import copied
@@ -36,7 +36,7 @@ class Block:
         self.scales = isinstance(block, ScaleShiftBlock)
         self.shortcut: Convolution | None = None
         self.attention: SelfAttention | None = None
-        height = rows(block)
+        height = height_of(block)
         self.convs = [convolution(conv, dtype, rows=height) for conv in (block.conv1, block.conv2)]
         if block.shortcut is not None:
             self.shortcut = Convolution(block.shortcut, dtype, rows=height)
@@ -46,12 +46,12 @@ class Block:
     def __call__(self, x: Tensor, skip: Tensor | None, temb: Tensor) -> Tensor:
         """[B, H, W, C_in] -> [B, H, W, C], some images at a time; behind ``x`` comes ``skip``."""
         B, H, W, _ = x.shape
-        size = few(x)
+        size = images_at_once(x)
         out = x.new_empty(B, H, W, self.convs[1].channels)
         for i in range(0, B, size):
-            some = slice(i, i + size)
-            inside = x[some] if skip is None else torch.cat([x[some], skip[some]], 3)
-            self._advance(inside, temb[some, None, None, self.part], out[some])
+            images = slice(i, i + size)
+            inputs = x[images] if skip is None else torch.cat([x[images], skip[images]], 3)
+            self._advance(inputs, temb[images, None, None, self.part], out[images])
         return out
 
     def _advance(self, x: Tensor, time: Tensor, out: Tensor) -> None:
@@ -92,7 +92,7 @@ class Halve:
     def __init__(self, level: Down, dtype: torch.dtype) -> None:
         self.padding = level.padding
         layer = cast(nn.Conv2d, level.downsample)
-        self.conv = Convolution(layer, dtype, rows=rows(level.blocks[0]), stride=2, padding=0)
+        self.conv = Convolution(layer, dtype, rows=height_of(level.blocks[0]), stride=2, padding=0)
 
     def __call__(self, x: Tensor) -> Tensor:
         """[B, H, W, C] -> [B, H/2, W/2, C]."""
@@ -103,13 +103,13 @@ class Enlarge:
     """Twice the size: nearest neighbours, then a 3x3 convolution, in a quarter of the products."""
 
     def __init__(self, level: Up, dtype: torch.dtype) -> None:
-        layer, height = cast(nn.Conv2d, level.upsample), rows(level.blocks[0])
+        layer, height = cast(nn.Conv2d, level.upsample), height_of(level.blocks[0])
         self.convs: list[Convolution] = []
         self.direct: Convolution | None = None
         if not winograd.sums_pay(dtype):
             self.direct = Convolution(layer, dtype, rows=2 * height)
             return
-        for kernel in winograd.kernels_of_differences(layer.weight.double()):
+        for kernel in enlarging.kernels_of_differences(layer.weight.double()):
             bias = torch.zeros(len(kernel)) if self.convs else cast(Tensor, layer.bias)
             self.convs.append(Convolution((kernel.float(), bias), dtype, rows=height))
 
@@ -119,26 +119,26 @@ class Enlarge:
             return self.direct(x.repeat_interleave(2, 1).repeat_interleave(2, 2))
         B, H, W, C = x.shape
         out = x.new_empty(B, H, 2, W, 2, C)
-        size = few(x)
+        size = images_at_once(x)
         for i in range(0, B, size):
             self._enlarge(x[i : i + size], out[i : i + size])
         return out.view(B, 2 * H, 2 * W, C)
 
     def _enlarge(self, x: Tensor, out: Tensor) -> None:
-        parts = zip(self.convs, winograd.differences(x.float()), strict=True)
+        parts = zip(self.convs, enlarging.differences(x.float()), strict=True)
         products = [conv(part.to(x.dtype)).float() for conv, part in parts]
-        for (a, b), both in zip(winograd.KINDS, winograd.assemble(products), strict=True):
-            torch.add(*both, out=out[:, :, a, :, b])
+        for (a, b), terms in zip(enlarging.KINDS, enlarging.assemble(products), strict=True):
+            torch.add(*terms, out=out[:, :, a, :, b])
 
 
-def rows(block: nn.Module) -> int:
-    """How tall the images of a block are."""
+def height_of(block: nn.Module) -> int:
+    """The height of the images of a block, in pixels."""
     block = cast(ResidualBlock, block)
     return math.isqrt(block.elements // block.conv1.out_channels)
 
 
-def few(x: Tensor) -> int:
-    """How many images of a batch are worked on at a time."""
+def images_at_once(x: Tensor) -> int:
+    """How many images of a batch fit into the cache."""
     return max(1, _CACHE_ELEMENTS // x[0].numel())
 
 

@@ -1,7 +1,7 @@
-"""What this processor does fast. ``DDPM_FAST=0`` in the environment answers no to everything.
+"""The fast paths that this processor has; ``DDPM_FAST=0`` in the environment masks them all.
 
-Results differ by rounding alone. Masked, a processor computes as the plainest one does, so tests
-show on any machine what happens on such a one.
+Results differ by rounding alone. Tests that run once more with the mask cover processors without
+such paths.
 """
 
 import os

@@ -1,9 +1,9 @@
 """The U-Net laid out for evaluation on CPUs.
 
-What evaluation never changes is out of the way: weights are laid out for the convolutions once, the
-time embedding is a row of a table, queries, keys and values are one product, and nothing is kept
-for gradients. A block works on a few images at a time, so that they stay in the cache from its
-first norm to its last sum, and its 3x3 convolutions take fewer multiplications (``winograd``).
+Constant work is done once: weights are laid out for the convolutions, the time embedding of every t
+is a row of a table, queries, keys and values are one product, and nothing is saved for gradients. A
+block evaluates a few images at a time, so that they stay in the cache from its first norm to its
+last sum, and its 3x3 convolutions take fewer multiplications (``winograd``).
 
 Activations are [B, H, W, C] here.
 """
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ddpm_train.fast import memory
-from ddpm_train.fast.blocks import Block, Enlarge, Halve, few, normalise, rows
+from ddpm_train.fast.blocks import Block, Enlarge, Halve, height_of, images_at_once, normalise
 from ddpm_train.fast.packed import Convolution, fastest
 from ddpm_train.fast.times import Times, copied
 from ddpm_train.networks.blocks import Attention, ResidualBlock
@@ -39,7 +39,7 @@ class OnCPU:
         self.dtype, self.times, self.norm_out = dtype, times, copied(network.norm_out)
         self.use_up, self.small, self.fourier = use_up, small, network.fourier
         self._parts = times.parts()
-        height = rows(cast(Level, network.down[0]).blocks[0])
+        height = height_of(cast(Level, network.down[0]).blocks[0])
         self.conv_in = Convolution(network.conv_in, dtype, rows=height)
         self.down: list[Block | Halve] = []
         for down in cast(Iterable[Down], network.down):
@@ -97,5 +97,6 @@ class OnCPU:
         return self._out(h).to(x.dtype)
 
     def _out(self, h: Tensor) -> Tensor:
-        parts = [self.conv_out.of_swish(normalise(self.norm_out, some)) for some in h.split(few(h))]
-        return torch.cat(parts).permute(0, 3, 1, 2)
+        parts = h.split(images_at_once(h))
+        outputs = [self.conv_out.of_swish(normalise(self.norm_out, part)) for part in parts]
+        return torch.cat(outputs).permute(0, 3, 1, 2)

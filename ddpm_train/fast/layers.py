@@ -1,4 +1,4 @@
-"""The layers that networks are made of, each in the way that is fastest where it runs.
+"""The layers of the networks, each by the fastest algorithm on its device.
 
 This is the one seam between ``networks`` and the fast kernels: a layer has the weights and the
 meaning of PyTorch's own, and chooses by device, precision and size how it computes.
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ddpm_train.fast import winograd
+from ddpm_train.fast import enlarging, winograd
 from ddpm_train.fast.norm import GROUPS, GroupNorm
 
 __all__ = ["GROUPS", "Convolution", "GroupNorm", "attend", "enlarge"]
@@ -38,8 +38,8 @@ def enlarge(x: Tensor, layer: nn.Conv2d) -> Tensor:
     On CPUs both at once where that pays.
     """
     dtype = _computes_in(x)
-    if dtype and winograd.suits_enlarging(layer.in_channels, dtype):
-        return winograd.enlarge(x, layer.weight, cast(Tensor, layer.bias), dtype)
+    if dtype and enlarging.suits(layer.in_channels, dtype):
+        return enlarging.convolve(x, layer.weight, cast(Tensor, layer.bias), dtype)
     enlarged: Tensor = layer(F.interpolate(x, scale_factor=2.0, mode="nearest"))
     return enlarged
 

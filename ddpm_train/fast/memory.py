@@ -1,4 +1,4 @@
-"""The memory of activations: kept between evaluations, not given back and asked for again."""
+"""The memory of activations: reused between evaluations, not returned and requested again."""
 
 import ctypes
 import platform

@@ -1,4 +1,4 @@
-"""Group norm, and the swish behind it: exact on large images too, and sparing of memory on CPUs."""
+"""Group norm and swish: exact on large images too, and with little memory on CPUs."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ _NAIVE_PIXELS = 32 * 32  # of which PyTorch's naive sums are exact enough
 
 
 class _Normalise(torch.autograd.Function):
-    """Group norm on a CPU and the swish behind it, if any; keeps nothing but its input."""
+    """Group norm on a CPU and the swish behind it, if any; saves its input alone."""
 
     @staticmethod
     def forward(
@@ -44,9 +44,9 @@ class _Normalise(torch.autograd.Function):
         if ctx.swish:
             normal = _scale_and_shift(wide, weight, bias, mean, rstd)
             grad = torch.ops.aten.silu_backward(grad, normal)
-        sizes, asked = (B, C, H * W, GROUPS), ctx.needs_input_grad[:3]
+        sizes, needs = (B, C, H * W, GROUPS), ctx.needs_input_grad[:3]
         along_x, along_weight, along_bias = torch.ops.aten.native_group_norm_backward(
-            grad, wide, mean, rstd, weight, *sizes, asked
+            grad, wide, mean, rstd, weight, *sizes, needs
         )
         if along_x is not None:
             along_x = along_x.to(x.dtype)
@@ -54,17 +54,17 @@ class _Normalise(torch.autograd.Function):
 
 
 def _as_weights(x: Tensor, weight: Tensor) -> Tensor:
-    """Images as norms on CPUs want them: bf16's own backward there takes three times as long."""
+    """Convert images to the weights' precision: bf16's own backward takes three times as long."""
     return x.to(weight.dtype).contiguous(memory_format=torch.channels_last)
 
 
 def _is_large(x: Tensor) -> bool:
-    """Whether PyTorch's sums lose digits of these images on a CPU."""
+    """Whether PyTorch's sums over images of this size lose digits on a CPU."""
     return x.dtype == torch.float32 and x.shape[2] * x.shape[3] > _NAIVE_PIXELS
 
 
 def _exact_statistics(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """The mean and 1 / the deviation of each group, [B, groups], by sums that keep their digits."""
+    """The mean and 1 / the deviation of each group, [B, groups], by sums that lose no digits."""
     B, _, H, W = x.shape
     mean, square = (
         v.sum((2, 3)).double().view(B, GROUPS, -1).mean(2) / (H * W) for v in (x, x.square())
@@ -73,7 +73,7 @@ def _exact_statistics(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
 
 
 def _scale_and_shift(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, rstd: Tensor) -> Tensor:
-    """Scale and shift each channel to what its group's mean and deviation make of it."""
+    """Normalise each channel by its group's mean and deviation, then scale and shift."""
     B, C, _, _ = x.shape
     scale = weight.view(GROUPS, -1) * rstd[:, :, None]
     shift = bias.view(GROUPS, -1) - mean[:, :, None] * scale

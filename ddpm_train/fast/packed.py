@@ -53,31 +53,31 @@ class Convolution:
             out.add_(self(x))
 
 
-class _ByFours(Convolution):
+class _Winograd(Convolution):
     """A 3x3 convolution by F(4, 3)."""
 
     def _lay_out(self, weight: Tensor, bias: Tensor, dtype: torch.dtype, rows: int) -> None:
-        kernels = winograd.kernels(weight.double()).to(dtype)
+        kernels = winograd.transform_kernel(weight.double()).to(dtype)
         self.weight = _pack(kernels, rows, [0, 1], [1, 1], winograd.PRODUCTS)
-        self.bias = winograd.biases(bias).to(dtype)
+        self.bias = winograd.transform_bias(bias).to(dtype)
 
     def of_swish(self, x: Tensor) -> Tensor:
         """Convolve swish(x); gives float32."""
-        spread = winograd.spread(_padded_swish(x), self.bias.dtype).flatten(3)
-        products = _convolve(spread, self.weight, self.bias, [0, 1], [1, 1], winograd.PRODUCTS)
-        found = x.new_empty(*x.shape[:3], self.channels)
-        winograd.gather(products.unflatten(3, (winograd.PRODUCTS, -1)), found)
-        return found
+        v = winograd.transform_input(_padded_swish(x), self.bias.dtype).flatten(3)
+        products = _convolve(v, self.weight, self.bias, [0, 1], [1, 1], winograd.PRODUCTS)
+        y = x.new_empty(*x.shape[:3], self.channels)
+        winograd.transform_output(products.unflatten(3, (winograd.PRODUCTS, -1)), y)
+        return y
 
 
 def fastest(layer: nn.Conv2d, dtype: torch.dtype, *, rows: int) -> Convolution:
-    """A 3x3 convolution of the same size, in the way that is the fastest for it."""
+    """Lay out a 3x3 convolution of the same size by the faster of the two algorithms."""
     fewer = winograd.suits(layer.in_channels, layer.out_channels, rows, dtype)
-    return (_ByFours if fewer else Convolution)(layer, dtype, rows=rows)
+    return (_Winograd if fewer else Convolution)(layer, dtype, rows=rows)
 
 
 def _padded_swish(x: Tensor) -> Tensor:
-    """swish(x) with a row of zeros above and below, [B, H, W, C] -> [B, H+2, W, C]."""
+    """Compute swish(x) and add a row of zeros above and below, [B, H, W, C] -> [B, H+2, W, C]."""
     B, H, W, C = x.shape
     padded = x.new_empty(B, H + 2, W, C)
     padded[:, :: H + 1].zero_()
@@ -88,18 +88,18 @@ def _padded_swish(x: Tensor) -> Tensor:
 def _pack(
     weight: Tensor, rows: int, padding: list[int], stride: list[int], groups: int = 1
 ) -> Tensor:
-    """Lay weights out as the convolution wants them, where that can be asked.
+    """Lay weights out as the convolution of images ``rows`` tall reads them, where torch can.
 
-    For another size it may want another layout, and would make it anew each time.
+    For images of another size the library may convert them at every evaluation.
     """
     weight = weight.clone(memory_format=torch.channels_last)
     if not capability.packs_weights():
         return weight
     hint = [4, weight.shape[1] * groups, rows, rows]
-    found: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
+    packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
         weight, padding, stride, [1, 1], groups, hint
     )
-    return found
+    return packed
 
 
 def _convolve(

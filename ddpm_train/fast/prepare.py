@@ -1,4 +1,4 @@
-"""Networks prepared for evaluation: the same functions of x_t and t, sooner.
+"""Networks prepared for evaluation: the same functions of x_t and t, faster.
 
 On CPUs a U-Net is laid out anew (``cpu``); on accelerators, compiled, and for other networks its
 copy is evaluated as it is (``plain``). The network itself stays the reference: float32 agrees with
@@ -53,12 +53,11 @@ def prepare(
     with torch.inference_mode():
         if device.type == "cpu" and not compiled and isinstance(network, UNet):
             return _on_cpu(network, T, bf16=precision == "bf16", use_up=use_up)
+        last = network if use_up else copy.deepcopy(network)
         if precision != "bf16":
-            ours = network if use_up else copy.deepcopy(network)
-            return Plain(ours, torch.float32, compiled=compiled, tf32=tf32)
+            return Plain(last, torch.float32, compiled=compiled, tf32=tf32)
         exact = Plain(copy.deepcopy(network), torch.float32, compiled=compiled)
-        ours = network if use_up else copy.deepcopy(network)
-        return Mixed(exact, Plain(ours, torch.bfloat16, compiled=compiled), T // 100)
+        return Mixed(exact, Plain(last, torch.bfloat16, compiled=compiled), T // 100)
 
 
 def _on_cpu(network: UNet, T: int, *, bf16: bool, use_up: bool) -> Network:
@@ -102,7 +101,7 @@ class Mixed:
         self.exact, self.fast, self.until = exact, fast, until
 
     def __call__(self, x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Evaluate each row by the network of its time; keep t on the CPU: no GPU waits for it."""
+        """Evaluate each row by the network of its time; a t on the CPU costs no synchronisation."""
         small = t <= self.until
         if not small.any():
             return self.fast(x, t, condition)

@@ -23,18 +23,8 @@ about alike, and the error falls by a third, to less than twice that of the dire
 Activations are [B, H, W, C] here. The six products lie side by side as groups of channels,
 [B, H/4, W, 6, C], so that one grouped convolution makes them all. Where they are in bf16, the sums
 before and after them are in float32 and rounded once: here and below.
-
-Where an image is enlarged by nearest neighbours first, more is saved. Along one dimension, with
-w_0, w_1, w_2 the kernel and S its sum, a pixel d_k becomes two of the output,
-
-    S d_k + w_0 (d_k-1 - d_k)   and   S d_k - w_2 (d_k - d_k+1):
-
-three products of pixels and of differences of neighbours. In both dimensions that is nine products,
-one by one pixel each, where the definition takes 36.
 """
 
-from collections.abc import Sequence
-from itertools import product
 from typing import Any
 
 import torch
@@ -45,30 +35,21 @@ from torch.nn import functional as F
 from ddpm_train.fast import capability
 
 PRODUCTS = 6
-KINDS = ((0, 0), (0, 1), (1, 0), (1, 1))  # of pixels of an enlarged image: their row and column
 _A, _B = 0.5**0.5, 2**0.5
 _LEAST_ROWS = 8  # and channels: below, the sums cost more than they save
-_LEAST_CHANNELS = {torch.float32: 64, torch.bfloat16: 128}
-_LEAST_ENLARGED = 64
+LEAST_CHANNELS = {torch.float32: 64, torch.bfloat16: 128}
 
 
 def suits(channels_in: int, channels: int, rows: int, dtype: torch.dtype) -> bool:
     """Whether a 3x3 convolution, padded with 1, is faster this way on this processor."""
-    least = _LEAST_CHANNELS.get(dtype)
-    wide = least is not None and min(channels_in, channels) >= least
+    least = LEAST_CHANNELS.get(dtype)
+    many = least is not None and min(channels_in, channels) >= least
     pays = capability.saves_products() and sums_pay(dtype)
-    return pays and wide and rows >= _LEAST_ROWS and rows % 4 == 0
-
-
-def suits_enlarging(channels: int, dtype: torch.dtype) -> bool:
-    """Whether ``enlarge`` is faster than its two parts, one by one, on a CPU."""
-    wide = channels >= _LEAST_ENLARGED
-    pays = capability.saves_products() and sums_pay(dtype)
-    return pays and dtype in _LEAST_CHANNELS and wide
+    return pays and many and rows >= _LEAST_ROWS and rows % 4 == 0
 
 
 def sums_pay(dtype: torch.dtype) -> bool:
-    """Whether sums are made sooner than the products that they save: with matrix units not."""
+    """Whether sums cost less than the products that they save: with matrix units they do not."""
     return dtype != torch.bfloat16 or not capability.has_matrix_units()
 
 
@@ -82,20 +63,21 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype | None 
 
 
 class _Convolution(torch.autograd.Function):
-    """The three parts and, backwards, their adjoints: half the multiplications there too."""
+    """The three transforms, and backwards their adjoints: half the multiplications there too."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
-        v, u = spread(pad(x.permute(0, 2, 3, 1)), dtype), kernels(_wide(weight)).to(dtype)
-        # In bf16 both are kept: v is no larger than x in float32, and u is not made twice.
+        v = transform_input(pad(x.permute(0, 2, 3, 1)), dtype)
+        u = transform_kernel(widen(weight)).to(dtype)
+        # In bf16 save u and v: v is no larger than x in float32, and u is not computed twice.
         ctx.transformed = dtype == torch.bfloat16
         ctx.save_for_backward(*((v, u) if ctx.transformed else (x, weight)))
         ctx.dtypes = x.dtype, weight.dtype
-        products = multiply(v, u, biases(_wide(bias)).to(dtype))
+        products = multiply(v, u, transform_bias(widen(bias)).to(dtype))
         B, _, H, W = x.shape
-        # Made as what it is: autograd lets no view be changed in place afterwards.
+        # Not a view: autograd lets no view be changed in place afterwards.
         y = torch.empty((B, len(bias), H, W), dtype=dtype, memory_format=torch.channels_last)
-        gather(products, out=y.permute(0, 2, 3, 1))
+        transform_output(products, out=y.permute(0, 2, 3, 1))
         return y
 
     @staticmethod
@@ -103,26 +85,26 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         v, u = ctx.saved_tensors
         if not ctx.transformed:
-            v, u = spread(pad(v.permute(0, 2, 3, 1)), v.dtype), kernels(u)
+            v, u = transform_input(pad(v.permute(0, 2, 3, 1)), v.dtype), transform_kernel(u)
         grad, (of_x, of_weight) = grad.permute(0, 2, 3, 1), ctx.dtypes
-        asked = [ctx.needs_input_grad[0], ctx.needs_input_grad[1], False]
+        needs = [ctx.needs_input_grad[0], ctx.needs_input_grad[1], False]
         along_v, along_u, _ = torch.ops.aten.convolution_backward(
-            *(_as_groups(spread_grad(grad, v.dtype)), _as_groups(v), u),
-            *(None, (1, 1), (0, 1), (1, 1), False, (0, 0), PRODUCTS, asked),
+            *(_as_groups(transform_output_grad(grad, v.dtype)), _as_groups(v), u),
+            *(None, (1, 1), (0, 1), (1, 1), False, (0, 0), PRODUCTS, needs),
         )
         along_x = along_weight = along_bias = None
-        if asked[0]:
+        if needs[0]:
             products = along_v.permute(0, 2, 3, 1).unflatten(3, (PRODUCTS, -1))
-            along_x = gather_grad(products).permute(0, 3, 1, 2).to(of_x)
-        if asked[1]:
-            along_weight = kernels_grad(_wide(along_u)).to(of_weight)
+            along_x = transform_input_grad(products).permute(0, 3, 1, 2).to(of_x)
+        if needs[1]:
+            along_weight = transform_kernel_grad(widen(along_u)).to(of_weight)
         if ctx.needs_input_grad[2]:
             along_bias = grad.sum((0, 1, 2), dtype=of_weight)
         return along_x, along_weight, along_bias, None
 
 
 def pad(x: Tensor) -> Tensor:
-    """A row of zeros above and below, [B, H, W, C] -> [B, H+2, W, C], for sums."""
+    """Add a row of zeros above and below, [B, H, W, C] -> [B, H+2, W, C], as wide as sums."""
     B, H, W, C = x.shape
     padded = x.new_empty(B, H + 2, W, C, dtype=torch.promote_types(x.dtype, torch.float32))
     padded[:, :: H + 1].zero_()
@@ -130,7 +112,7 @@ def pad(x: Tensor) -> Tensor:
     return padded
 
 
-def kernels(weight: Tensor) -> Tensor:
+def transform_kernel(weight: Tensor) -> Tensor:
     """G g, [K, C, 3, 3] -> [6 K, C, 1, 3]."""
     K, C, _, width = weight.shape
     g_0, g_1, g_2 = weight.permute(2, 0, 3, 1)
@@ -146,8 +128,8 @@ def kernels(weight: Tensor) -> Tensor:
     return out.view(PRODUCTS * K, 1, width, C).permute(0, 3, 1, 2)
 
 
-def kernels_grad(grad: Tensor) -> Tensor:
-    """The adjoint of ``kernels``, [6 K, C, 1, 3] -> [K, C, 3, 3]."""
+def transform_kernel_grad(grad: Tensor) -> Tensor:
+    """The adjoint of ``transform_kernel``, [6 K, C, 1, 3] -> [K, C, 3, 3]."""
     u = grad.permute(0, 2, 3, 1).unflatten(0, (PRODUCTS, -1)).squeeze(2)  # [6, K, 3, C]
     out = grad.new_empty(u.shape[1], 3, *u.shape[2:])
     one, two = u[1] + u[2], u[3] + u[4]
@@ -159,13 +141,13 @@ def kernels_grad(grad: Tensor) -> Tensor:
     return out.permute(0, 3, 1, 2)
 
 
-def biases(bias: Tensor) -> Tensor:
+def transform_bias(bias: Tensor) -> Tensor:
     """A bias of the products that reaches each of the four rows once, [K] -> [6 K]."""
     shares = bias.new_tensor([0, 1 + _B, 1 - _B, 1 + _A, 1 - _A, 0]) / 6
     return (shares[:, None] * bias).flatten()
 
 
-def spread(x: Tensor, dtype: torch.dtype) -> Tensor:
+def transform_input(x: Tensor, dtype: torch.dtype) -> Tensor:
     """B' d of every four rows, padded [B, H+2, W, C] -> [B, H/4, W, 6, C] in ``dtype``."""
     B, rows, W, C = x.shape
     d_0, d_1, d_2, d_3, d_4, d_5 = (x[:, j : j + rows - 5 : 4] for j in range(6))
@@ -185,8 +167,8 @@ def spread(x: Tensor, dtype: torch.dtype) -> Tensor:
     return out
 
 
-def gather_grad(v: Tensor) -> Tensor:
-    """The adjoint of ``spread(pad(x))``, [B, H/4, W, 6, C] -> [B, H, W, C]."""
+def transform_input_grad(v: Tensor) -> Tensor:
+    """The adjoint of ``transform_input(pad(x))``, [B, H/4, W, 6, C] -> [B, H, W, C]."""
     B, fours, W, _, C = v.shape
     v_0, v_1, v_2, v_3, v_4, v_5 = _for_sums(v)
     out = v_0.new_empty(B, 4 * fours + 2, W, C)
@@ -204,14 +186,14 @@ def gather_grad(v: Tensor) -> Tensor:
     return out[:, 1:-1]
 
 
-def multiply(v: Tensor, kernels: Tensor, biases: Tensor) -> Tensor:
+def multiply(v: Tensor, u: Tensor, bias: Tensor) -> Tensor:
     """(G g) * (B' d), [B, H/4, W, 6, C] -> [B, H/4, W, 6, K]."""
-    m = F.conv2d(_as_groups(v), kernels, biases, padding=(0, 1), groups=PRODUCTS)
+    m = F.conv2d(_as_groups(v), u, bias, padding=(0, 1), groups=PRODUCTS)
     products: Tensor = m.permute(0, 2, 3, 1).unflatten(3, (PRODUCTS, -1))
     return products
 
 
-def gather(m: Tensor, out: Tensor) -> None:
+def transform_output(m: Tensor, out: Tensor) -> None:
     """A' m, [B, H/4, W, 6, K] -> ``out``, [B, H, W, K]; ``m`` may be used up."""
     y_0, y_1, y_2, y_3 = out.unflatten(1, (-1, 4)).unbind(2)
     m_0, m_1, m_2, m_3, m_4, m_5 = _for_sums(m)
@@ -224,8 +206,8 @@ def gather(m: Tensor, out: Tensor) -> None:
     torch.add(m_5.add_(one, alpha=_A), two, alpha=2 * _B, out=y_3)
 
 
-def spread_grad(y: Tensor, dtype: torch.dtype) -> Tensor:
-    """The adjoint of ``gather``, [B, H, W, K] -> [B, H/4, W, 6, K] in ``dtype``."""
+def transform_output_grad(y: Tensor, dtype: torch.dtype) -> Tensor:
+    """The adjoint of ``transform_output``, [B, H, W, K] -> [B, H/4, W, 6, K] in ``dtype``."""
     B, H, W, K = y.shape
     y_0, y_1, y_2, y_3 = _for_sums(y.unflatten(1, (-1, 4)), 2)
     out = y.new_empty(B, H // 4, W, PRODUCTS, K, dtype=dtype)
@@ -242,64 +224,12 @@ def spread_grad(y: Tensor, dtype: torch.dtype) -> Tensor:
     return out
 
 
-def enlarge(x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """``conv2d(x enlarged twice, weight, bias, padding=1)``, [B, C, H, W] -> [B, K, 2H, 2W].
-
-    The products and the output have ``dtype``, by default that of ``x``.
-    """
-    dtype = dtype or x.dtype
-    with torch.autocast("cpu", enabled=False):
-        parts = differences(_wide(x).permute(0, 2, 3, 1))
-        products = [
-            _wide(F.conv2d(part.permute(0, 3, 1, 2).to(dtype), kernel.to(dtype)))
-            for part, kernel in zip(parts, kernels_of_differences(_wide(weight)), strict=True)
-        ]
-        products = [product.permute(0, 2, 3, 1) for product in products]
-        products[0] = products[0] + bias
-        kinds = [torch.add(*both).to(dtype) for both in assemble(products)]
-    rows = torch.stack([torch.stack(kinds[:2], 3), torch.stack(kinds[2:], 3)], 2)
-    return rows.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
-
-
-def kernels_of_differences(weight: Tensor) -> list[Tensor]:
-    """What ``differences`` are multiplied with, [K, C, 3, 3] -> [1, 2, 2 and 4 K, C, 1, 1]."""
-    whole = weight.new_ones(1, 3)
-    ends = weight.new_tensor([[1, 0, 0], [0, 0, -1]])
-    return [
-        torch.einsum("ah,bw,kchw->abkc", *both, weight).flatten(0, 2)[:, :, None, None]
-        for both in product((whole, ends), repeat=2)
-    ]
-
-
-def differences(x: Tensor) -> tuple[Tensor, ...]:
-    """Pixels, and what they lose to the right, downwards and in both, [B, H, W, C].
-
-    There is zero around the image, so that there are W + 1 differences along W, H + 1 along H.
-    """
-    padded = F.pad(x, (0, 0, 1, 1, 1, 1))
-    down = padded[:, :-1] - padded[:, 1:]
-    right = padded[:, 1:-1, :-1] - padded[:, 1:-1, 1:]
-    return x, right, down[:, :, 1:-1], down[:, :, :-1] - down[:, :, 1:]
-
-
-def assemble(products: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """What adds up to the pixels above to the left, above to the right, and below, [B, H, W, K]."""
-    pixels, right, down, both = products
-    _, H, W, K = pixels.shape
-    right, down, both = (part.unflatten(3, (-1, K)) for part in (right, down, both))
-    columns = [pixels + right[:, :, b : b + W, b] for b in range(2)]
-    return [
-        (columns[b], down[:, a : a + H, :, a] + both[:, a : a + H, b : b + W, 2 * a + b])
-        for a, b in KINDS
-    ]
-
-
 def _for_sums(parts: Tensor, dim: int = 3) -> list[Tensor]:
-    return [_wide(part) for part in parts.unbind(dim)]
+    return [widen(part) for part in parts.unbind(dim)]
 
 
-def _wide(x: Tensor) -> Tensor:
-    """In the precision of sums."""
+def widen(x: Tensor) -> Tensor:
+    """Convert to the precision of sums."""
     return x.float() if x.dtype == torch.bfloat16 else x
 
 

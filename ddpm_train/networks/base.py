@@ -10,7 +10,7 @@ class ImageNetwork(nn.Module):
     """A pure function (x, t, condition=None, keep=None) -> output, as ``UNet.forward`` has it.
 
     Attributes:
-        classes: How many classes it knows; 0: it takes no labels.
+        classes: The number of classes; 0: it takes no labels.
         dropout_elements: The length of a row of ``keep``; 0: it has no dropout.
     """
 
@@ -19,7 +19,7 @@ class ImageNetwork(nn.Module):
 
 
 def check_condition(condition: Tensor | None, classes: int) -> None:
-    """Refuse labels that a network would ignore or does not know, and missing ones.
+    """Refuse labels that a network would ignore or has not, and missing ones.
 
     Labels on an accelerator are not looked at: that would synchronise with it.
 

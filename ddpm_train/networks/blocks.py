@@ -1,7 +1,7 @@
 """The blocks of the U-Net (appendix B): residual blocks and attention.
 
-Activations lie in memory as [B, H, W, C] (``channels_last``), which is what convolutions want on
-CPUs and GPUs alike.
+Activations lie in memory as [B, H, W, C] (``channels_last``): convolutions are fastest so, on CPUs
+and GPUs alike.
 """
 
 import torch

@@ -54,7 +54,7 @@ class Down(Level):
         self.padding = _PADDINGS[config.pad_down]
 
     def forward(self, x: Tensor, temb: Tensor, keep: Tensor | None) -> list[Tensor]:
-        """Give every output that the way up will want; the last one is the level's own."""
+        """Give every output for the way up; the last one is the level's own."""
         outputs = []
         for i in range(len(self.blocks)):
             x = self.step(i, x, temb, keep)
@@ -102,7 +102,7 @@ class Up(Level):
 
 
 class UNet(ImageNetwork):
-    """The network that looks at x_t and t and predicts what the objective asks for.
+    """The network: x_t and t in, the objective's prediction out.
 
     >>> unet = UNet(UNetConfig(dropout=0.0), out_channels=3)
     >>> f"{sum(p.numel() for p in unet.parameters()):,}"
@@ -140,9 +140,9 @@ class UNet(ImageNetwork):
             self.middle = Middle(config, widths[-1])
             self.up = nn.ModuleList()
             for level in reversed(range(len(widths))):
-                below = widths[min(level + 1, len(widths) - 1)]
-                own = [skips.pop() for _ in range(config.num_res_blocks + 1)]
-                self.up.insert(0, Up(config, level, below, own))
+                channels_in = widths[min(level + 1, len(widths) - 1)]
+                concatenated = [skips.pop() for _ in range(config.num_res_blocks + 1)]
+                self.up.insert(0, Up(config, level, channels_in, concatenated))
             self.norm_out = norm(config, widths[0])
             self.conv_out = nn.Conv2d(widths[0], out_channels, 3, padding=1)
             self.labels = nn.Embedding(config.classes, 4 * width) if config.classes else None

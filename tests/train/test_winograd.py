@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ddpm_train.fast import capability, winograd
+from ddpm_train.fast import capability, enlarging, winograd
 from ddpm_train.fast.layers import Convolution
 
 SHAPES = [(3, 40, 48, 12, 5), (1, 32, 64, 8, 1), (2, 64, 32, 4, 7)]  # B, C, K, H, W
@@ -50,7 +50,7 @@ def test_enlarges_then_convolves(shape: tuple[int, ...]) -> None:
         part.requires_grad_()
     x, weight, bias = given
     enlarged = F.interpolate(x, scale_factor=2.0, mode="nearest")
-    found, wanted = winograd.enlarge(*given), F.conv2d(enlarged, weight, bias, padding=1)
+    found, wanted = enlarging.convolve(*given), F.conv2d(enlarged, weight, bias, padding=1)
     assert found.shape == wanted.shape and relative(found, wanted) < 1e-14
     upstream = upstream.repeat_interleave(2, 2).repeat_interleave(2, 3).cumsum(3)
     ours, theirs = (torch.autograd.grad(y, given, upstream) for y in (found, wanted))
@@ -102,7 +102,7 @@ def enlarged(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(
     ("kind", "defined", "scale"),
-    [(winograd.convolve, partial(F.conv2d, padding=1), 1), (winograd.enlarge, enlarged, 2)],
+    [(winograd.convolve, partial(F.conv2d, padding=1), 1), (enlarging.convolve, enlarged, 2)],
     ids=["convolve", "enlarge"],
 )
 def test_products_in_bf16_are_rounded_little_more_than_the_direct_sum(
@@ -159,9 +159,9 @@ def test_matrix_units_convolve_bf16_directly(monkeypatch: pytest.MonkeyPatch) ->
     for amx in (True, False):
         monkeypatch.setattr(capability, "has_matrix_units", lambda amx=amx: amx)
         assert winograd.suits(128, 128, 8, torch.float32)
-        assert winograd.suits_enlarging(128, torch.float32)
+        assert enlarging.suits(128, torch.float32)
         assert winograd.suits(128, 128, 8, torch.bfloat16) is not amx
-        assert winograd.suits_enlarging(128, torch.bfloat16) is not amx
+        assert enlarging.suits(128, torch.bfloat16) is not amx
 
 
 @pytest.mark.parametrize(
