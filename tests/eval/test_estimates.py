@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ddpm_eval.choice import ImageSet
 from ddpm_eval.measure.bound import compare, likelihood, scoring
 from ddpm_eval.measure.bound import estimate as estimates
+from ddpm_eval.measure.bound.settings import BoundSettings
 from ddpm_eval.record.protocol import Protocol
 from ddpm_eval.record.record import Measurement
 from ddpm_eval.record.scores import Curve, Score
@@ -245,3 +247,28 @@ def test_two_processes_share_an_estimate(tmp_path: Path, monkeypatch: pytest.Mon
         assert bits(together).value == bits(alone).value
 
     assert [forks.wait(pid) for pid in forks.start_world(2, share)] == [0, 0]
+
+
+@pytest.mark.slow
+def test_intervals_of_estimated_curves_cover() -> None:
+    """95% intervals of L_t, octave by octave, over 60 choices of images, noise and pairs."""
+    model, images = jobs.subject(T=200), ImageSet.of(jobs.pictures(1500, seed=5))
+    whole = likelihood.measure(model, images, BoundSettings(), Runtime(batch=512))
+    terms = whole.arrays["terms"].mean(0, dtype=np.float64)
+    edges = [*estimates.octaves(200), 201]
+    truth = np.array([terms[a - 1 : b - 1].mean() for a, b in pairwise(edges)])
+    hits = np.zeros(len(truth))
+    for seed in range(60):
+        settings = BoundSettings(n=150, seed=seed, budget=400)
+        part = estimates.measure(model, images, settings, Runtime(batch=512))
+        octaves = curve(part, "bound_term")
+        hits += np.abs(octaves.y - truth) < 1.96 * octaves.error
+    assert (hits / 60 >= 0.88).all(), hits / 60
+
+
+def test_estimated_rates_rise_from_the_prior() -> None:
+    for seed in range(3):
+        measurement = jobs.curves(size=60, budget=700, seed=seed, model=jobs.subject(T=100))
+        for rate in measurement.curves:
+            if rate.metric == "rate":
+                assert (np.diff(rate.y) >= 0).all() and rate.y[0] >= 0

@@ -29,6 +29,7 @@ from ddpm_train.errors import FixableError
 from ddpm_train.noise import Stream
 
 LEAST_IMAGES = 16
+FEW_DRAWS = 10  # below this an error cannot be told from the draws
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,16 +244,26 @@ def effort(evaluations: int, every: int) -> tuple[Score, Score]:
     )
 
 
+def error_of(estimate: Estimate, part: slice) -> Array:
+    """Give the errors of some sums; where hardly a draw fell, the sum itself.
+
+    There the sum is what the terms around predict, and how well they do is not known.
+    """
+    value, error = estimate.value[part], estimate.population[part]
+    few = estimate.draws[part] < FEW_DRAWS
+    return np.where(few, np.maximum(error, np.abs(value)), error)
+
+
 def _curve(estimate: Estimate, classes: list[int], T: int, n: int) -> Curve:
     """Average the terms over each class of steps."""
-    width, last = np.diff([*classes, T + 1]), len(classes)
+    width, part = np.diff([*classes, T + 1]), slice(-len(classes), None)
     return Curve(
         metric="bound_term",
         over="t",
         x=np.array(classes) + (width - 1) / 2 - 1,
-        y=estimate.value[-last:] / width,
+        y=estimate.value[part] / width,
         n=n,
-        error=estimate.population[-last:] / width,
+        error=error_of(estimate, part) / width,
         log="y",
     )
 

@@ -35,7 +35,6 @@ from ddpm_train.noise import Stream
 MEASURE = "rate_distortion"
 GREY_LEVELS = 127.5  # in a unit of [-1, 1]
 DISTORTION_IMAGES = 24  # at each time of an estimated curve
-FEW_DRAWS = 10  # below this an error cannot be told from the draws
 
 
 def measure(
@@ -171,11 +170,9 @@ def _estimated(
     curves = []
     for v, name in enumerate(names):
         part = slice(first + v * K, first + (v + 1) * K)
-        rate, error = estimate.value[part], estimate.population[part]
-        # Where hardly a draw fell, the rate is predicted from the terms around, no better.
-        few = estimate.draws[part] < FEW_DRAWS
-        error = np.where(few, np.maximum(error, np.abs(rate)), error)
-        curves.append(_curve("rate", x, rate + prior, error, n, variance=name))
+        rate = rising(estimate.value[part]) + prior
+        error = estimates.error_of(estimate, part)
+        curves.append(_curve("rate", x, rate, error, n, variance=name))
     decoder = {
         name: scored(
             "bits_per_dim",
@@ -189,6 +186,16 @@ def _estimated(
     }
     effort = estimates.effort(evaluations + spent, n * process.T)
     return (*curves, distortion), decoder, effort
+
+
+def rising(rate: Array) -> Array:
+    """Keep an estimated rate at 0 or more and rising, as every rate is; its end stays.
+
+    >>> rising(np.array([-0.1, 0.2, 0.1, 0.5]))
+    array([0. , 0.1, 0.1, 0.5])
+    """
+    falling = np.minimum.accumulate(rate[::-1])[::-1]
+    return np.maximum(falling, 0)
 
 
 def shown(T: int) -> Array:
