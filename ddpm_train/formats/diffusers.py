@@ -39,6 +39,7 @@ SCHEDULES: dict[str, str] = {
     "scaled_linear": "quad",
     "squaredcos_cap_v2": "cosine",
 }
+PREDICTIONS = {"epsilon": "eps", "sample": "x_0", "v_prediction": "v"}
 VARIANCES: dict[str, Literal["fixedsmall", "fixedlarge", "learned_range"]] = {
     "fixed_small": "fixedsmall",
     "fixed_small_log": "fixedsmall",
@@ -112,7 +113,7 @@ SCHEDULER: dict[str, tuple[object, ...]] = {
     "_class_name": ("DDPMScheduler", "DDIMScheduler", "PNDMScheduler"),
     "beta_schedule": tuple(SCHEDULES),
     "trained_betas": (None,),
-    "prediction_type": ("epsilon",),
+    "prediction_type": tuple(PREDICTIONS),
     "variance_type": tuple(VARIANCES),
     "thresholding": (False,),
     "rescale_betas_zero_snr": (False,),
@@ -351,8 +352,13 @@ def _process(
         beta_start=full.beta_start,
         beta_end=full.beta_end,
     )
-    variance = VARIANCES[config.get("variance_type", "fixed_small")]
-    return schedule, ObjectiveConfig(variance=variance), notes
+    prediction = PREDICTIONS[config.get("prediction_type", "epsilon")]
+    objective = ObjectiveConfig(
+        prediction=prediction,
+        loss="L_simple" if prediction == "eps" else "mse",
+        variance=VARIANCES[config.get("variance_type", "fixed_small")],
+    )
+    return schedule, objective, notes
 
 
 def _refuse(

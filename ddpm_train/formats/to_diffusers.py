@@ -11,7 +11,7 @@ from ddpm_train.config import ModelConfig, UNetConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.files import folder_atomically, write_atomically, write_text
 from ddpm_train.formats.canonical import Rules, rename
-from ddpm_train.formats.diffusers import SCHEDULES, export_digest
+from ddpm_train.formats.diffusers import PREDICTIONS, SCHEDULES, export_digest
 from ddpm_train.formats.diffusers_folder import WEIGHTS
 
 VERSION = "0.30.0"  # of diffusers, whose names these are
@@ -77,6 +77,8 @@ def _network(model: ModelConfig) -> dict[str, Any]:
         raise _unknown("unet.time_scale", unet.time_scale)
     if unet.fourier:
         raise _unknown("unet.fourier", ",".join(map(str, unet.fourier)))
+    if unet.classes:
+        raise _unknown("unet.classes", unet.classes)
     if unet.time_order == "interleaved":
         raise _unknown("unet.time_order", unet.time_order)
     attention = [
@@ -122,9 +124,10 @@ def _head_channels(unet: UNetConfig, attention: list[bool]) -> int | None:
 def _process(model: ModelConfig) -> dict[str, Any]:
     schedule, objective = model.schedule, model.objective
     names = {ours: theirs for theirs, ours in SCHEDULES.items()}
+    predictions = {ours: theirs for theirs, ours in PREDICTIONS.items()}
     if schedule.kind not in names:
         raise _unknown("schedule.kind", schedule.kind)
-    if objective.prediction != "eps":
+    if objective.prediction not in predictions:
         raise _unknown("objective.prediction", objective.prediction)
     if objective.variance not in VARIANCES:
         raise _unknown("objective.variance", objective.variance)
@@ -137,7 +140,7 @@ def _process(model: ModelConfig) -> dict[str, Any]:
         "clip_sample": True,
         "clip_sample_range": 1.0,
         "num_train_timesteps": schedule.T,
-        "prediction_type": "epsilon",
+        "prediction_type": predictions[objective.prediction],
         "variance_type": VARIANCES[objective.variance],
     }
 

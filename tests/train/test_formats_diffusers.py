@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ddpm_eval import inspection
 from ddpm_train import checkpoint, formats
-from ddpm_train.config import ModelConfig, UNetConfig
+from ddpm_train.config import ModelConfig, ObjectiveConfig, UNetConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.formats import to_diffusers
 from tests.train.peers import agreement, randomise
@@ -152,7 +152,7 @@ def test_files_before_attention_was_renamed(tmp_path: Path) -> None:
         ("config", {"up_block_types": ["UpBlock2D", "UpBlock2D"]}, "does not mirror"),
         ("config", {"out_channels": 6}, "out_channels=6"),
         ("config", {"layers_per_block": 3}, "do not fit the network"),
-        ("scheduler_config", {"prediction_type": "v_prediction"}, "prediction_type=v_prediction"),
+        ("scheduler_config", {"prediction_type": "flow_prediction"}, "prediction_type=flow"),
         ("scheduler_config", {"beta_schedule": "sigmoid"}, "beta_schedule=sigmoid"),
         ("scheduler_config", {"trained_betas": [0.1]}, "trained_betas="),
         ("scheduler_config", {"variance_type": "learned"}, "variance_type=learned"),
@@ -207,9 +207,12 @@ def test_there_and_back_again(tmp_path: Path, changes: Any) -> None:
     assert theirs.read_bytes() == ours.read_bytes()
 
 
-@pytest.mark.parametrize("kind", ["linear", "quad", "cosine"])
+@pytest.mark.parametrize(
+    ("kind", "prediction"),
+    [("linear", "eps"), ("quad", "eps"), ("cosine", "eps"), ("linear", "x_0"), ("linear", "v")],
+)
 def test_the_pipeline_draws_the_same_samples(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, prediction: str
 ) -> None:
     """The whole chain from the same noise: x_T and every z are handed to diffusers."""
     from ddpm_train import noise, schedule
@@ -221,7 +224,10 @@ def test_the_pipeline_draws_the_same_samples(
     T, shape, stream = 25, (3, 16, 16), noise.Stream(3, "sample")
     model = ModelConfig(
         unet=UNetConfig(image_size=16, base_channels=32, channel_mult=(1, 2), dropout=0.0),
-        schedule=ScheduleConfig(kind=kind, T=T, beta_start=1e-3, beta_end=0.3),  # type: ignore[arg-type]
+        schedule=ScheduleConfig(kind=kind, T=T, beta_start=1e-3, beta_end=0.3),
+        objective=ObjectiveConfig(
+            prediction=prediction, loss="L_simple" if prediction == "eps" else "mse"
+        ),
     )
     net = checkpoint.build_network(model)
     randomise(net)
@@ -251,6 +257,7 @@ def test_the_pipeline_draws_the_same_samples(
         ("unet", {"time_order": "interleaved"}),
         ("unet", {"time_scale": 0.25}),
         ("unet", {"fourier": (7,)}),
+        ("unet", {"classes": 3}),
         ("schedule", {"kind": "jsd"}),
         ("objective", {"variance": "learned"}),
         ("objective", {"prediction": "mu_tilde"}),
