@@ -202,13 +202,13 @@ def _value(hint: Any, text: str, key: str) -> Any:
 
 def _values(hint: Any, text: str, key: str) -> Any:
     """The members of a tuple: with or without brackets, quotes and spaces; nested with brackets."""
-    inside = text[1:-1] if text[:1] + text[-1:] in ("[]", "()") else text
+    body = text[1:-1] if text[:1] + text[-1:] in ("[]", "()") else text
     if typing.get_origin(_apart(_members(hint, 1)[0])[0]) is tuple:
         try:
             return ast.literal_eval(text) if text else []
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             raise _wrong(key, text, "a list of lists", "write [[0, 1], [2, 3]]") from None
-    parts = [part.strip() for part in inside.split(",") if part.strip()]
+    parts = [part.strip() for part in body.split(",") if part.strip()]
     members = _members(hint, len(parts))
     if len(members) != len(parts):
         raise _wrong(key, text, f"{len(members)} values", "write them with commas between")

@@ -29,9 +29,9 @@ class World:
         >>> [World(torch.device("cpu"), rank, 3).share(range(7)) for rank in range(3)]
         [range(0, 3), range(3, 5), range(5, 7)]
         """
-        each, more = divmod(len(items), self.size)
-        start = self.rank * each + min(self.rank, more)
-        return items[start : start + each + (self.rank < more)]
+        size, rest = divmod(len(items), self.size)
+        start = self.rank * size + min(self.rank, rest)
+        return items[start : start + size + (self.rank < rest)]
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum over processes; every process gets it."""

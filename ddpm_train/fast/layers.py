@@ -15,7 +15,7 @@ from ddpm_train.fast.norm import GROUPS, GroupNorm
 
 __all__ = ["GROUPS", "Convolution", "GroupNorm", "attend", "enlarge"]
 
-_FEW_PAIRS = 1 << 22  # of an image's pixels, which fit into memory
+_MOST_PAIRS = 1 << 22  # of an image's pixels, whose scores fit into memory
 
 
 class Convolution(nn.Conv2d):
@@ -49,8 +49,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
     PyTorch's own multiplies bf16 numbers as float32 on CPUs without matrix units.
     """
-    few = q.shape[1] * q.shape[2] ** 2 <= _FEW_PAIRS
-    if q.dtype != torch.bfloat16 or q.device.type != "cpu" or not few:
+    pairs = q.shape[1] * q.shape[2] ** 2
+    if q.dtype != torch.bfloat16 or q.device.type != "cpu" or pairs > _MOST_PAIRS:
         return F.scaled_dot_product_attention(q, k, v)
     scores = (q @ k.transpose(-1, -2)).float().mul_(q.shape[-1] ** -0.5)
     h: Tensor = scores.softmax(-1).to(q.dtype) @ v

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pytest
 
+from ddpm_eval.settings import EvalSettings
 from ddpm_train import leaves, presets
 from ddpm_train.checkpoint import build_network
 from ddpm_train.config import RunConfig
@@ -144,9 +145,10 @@ def test_what_is_out_of_range_is_refused_from_any_side(change: str, fix: str) ->
         assert fix in caught.value.fix and "\n" not in caught.value.problem + caught.value.fix
 
 
-def test_every_number_of_a_run_has_a_range() -> None:
+@pytest.mark.parametrize("tree", [RunConfig, EvalSettings])
+def test_every_number_has_a_range(tree: type) -> None:
     """Of each leaf, and of each member of a tuple, some value is refused."""
-    for key, hint in numbers(RunConfig):
+    for key, hint in numbers(tree):
         with pytest.raises(FixableError):
             leaves.read(hint, -1, key)
 

@@ -49,7 +49,7 @@ class BaselineSettings:
 class StrideSettings:
     """The bound of fewer steps than T."""
 
-    counts: tuple[int, ...] = ()  # numbers of steps K, such as 20,50,100
+    counts: tuple[Annotated[int, Range(1, 1_000_000)], ...] = ()  # of steps K: 20,50,100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
