@@ -157,14 +157,15 @@ def load(
     content = formats.label(content, weights or "", where)
     weights = weights or "ema"
     process = schedule.build(content.model.schedule)
-    network = checkpoint.network(content, ema=weights == "ema").to(place)
+    tensors = checkpoint.weights_of(content, ema=weights == "ema")
+    alone = [checkpoint.Checkpoint(model=content.model, step=content.step, ema=tensors)]
 
     def build() -> Network:
+        network = checkpoint.network(alone.pop()).to(place)  # which frees the tensors of the file
         return prepare.prepare(
             network, process.T, precision=precision, compiled=compile, use_up=True
         )
 
-    tensors = content.ema if weights == "ema" else content.weights
     errors = content.tables.get("errors")
     unet, folder = content.model.unet, where.parent
     log = folder.parent / "log.jsonl" if folder.name == "checkpoints" else None

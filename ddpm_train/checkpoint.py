@@ -132,13 +132,22 @@ def network(checkpoint: Checkpoint, *, ema: bool = True) -> ImageNetwork:
     Raises:
         FixableError: The checkpoint lacks these weights, or they are of another shape.
     """
+    net = build_network(checkpoint.model)
+    load_weights(net, weights_of(checkpoint, ema=ema))
+    return net.eval().requires_grad_(requires_grad=False)
+
+
+def weights_of(checkpoint: Checkpoint, *, ema: bool) -> Tensors:
+    """Give the averaged or the raw weights.
+
+    Raises:
+        FixableError: The checkpoint lacks these.
+    """
     weights = checkpoint.ema if ema else checkpoint.weights
     if not weights:
         have, option = ("raw", "weights=raw") if ema else ("averaged (EMA)", "the default")
         raise FixableError(f"the checkpoint has only {have} weights", f"use {option}")
-    net = build_network(checkpoint.model)
-    load_weights(net, weights)
-    return net.eval().requires_grad_(requires_grad=False)
+    return weights
 
 
 def build_network(model: ModelConfig, *, seed: int = 0) -> ImageNetwork:

@@ -9,7 +9,6 @@ from ddpm_eval.door.images import AnyImages
 from ddpm_eval.door.working import images_of, measured, model_of, runtime_of, typed
 from ddpm_eval.measure.bound import baselines as baseline
 from ddpm_eval.measure.bound import compare, estimate, few_steps, likelihood
-from ddpm_eval.measure.bound import ode as flows
 from ddpm_eval.measure.bound import rate_distortion as curves
 from ddpm_eval.measure.bound.settings import (
     BaselineSettings,
@@ -101,6 +100,8 @@ def bits_per_dim(
             work,
         )
     if ode:
+        from ddpm_eval.measure.bound import ode as flows  # scipy.integrate takes a moment
+
         solver = ode if isinstance(ode, OdeSettings) else OdeSettings()
         check(solver, "ode.")
         return measured(
