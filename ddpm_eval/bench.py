@@ -58,7 +58,7 @@ class Rate:
 def flop(config: UNetConfig) -> float:
     """Operations of one image through the network, a multiplication and an addition being two.
 
-    >>> from ddpm_train.config import cifar10
+    >>> from ddpm_train.presets import cifar10
     >>> f"{flop(cifar10().unet) / 1e9:.1f}"
     '12.4'
     """

@@ -35,6 +35,8 @@ class Runtime:
             None keeps everything in memory and writes nothing.
         batch: Images in one evaluation of the network; changes results by rounding alone.
         stores: The folder of sample stores, which stay; None: inside the cache, if there is one.
+        features: The folder of the features of images, which stay for whoever asks again; None:
+            inside the cache, if there is one.
         track: Shows progress.
         notify: Says what must be said before the work is done.
         recorded: The finished measurement of a measure and a protocol, if there is one: it is
@@ -48,6 +50,7 @@ class Runtime:
     cache: Path | None = None
     batch: int = 64
     stores: Path | None = None
+    features: Path | None = None
     track: Track = quiet
     notify: Callable[[str], None] = silent
     recorded: Callable[[str, Protocol], "Measurement | None"] = nothing

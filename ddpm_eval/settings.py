@@ -21,6 +21,7 @@ from ddpm_eval.measure.pictures.settings import (
     ReconstructionSettings,
     SamplingSettings,
 )
+from ddpm_eval.measure.quality.settings import QualitySettings
 from ddpm_train.config import ModelConfig
 from ddpm_train.leaves import Range
 from ddpm_train.settings import override
@@ -48,6 +49,7 @@ class EvalSettings:
     reconstructions: ReconstructionSettings = field(default_factory=ReconstructionSettings)
     interpolation: InterpolationSettings = field(default_factory=InterpolationSettings)
     neighbours: NeighbourSettings = field(default_factory=NeighbourSettings)
+    quality: QualitySettings = field(default_factory=QualitySettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
 
 

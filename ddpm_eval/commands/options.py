@@ -64,6 +64,8 @@ OPTIONS: Mapping[str, str] = {
     **{"batch": "--set compute.batch", "clip": "--set bound.clip"},
     **{"sampler": "--sampler", "steps": "--steps", "eta": "--eta"},
     **{"extractor": "--extractor", "reference": "--reference", "metrics": "--metrics"},
+    **{"extractor_weights": "--extractor-weights", "accept_weights": "--accept-weights"},
+    **{"protocols": "--protocols", "save": "--set quality.save"},
     **{"path": "--data", "images": "--dataset", "resize": "--resize"},
 }
 """Which option gives a setting that an error names; what is in no option is a ``--set``."""
@@ -154,7 +156,8 @@ Steps = Annotated[
     int, typer.Option("--steps", min=0, help="Of the reverse process, spread evenly; 0: all.")
 ]
 Inception = Annotated[
-    Path | None, typer.Option("--inception", help="The file of Inception's weights.")
+    Path | None,
+    typer.Option("--extractor-weights", "--inception", help="The file of the extractor's weights."),
 ]
 Accept = Annotated[
     str, typer.Option("--accept-weights", help="SHA-256 of other weights: FD(inception-...).")

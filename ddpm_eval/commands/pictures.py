@@ -1,7 +1,7 @@
 """Commands to look with: ``progressive``, ``reconstruct``, ``interpolate``, ``neighbours``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,8 +19,7 @@ from ddpm_eval.commands.options import (
     Split,
     Steps,
 )
-from ddpm_eval.commands.running import weights_at
-from ddpm_eval.commands.task import Task, Work, check_split
+from ddpm_eval.commands.task import Task, Work, check_extractor, check_split
 from ddpm_eval.measure.pictures.settings import (
     InterpolationSettings,
     NeighbourSettings,
@@ -46,7 +45,7 @@ def progressive(
         typer.Option("-n", "--n", min=0, help="Samples; 0: 64, or 1,000 with --extractor."),
     ] = 0,
     extractor: Looking = "",
-    inception: Inception = None,
+    weights: Inception = None,
     accept: Accept = "",
     seed: Seed = 0,
     dataset: Dataset = None,
@@ -57,7 +56,7 @@ def progressive(
 
     With --extractor also IS and FID of it against the training images, over the steps.
     """
-    weights = weights_at(inception, accept, extractor)
+    check_extractor([extractor] if extractor else [], weights, accept)
     tree = EvalSettings(progressive=ProgressiveSettings(n=n, seed=seed))
     settings, of_model = changed(tree, changes or [])
     task = Task(
@@ -75,7 +74,7 @@ def progressive(
             de.progressive(
                 work.model,
                 **values(settings.progressive),
-                extractor=_opened(work, extractor, weights),
+                extractor=_opened(work, extractor, weights, accept),
                 training=work.images("train") if extractor else None,
                 runtime=work.runtime,
             )
@@ -198,7 +197,7 @@ def neighbours(
         typer.Option("--held-out", min=0, help="Test images to judge by, at most; 0: none."),
     ] = 1000,
     extractor: Looking = "",
-    inception: Inception = None,
+    weights: Inception = None,
     accept: Accept = "",
     steps: Steps = 0,
     sampler: Sampler = "ancestral",
@@ -211,7 +210,7 @@ def neighbours(
 
     --set neighbours.sampling.eta=1 and the like say how the samples are drawn.
     """
-    weights = weights_at(inception, accept, extractor)
+    check_extractor([extractor] if extractor else [], weights, accept)
     sampling = SamplingSettings(n=n or 64, seed=seed, sampler=sampler, steps=steps)
     chosen = NeighbourSettings(sampling=sampling, k=k, held_out=held_out, seed=seed)
     settings, of_model = changed(EvalSettings(neighbours=chosen), changes or [])
@@ -233,21 +232,20 @@ def neighbours(
                 work.images("train"),
                 work.images("test") if settings.neighbours.held_out else None,
                 **values(settings.neighbours),
-                extractor=_opened(work, extractor, weights),
+                extractor=_opened(work, extractor, weights, accept),
                 runtime=work.runtime,
             )
         )
 
 
-def _opened(work: Work, name: str, weights: dict[str, Any]) -> "Extractor | None":
+def _opened(work: Work, name: str, path: Path | None, accept: str) -> "Extractor | None":
     """Open the extractor that is named, if one is."""
     from ddpm_eval.features import open_extractor
 
     if not name:
         return None
-    path = Path(weights["inception"]) if weights["inception"] else None
     device = work.runtime.world.device
-    return open_extractor(name, path=path, device=device, accept=weights["accept"])
+    return open_extractor(name, path=path, device=device, accept=accept)
 
 
 def _pair(text: str) -> tuple[int, int]:

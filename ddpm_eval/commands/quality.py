@@ -1,6 +1,5 @@
-"""Commands about quality: ``fid`` compares images, ``fetch`` brings the network for it."""
+"""Commands about quality: ``fid`` compares images, ``fetch`` brings the networks for it."""
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,40 +7,33 @@ import typer
 
 from ddpm_eval.commands.options import (
     Accept,
-    Compile,
+    Changes,
     Data,
     Dataset,
-    Device,
-    Eta,
     Inception,
-    Name,
-    NoClip,
-    Precision,
     Quiet,
-    Raw,
-    Reports,
-    Sampler,
-    Seed,
     Steps,
+    common,
 )
-from ddpm_eval.commands.running import (
-    ImagesAt,
-    Place,
-    keep,
+from ddpm_eval.commands.task import (
+    Recording,
+    Task,
+    check_extractor,
+    check_images,
     note,
-    place_of,
     plain_name,
-    run,
-    show,
-    weights_at,
+    runtime_for,
+    settled,
 )
-from ddpm_eval.config import ComputeConfig, EvalConfig, QualityConfig, SamplingConfig
+from ddpm_eval.measure.pictures.settings import SamplingSettings
+from ddpm_eval.measure.quality.settings import QualitySettings
+from ddpm_eval.settings import EvalSettings, changed
 from ddpm_train.errors import FixableError
-from ddpm_train.terminal import download_meter, escape, output, say, tracker
+from ddpm_train.terminal import download_meter, escape, output, say
 
 if TYPE_CHECKING:
-    from ddpm_eval.measure.quality.quality import Comparison
-    from ddpm_train.data import Images
+    from ddpm_eval.choice import ImageSet
+    from ddpm_eval.door.images import AnyImages
 
 
 def fid(
@@ -60,85 +52,116 @@ def fid(
         typer.Option("--reference", help="train, test, images, or statistics (.npz: mu, sigma)."),
     ] = "train",
     extractor: Annotated[
-        str, typer.Option("--extractor", help="inception, or digits-cnn for 8x8 digits.")
+        str,
+        typer.Option(
+            "--extractor", help="inception, dinov2-l14, clip-l14-336, digits-cnn, ...; or several."
+        ),
     ] = "inception",
-    inception: Inception = None,
-    accept: Accept = "",
-    metrics: Annotated[
-        str, typer.Option("--metrics", help="IS,FID,sFID,KID,precision,recall,FID-infinity.")
+    protocols: Annotated[
+        str, typer.Option("--protocols", help="Ways of resizing: tf1,antialias,clean.")
     ] = "",
+    metrics: Annotated[
+        str, typer.Option("--metrics", help="Some of all: FID,KID,density,MIND, say.")
+    ] = "",
+    steps: Steps = 0,
+    weights: Inception = None,
+    accept: Accept = "",
+    dataset: Dataset = None,
+    data: Data = None,
     resize: Annotated[
         str, typer.Option("--resize", help="The filter for pictures of mixed sizes: lanczos, say.")
     ] = "none",
-    save: Annotated[
-        Path | None,
-        typer.Option(
-            "--save-statistics", help="An .npz for the reference's; --reference reads it."
-        ),
-    ] = None,
-    steps: Steps = 0,
-    sampler: Sampler = "ancestral",
-    eta: Eta = 0.0,
-    seed: Seed = 0,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Samples drawn at once.")] = 64,
-    raw: Raw = False,
-    no_clip: NoClip = False,
-    precision: Precision = "float32",
-    compile: Compile = False,
-    data: Data = None,
-    dataset: Dataset = None,
-    device: Device = "auto",
-    name: Name = None,
-    reports: Reports = Path("reports"),
-    quiet: Quiet = False,
+    changes: Changes = None,
 ) -> None:
-    """IS, FID, sFID, KID, precision and recall, through Inception or another network.
+    """FID, IS, KID, precision, recall, density and more, through one network or several.
 
     Features are kept in data/cache (or $DDPM_CACHE): a second run, or one after a kill,
     goes on with them.
     """
-    config = EvalConfig(
-        n=n,
-        seed=seed,
-        batch=batch,
-        clip=not no_clip,
-        sampling=SamplingConfig(sampler=sampler, steps=steps, eta=eta),
-        compute=ComputeConfig(precision=precision, compile=compile),
-        quality=QualityConfig(
-            reference=reference,
-            extractor=extractor,
-            **weights_at(inception, accept, extractor),
-            metrics=tuple(part.strip() for part in metrics.split(",") if part.strip()),
+    tree = EvalSettings(
+        quality=QualitySettings(
+            n=n,
+            extractors=_listed(extractor),
+            protocols=_listed(protocols),
+            metrics=_listed(metrics),
+            extractor_weights="" if weights is None else str(weights),
+            accept_weights=accept,
             resize=resize,
-            save="" if save is None else str(save),
         ),
+        samples=SamplingSettings(steps=steps),
     )
-    images = ImagesAt(data, dataset)
-    if what is None or not _holds_images(what):
-        run(
-            "quality",
-            config,
-            Place(what, name, reports, images, device=device, raw=raw, quiet=quiet),
+    settings, of_model = changed(tree, changes or [])
+    check_extractor(settings.quality.extractors, weights, accept)
+    if what is not None and _holds_images(what):
+        check_images(dataset, data)
+        plain_name(common().name)
+        _refuse_drawing(what, settings)
+        _of_images(what, reference, settings.quality, (dataset, data))
+        return
+    task = Task(
+        measure="quality",
+        checkpoint=what,
+        settings=settings,
+        of_model=of_model,
+        dataset=dataset,
+        data=data,
+        needs_float64=False,
+    )
+    with task.opened() as work:
+        from ddpm_eval.door.quality import measure_all
+
+        against: AnyImages = work.images(reference) if _is_split(reference) else reference
+        results = measure_all(
+            work.model,
+            against,
+            _held_out(reference, lambda: work.images("test")),
+            settings.quality,
+            work.runtime,
+            sampling=settings.samples,
         )
-    else:
-        _refuse_drawing(what, config, raw=raw)
-        _of_images(what, config, images, _record(what, reports, name), device, quiet=quiet)
+        for result in results:
+            work.finish(result)
 
 
 def fetch(
-    what: Annotated[str, typer.Argument(help="inception")] = "inception",
+    what: Annotated[
+        str, typer.Argument(help="inception, dinov2-l14, dinov2-b14, clip-l14-336 or clip-b32.")
+    ] = "inception",
     to: Annotated[
         Path | None, typer.Option("--to", help="The file to write; torch hub's folder otherwise.")
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Download the weights of Inception (96 MB), resumed and checked."""
-    from ddpm_eval.features import inception
+    """Download the weights of an extractor, resumed and checked."""
+    from ddpm_eval.features import EXTRACTORS, find
 
-    if what not in ("inception", "inception-v3"):
-        raise FixableError(f"{what}: nothing that can be fetched", "ddpm-eval fetch inception")
+    weights = find(what).weights
+    if weights is None:
+        names = [entry.weights.fetch for entry in EXTRACTORS.values() if entry.weights]
+        raise FixableError(f"{what}: its weights are in the package", f"fetch {', '.join(names)}")
     with download_meter(quiet=quiet) as track:
-        say(escape(str(inception.fetch(to, track=track))), to=output)
+        say(escape(str(weights.download(to, track=track))), to=output)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    """Read names with commas between them."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _is_split(reference: str) -> bool:
+    return reference in ("train", "test")
+
+
+def _held_out(reference: str, test: Any) -> "ImageSet | None":
+    """The test images, where the training images are the reference and there are any."""
+    if reference != "train":
+        return None
+    try:
+        images: ImageSet = test()
+    except FixableError as error:
+        note(f"held-out images would show what is good here, but {error.problem}")
+        return None
+    return images
 
 
 def _holds_images(path: Path) -> bool:
@@ -159,21 +182,16 @@ def _holds_images(path: Path) -> bool:
     return path.suffix in (".npz", ".zip")
 
 
-def _refuse_drawing(path: Path, config: EvalConfig, *, raw: bool) -> None:
+def _refuse_drawing(path: Path, settings: EvalSettings) -> None:
     """Images are there already: what says how a model draws them would be of no effect."""
-    plain, how = EvalConfig(), config.sampling
-    given = {
-        "--steps": how.steps != plain.sampling.steps,
-        "--sampler": how.sampler != plain.sampling.sampler,
-        "--eta": how.eta != plain.sampling.eta,
-        "--seed": config.seed != plain.seed,
-        "--batch": config.batch != plain.batch,
-        "--raw": raw,
-        "--no-clip": not config.clip,
-        "--precision": config.compute.precision != plain.compute.precision,
-        "--compile": config.compute.compile,
+    plain = EvalSettings()
+    changes = {
+        "--steps": settings.samples.steps != plain.samples.steps,
+        "--set samples": settings.samples != plain.samples and not settings.samples.steps,
+        "--set compute": settings.compute != plain.compute,
+        "--weights": bool(common().weights),
     }
-    names = ", ".join(name for name, is_given in given.items() if is_given)
+    names = ", ".join(name for name, is_changed in changes.items() if is_changed)
     if names:
         raise FixableError(
             f"{names}: of no effect on {path}, which holds images that are drawn already",
@@ -182,81 +200,60 @@ def _refuse_drawing(path: Path, config: EvalConfig, *, raw: bool) -> None:
 
 
 def _of_images(
-    path: Path, config: EvalConfig, at: ImagesAt, folder: Path, device: str, *, quiet: bool
+    path: Path,
+    reference: str,
+    settings: QualitySettings,
+    real: tuple[str | None, Path | None],
 ) -> None:
     """Compare images that are there already, and record it under their name."""
-    from ddpm_eval import sources
-    from ddpm_eval.measure.quality import quality, reference
-    from ddpm_eval.record.store import SampleStore
+    from ddpm_eval.door.quality import facts_of, measure_all, open_samples
+    from ddpm_eval.measure.quality import quality
     from ddpm_train import world
 
-    here = world.join(device)
-    began = time.monotonic()
-    work = folder / "unfinished" / "quality"
-    extractor = quality.extractor_of(config.quality, here.device)
-    images = sources.open_images(
-        path,
-        channels=reference.channels(extractor),
-        resize=config.quality.resize,
-        notify=lambda text: None if quiet else note(text),
+    quality.require_weights(settings)
+    samples = open_samples(path, settings)
+    folder = settled(_record(path), facts_of(samples))
+    recording = Recording(measure="quality", folder=folder)
+    recording.runtime = runtime_for(recording)
+    against: AnyImages = reference
+    if _is_split(reference):
+        against = _split(samples, real, reference)
+    results = measure_all(
+        samples,
+        against,
+        _held_out(reference, lambda: _split(samples, real, "test")),
+        settings,
+        recording.runtime,
     )
-
-    def split(name: Any) -> Any:
-        return _split(images, at, name)
-
-    against = reference.open_reference(config.quality, split, extractor)
-    job = quality.Comparison(
-        samples=images,
-        n=config.n or len(images),
-        reference=against,
-        extractor=extractor,
-        metrics=config.quality.metrics,
-        held_out=reference.held_out(against, split, lambda text: None if quiet else note(text)),
-        save=config.quality.save,
-        made=dict(images.facts) if isinstance(images, SampleStore) else {},
-        world=here,
-        work=work,
-        track=tracker(quiet=quiet),
-    )
-    found = quality.compare(job)
-    if here.rank == 0:
-        subject = _subject(path, folder, job)
-        folder = folder.with_name(place_of(folder.parent, folder.name, subject, quiet=quiet))
-        keep(found, folder, subject, work, began=began, world=here)
-        if not quiet:
-            show(found, folder)
+    for result in results:
+        recording.finish(result)
     world.leave()
 
 
-def _split(images: "Images", at: ImagesAt, split: Any) -> Any:
-    """The data set that the images are compared with, in their size."""
-    if at.dataset is None:
+def _split(samples: "ImageSet", real: tuple[str | None, Path | None], split: str) -> "ImageSet":
+    """A part of the data set that the images are compared with, in their size."""
+    from ddpm_eval.door.images import images
+    from ddpm_eval.record.store import SampleStore
+    from ddpm_eval.sources import trained_on
+
+    dataset, data = real
+    if dataset is None and isinstance(samples.source, SampleStore):
+        part: Any = split
+        return trained_on(samples.source, part, path=data)
+    if dataset is None:
         raise FixableError(
-            f"--reference {split}: of which data set? the images do not say",
+            f"reference={split}: of which data set? the images do not say",
             "name it: --dataset cifar10, or --dataset npz --data FILE; or --reference FOLDER",
         )
-    side, _, channels = images.read([0]).shape[1:]
-    return at.load(None, (channels, side, side), split, {})
+    channels = samples.read([0]).shape[3]
+    return images(dataset, split=split, path=data, channels=channels)
 
 
-def _record(path: Path, reports: Path, name: str | None) -> Path:
+def _record(path: Path) -> Path:
     """The record's folder: that of the model whose store it is, or one named after the images."""
     from ddpm_eval.record import store
 
-    path = path.resolve()
-    if name is None and path.parent.name == "store" and (path / store.NAME).exists():
+    path, name = path.resolve(), plain_name(common().name)
+    if not name and path.parent.name == "store" and (path / store.NAME).exists():
         return path.parent.parent
-    return reports / (plain_name(name) or (path.stem if path.is_file() else path.name))
-
-
-def _subject(path: Path, folder: Path, job: "Comparison") -> dict[str, Any]:
-    """Who the record is about: the checkpoint that the samples come from, or the images."""
-    from ddpm_eval.features import bank
-    from ddpm_eval.record import disk
-
-    digest = job.made.get("checkpoint") or bank.content(job.samples)
-    if disk.exists(folder):
-        subjects = disk.load(folder).subjects
-        if digest in subjects:
-            return {**subjects[digest], "checkpoint": digest}
-    return {"checkpoint": digest, "file": path.name, "images": len(job.samples)}
+    return common().reports / (name or (path.stem if path.is_file() else path.name))

@@ -7,7 +7,7 @@ imported.
 import contextlib
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ddpm_eval.record.protocol import Protocol
     from ddpm_eval.record.record import Measurement
     from ddpm_eval.runtime import Runtime
+    from ddpm_train.world import World
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,6 @@ class Task:
     @contextlib.contextmanager
     def opened(self) -> Iterator["Work"]:
         """Join the other processes, load the model and find its record."""
-        from ddpm_eval.runtime import Runtime
         from ddpm_train import world
 
         options = common()
@@ -74,17 +74,8 @@ class Task:
         compute = self.settings.compute
         if compute.compile and model.device.type == "cpu":
             note("compile=true: on CPUs the prepared network is faster than the compiled one")
-        work = Work(task=self, model=model, folder=folder)
-        work.runtime = Runtime(
-            world=processes,
-            cache=folder / "unfinished",
-            stores=folder / "store",
-            batch=compute.batch,
-            track=tracker(quiet=options.quiet),
-            notify=note,
-            recorded=work.recorded,
-            command=tuple(sys.argv),
-        )
+        work = Work(task=self, model=model, measure=self.measure, folder=folder)
+        work.runtime = runtime_for(work, processes, batch=compute.batch)
         yield work
         world.leave()
 
@@ -105,14 +96,62 @@ class Task:
 
 
 @dataclass(kw_only=True)
-class Work:
+class Recording:
+    """Where results go.
+
+    Attributes:
+        measure: The measure that was asked for.
+        folder: Of the record.
+        hits: Finished measurements that were given back in place of measuring.
+        runtime: How the work is carried out.
+    """
+
+    measure: str
+    folder: Path
+    hits: list["Measurement"] = field(default_factory=list)
+    runtime: "Runtime" = field(init=False)
+
+    def recorded(self, measure: str, protocol: "Protocol") -> "Measurement | None":
+        """Look a finished measurement up, unless it is to be replaced."""
+        from ddpm_eval.record import disk
+
+        if (common().replace and measure == self.measure) or not disk.exists(self.folder):
+            return None
+        hit = disk.load(self.folder).find(measure, protocol)
+        self.hits += [hit] if hit is not None else []
+        return hit
+
+    def finish(self, measurement: "Measurement") -> None:
+        """Add a measurement to the record, clear unfinished work away and show the result."""
+        self.runtime.world.barrier()  # others may still read the shards
+        if self.runtime.world.rank:
+            return
+        is_new = all(measurement is not hit for hit in self.hits)
+        if is_new:
+            from ddpm_eval.door.reports import models_of
+
+            self.keep(measurement, models_of(measurement))
+        for folder in self.runtime.folders:
+            remove_tree(folder)
+        if not common().quiet:
+            show(measurement, self.folder, is_new=is_new)
+
+    def keep(self, measurement: "Measurement", subjects: Mapping[str, Mapping[str, Any]]) -> None:
+        """Add a measurement to the record."""
+        from ddpm_eval.door.reports import without_models
+        from ddpm_eval.record import disk
+
+        fresh = without_models(measurement)
+        for warning in disk.add(self.folder, fresh, subjects, replace=common().replace):
+            say(f"[yellow]warning:[/] {escape(warning)}")
+
+
+@dataclass(kw_only=True)
+class Work(Recording):
     """A task that is open: its model, its record and its runtime."""
 
     task: Task
     model: "Model"
-    folder: Path
-    hits: list["Measurement"] = field(default_factory=list)
-    runtime: "Runtime" = field(init=False)
 
     def images(self, split: str) -> "ImageSet":
         """Open a part of the images: those that are named, or those of the run."""
@@ -126,58 +165,56 @@ class Work:
             )
         return images(name or self.model, split=split, path=data, like=self.model)
 
-    def recorded(self, measure: str, protocol: "Protocol") -> "Measurement | None":
-        """Look a finished measurement up, unless it is to be replaced."""
-        from ddpm_eval.record import disk
 
-        if (common().replace and measure == self.task.measure) or not disk.exists(self.folder):
-            return None
-        hit = disk.load(self.folder).find(measure, protocol)
-        self.hits += [hit] if hit is not None else []
-        return hit
+def runtime_for(
+    recording: Recording, world: "World | None" = None, *, batch: int = 64
+) -> "Runtime":
+    """Prepare a command's runtime: unfinished work beside its record, features in the cache."""
+    from ddpm_eval.features import bank
+    from ddpm_eval.runtime import Runtime
+    from ddpm_train.world import join
 
-    def finish(self, measurement: "Measurement") -> None:
-        """Add a measurement to the record, clear unfinished work away and show the result."""
-        self.runtime.world.barrier()  # others may still read the shards
-        if self.runtime.world.rank:
-            return
-        is_new = all(measurement is not hit for hit in self.hits)
-        if is_new:
-            self._add(measurement)
-        for folder in self.runtime.folders:
-            remove_tree(folder)
-        if not common().quiet:
-            show(measurement, self.folder, is_new=is_new)
+    options = common()
+    return Runtime(
+        world=world or join(options.device, threads=options.threads),
+        cache=recording.folder / "unfinished",
+        stores=recording.folder / "store",
+        features=bank.cache() / "features",
+        batch=batch,
+        track=tracker(quiet=options.quiet),
+        notify=note,
+        recorded=recording.recorded,
+        command=tuple(sys.argv),
+    )
 
-    def _add(self, measurement: "Measurement") -> None:
-        from ddpm_eval.door.reports import models_of, without_models
-        from ddpm_eval.record import disk
 
-        fresh, models = without_models(measurement), models_of(measurement)
-        for warning in disk.add(self.folder, fresh, models, replace=common().replace):
-            say(f"[yellow]warning:[/] {escape(warning)}")
+def settled(folder: Path, subjects: Mapping[str, Mapping[str, Any]]) -> Path:
+    """Choose the folder of a record: a free one where it is taken by something else."""
+    from ddpm_eval.record import disk
+
+    free = disk.place(folder.parent, folder.name, subjects)
+    if free != folder.name:
+        note(f"{folder} is a record of something else; this one is called {free}")
+    return folder.parent / free
 
 
 def record_of(checkpoint: Path | None, model: "Model") -> Path:
-    """Choose the folder of a model's record: a free one where its name is taken."""
+    """Choose the folder of a model's record."""
     from ddpm_eval.model import identity, locate
-    from ddpm_eval.record import disk
 
     path = locate(checkpoint)
     if path.parent.name == "checkpoints":
         path = path.parent.parent
     wish = plain_name(common().name) or (path.stem if path.is_file() else path.resolve().name)
-    reports = common().reports
-    free = disk.place(reports, wish, {model.facts.digest: identity(model)})
-    if free != wish:
-        note(f"{reports / wish} is a record of something else; this one is called {free}")
-    return reports / free
+    return settled(common().reports / wish, {model.facts.digest: identity(model)})
 
 
 def show(measurement: "Measurement", folder: Path, *, is_new: bool) -> None:
     """Print a result, what it concludes, and its warnings by number."""
     from ddpm_eval.present import verdicts
 
+    if "label" in measurement.facts:
+        say(escape(str(measurement.facts["label"])), to=output)
     for line in str(replace(measurement, warnings=())).splitlines():
         say(escape(line), to=output)
     for text in verdicts.sentences(measurement):
@@ -245,6 +282,22 @@ def check_images(dataset: str | None, data: Path | None) -> None:
         raise FixableError(
             f"dataset={dataset}: no data set and no path", f"choose {', '.join(names)}, or a path"
         )
+
+
+def check_extractor(names: Sequence[str], weights: Path | None, accept: str) -> None:
+    """Refuse a file of weights, or their digest, where no extractor reads one.
+
+    Raises:
+        FixableError: Names the option.
+    """
+    options = {"extractor_weights": weights, "accept_weights": accept}
+    for name, value in options.items():
+        if value and not any(each != "digits-cnn" for each in names):
+            extractor = f"with --extractor {names[0]}" if names else "without --extractor"
+            raise FixableError(
+                f"{name}={value}: of no effect {extractor}",
+                f"add --extractor inception, or leave {name} out",
+            )
 
 
 def check_split(split: str) -> str:

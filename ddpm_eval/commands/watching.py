@@ -1,12 +1,11 @@
 """``ddpm-eval watch``: every checkpoint is measured as training writes it, and the best is kept."""
 
 import contextlib
-import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,35 +13,39 @@ import typer
 
 from ddpm_eval.commands.options import (
     Accept,
+    Changes,
     Data,
     Dataset,
-    Device,
     Inception,
-    Name,
-    Quiet,
-    Reports,
     Seed,
     Split,
+    common,
 )
-from ddpm_eval.commands.running import (
-    ImagesAt,
-    Place,
-    keep,
+from ddpm_eval.commands.task import (
+    Recording,
+    check_extractor,
+    check_images,
+    check_split,
     note,
-    open_job,
-    place_of,
     plain_name,
-    split_named,
-    weights_at,
+    runtime_for,
+    settled,
 )
-from ddpm_eval.config import EvalConfig, QualityConfig, SamplingConfig
+from ddpm_eval.measure.bound.settings import BoundSettings
+from ddpm_eval.measure.pictures.settings import SamplingSettings
+from ddpm_eval.measure.quality.settings import QualitySettings
+from ddpm_eval.settings import EvalSettings, changed
 from ddpm_train.errors import FixableError
-from ddpm_train.files import explain
+from ddpm_train.files import explain, remove_tree
 from ddpm_train.terminal import escape, output, say
 
 if TYPE_CHECKING:
-    from ddpm_eval.job import Job
-    from ddpm_eval.record.schema1 import Measurement
+    from ddpm_eval.choice import ImageSet
+    from ddpm_eval.measure.watch import Point
+    from ddpm_eval.model import Model
+    from ddpm_eval.record.protocol import Protocol
+    from ddpm_eval.record.record import Measurement
+    from ddpm_train.config import RunConfig
 
 NOTHING = "none"  # as an extractor
 BEST = "best.pt"
@@ -63,7 +66,7 @@ def watch(
     extractor: Annotated[
         str, typer.Option("--extractor", help="inception, digits-cnn, or none: bits/dim alone.")
     ] = "inception",
-    inception: Inception = None,
+    weights: Inception = None,
     accept: Accept = "",
     once: Annotated[
         bool, typer.Option("--once", help="Measure what is there, and do not wait for more.")
@@ -73,12 +76,9 @@ def watch(
     ] = 30.0,
     split: Split = "test",
     seed: Seed = 0,
-    data: Data = None,
     dataset: Dataset = None,
-    device: Device = "auto",
-    name: Name = None,
-    reports: Reports = Path("reports"),
-    quiet: Quiet = False,
+    data: Data = None,
+    changes: Changes = None,
 ) -> None:
     """Measure every checkpoint of a run as it is written, and keep the best.
 
@@ -86,35 +86,30 @@ def watch(
     model from published ones. The best is kept as RUN/checkpoints/best.pt. Ends
     when the run is complete; after a kill, rerun the same command.
     """
-    from ddpm_train import world
-
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise FixableError("watch works in one process", "start it without torchrun")
-    world.require_float64(world.choose_device(device), "watch")
-    config = EvalConfig(
-        split=split_named(split),
-        seed=seed,
-        budget=budget,
-        sampling=SamplingConfig(steps=steps),
-        quality=QualityConfig(
-            extractor=extractor,
-            **weights_at(inception, accept, extractor),
-            metrics=("IS", "FID"),
+    tree = EvalSettings(
+        bound=BoundSettings(budget=budget, seed=seed),
+        samples=SamplingSettings(steps=steps, seed=seed),
+        quality=QualitySettings(
+            n=n,
+            extractors=() if extractor == NOTHING else (extractor,),
+            metrics=("inception_score", "fid"),
+            extractor_weights="" if weights is None else str(weights),
+            accept_weights=accept,
         ),
     )
-    folder = _run_folder(run)
-    name = _name(folder, plain_name(name) or folder.resolve().name, reports, quiet=quiet)
-    record = reports / name
-    _agree(folder, record, _settings(config, n))
-    if not (quiet or list(_new(folder, record))):
-        note(f"{folder}: every checkpoint that is there is measured; see ddpm-eval report")
+    settings, of_model = changed(tree, changes or [])
+    check_extractor(settings.quality.extractors, weights, accept)
+    check_split(split)
+    check_images(dataset, data)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise FixableError("watch works in one process", "start it without torchrun")
+    watching = _open(run, settings, of_model, _Images(split, dataset, data))
     while True:
-        last = once or _is_complete(folder)  # asked first: what is written below is seen next time
-        for path in _new(folder, record):
-            place = Place(path, name, reports, ImagesAt(data, dataset), device=device, quiet=quiet)
+        last = once or watching.is_complete()  # asked first: what is written below is seen later
+        for path in watching.new():
             try:
                 with _held(path):
-                    last = _measure(folder, place, config, n) or last
+                    last = watching.measure(path) or last
             except FixableError:
                 if path.exists():
                     raise
@@ -124,179 +119,204 @@ def watch(
         time.sleep(every)
 
 
-def _run_folder(run: Path | None) -> Path:
-    """The folder of the run that is meant; it may have no checkpoint yet."""
-    from ddpm_train import runs
+@dataclass(frozen=True, slots=True)
+class _Images:
+    """Which images bits/dim is measured on, and where those of the data set lie."""
 
-    folder = runs.find(None).parent.parent if run is None else run
-    if not (folder / "config.json").is_file():
-        raise FixableError(f"{folder}: not the folder of a run", "name one: runs/cifar10, say")
-    return folder
+    split: str
+    dataset: str | None
+    data: Path | None
 
+    def of(self, model: "Model", split: str) -> "ImageSet":
+        from ddpm_eval.door.images import images
 
-def _new(folder: Path, record: Path) -> Iterator[Path]:
-    """The checkpoints that are not measured yet, the oldest first."""
-    from ddpm_eval.measure import watch as watched
-    from ddpm_train import runs
-
-    for path in reversed(runs.checkpoints(folder)):
-        kept = _kept(folder, record)
-        if kept is None or _step(path) not in {point.step for point in watched.points(kept)}:
-            yield path
+        return images(self.dataset or model, split=split, path=self.data, like=model)
 
 
-def _kept(folder: Path, record: Path) -> "Measurement | None":
-    """The points in a record, if they are of the run in this folder: another's steps are others."""
-    from ddpm_eval.measure import watch as watched
-    from ddpm_eval.record import disk, lowering
-    from ddpm_eval.record.identity import same_run
+@dataclass(frozen=True, kw_only=True)
+class _Watching:
+    """A run that is watched: its folder and settings, how it is measured, and its record."""
 
-    if not disk.exists(record):
-        return None
-    report, run = disk.load(record), {"run": _settings_of(folder)}
-    kept = report.strongest(watched.NAME)
-    if kept is None or not any(same_run(each, run) for each in report.subjects.values()):
-        return None
-    return lowering.measurement(kept)
+    folder: Path
+    run: "RunConfig"
+    settings: EvalSettings
+    of_model: list[str]
+    images: _Images
+    recording: Recording
+    protocol: "Protocol"
+
+    def kept(self) -> "Measurement | None":
+        """What the record has of this run, measured with these settings."""
+        from ddpm_eval.measure.watch import NAME
+
+        return self.recording.recorded(NAME, self.protocol)
+
+    def points(self) -> list["Point"]:
+        """The checkpoints that are measured already."""
+        from ddpm_eval.measure import watch as watched
+
+        kept = self.kept()
+        return [] if kept is None else watched.points(kept)
+
+    def new(self) -> Iterator[Path]:
+        """The checkpoints that are not measured yet, the oldest first."""
+        from ddpm_train import runs
+
+        for path in reversed(runs.checkpoints(self.folder)):
+            if runs.step_in(path) not in {point.step for point in self.points()}:
+                yield path
+
+    def is_complete(self) -> bool:
+        """Whether the last checkpoint of the run is there."""
+        from ddpm_train import runs
+
+        paths = runs.checkpoints(self.folder)
+        return bool(paths) and runs.step_in(paths[0]) >= self.run.optim.steps
+
+    def measure(self, path: Path) -> bool:
+        """Measure one checkpoint into the record; tell whether it is the last."""
+        from ddpm_eval.measure import watch as watched
+        from ddpm_eval.model import identity, load
+        from ddpm_eval.record import provenance
+        from ddpm_train import runs
+
+        began, options = time.monotonic(), common()
+        weights: Any = options.weights or None
+        compute = self.settings.compute
+        model = load(
+            path,
+            weights=weights,
+            settings=self.of_model,
+            device=options.device,
+            precision=compute.precision,
+            compile=compute.compile,
+        )
+        step, known = runs.step_in(path), self.points()
+        point = watched.Point(step, model.facts.digest, self._scores(model))
+        by = watched.key_of(next((s for s in point.scores if s.metric == "fid"), point.scores[0]))
+        result = watched.measurement([*known, point], self.protocol, by)
+        is_best = watched.best([*known, point], by).step == step
+        if is_best:
+            path.with_name(HELD).replace(path.with_name(BEST))
+        origin = provenance.gather(
+            self.recording.runtime.command,
+            seconds=time.monotonic() - began,
+            device=model.device,
+            size=1,
+        )
+        subjects = {model.facts.digest: identity(model)}
+        self.recording.keep(replace(result, provenance=origin), subjects)
+        if not options.quiet:
+            texts = [f"{score.label} {score}" for score in point.scores]
+            mark = f"; the best {by[1].label(by[0])} so far" if is_best else ""
+            say(escape(f"step {step:,}: {', '.join(texts)}{mark}"), to=output)
+        return step >= self.run.optim.steps
+
+    def _scores(self, model: "Model") -> tuple[Any, ...]:
+        """Bits/dim by the estimator and, with an extractor, IS and FID of a few samples."""
+        import ddpm_eval as de
+        from ddpm_eval.door.quality import measure_all
+        from ddpm_eval.runtime import nothing
+        from ddpm_eval.settings import values
+
+        # Of its own: what a kill left of a checkpoint that is gone by now is in nobody's way.
+        place = self.recording.runtime.inside("watch")
+        work = place.inside(model.facts.digest[:16])
+        work = replace(work, stores=None, recorded=nothing, folders=[])
+        images = self.images.of(model, self.images.split)
+        bound = de.bits_per_dim(model, images, **values(self.settings.bound), runtime=work)
+        scores = [bound.scores[0]]
+        if self.settings.quality.extractors:
+            (quality,) = measure_all(
+                model,
+                self.images.of(model, "train"),
+                None,
+                self.settings.quality,
+                work,
+                sampling=self.settings.samples,
+            )
+            scores += [score for score in quality.scores if score.metric != "relative_fd"]
+        if place.cache is not None:
+            remove_tree(place.cache)
+        return tuple(scores)
 
 
-def _settings_of(folder: Path) -> dict[str, Any]:
-    """The settings of the run in a folder."""
+def _open(
+    run: Path | None,
+    settings: EvalSettings,
+    of_model: list[str],
+    images: _Images,
+) -> _Watching:
+    """Find the run and its record, and say if there is nothing new."""
+    from ddpm_eval.measure.quality.quality import require_weights
     from ddpm_eval.model import public
+    from ddpm_eval.record.shards import key_of
+    from ddpm_train import runs, world
     from ddpm_train.config import RunConfig
+    from ddpm_train.reading import read_json
     from ddpm_train.settings import from_dict
 
-    text = (folder / "config.json").read_text("utf-8")
-    return public(from_dict(RunConfig, json.loads(text)))
+    world.require_float64(world.choose_device(common().device), "watch")
+    folder = runs.find(None).parent.parent if run is None else run.expanduser()
+    if not (folder / "config.json").is_file():
+        raise FixableError(f"{folder}: not the folder of a run", "name one: runs/cifar10, say")
+    require_weights(settings.quality)
+    config = from_dict(RunConfig, read_json(folder / "config.json"))
+    key = key_of(public(config))
+    name = plain_name(common().name) or folder.resolve().name
+    place = settled(common().reports / name, {key: {"run": public(config)}})
+    recording = Recording(measure="watch", folder=place)
+    recording.runtime = runtime_for(recording, batch=settings.compute.batch)
+    watching = _Watching(
+        folder=folder,
+        run=config,
+        settings=settings,
+        of_model=of_model,
+        images=images,
+        recording=recording,
+        protocol=_protocol(config, settings, images, key),
+    )
+    if not list(watching.new()):
+        note(f"{folder}: every checkpoint that is there is measured; see ddpm-eval report")
+    return watching
 
 
-def _name(folder: Path, name: str, reports: Path, *, quiet: bool) -> str:
-    """The name of the record of a run: a free one where its own is taken."""
-    from ddpm_eval.record.shards import key_of
+def _protocol(run: "RunConfig", settings: EvalSettings, images: _Images, key: str) -> "Protocol":
+    """What all points have in common."""
+    from ddpm_eval.features import find
+    from ddpm_eval.measure.watch import VERSION
+    from ddpm_eval.record.protocol import (
+        EstimatorFacts,
+        ExtractorFacts,
+        Protocol,
+        SamplingFacts,
+    )
 
-    run = _settings_of(folder)
-    return place_of(reports, name, {"checkpoint": key_of(run), "run": run}, quiet=quiet)
-
-
-def _agree(folder: Path, record: Path, settings: Mapping[str, Any]) -> None:
-    """See that the points that the record has of this run were measured with these settings.
-
-    Raises:
-        FixableError: Names those that differ.
-    """
-    from ddpm_eval.measure import watch as watched
-    from ddpm_train.settings import differences
-
-    kept = _kept(folder, record)
-    if kept is None:
-        return
-    apart = (*watched.FOUND, "weights", "T")  # those are the run's
-    before = {key: value for key, value in kept.settings.items() if key not in apart}
-    changes = differences(before, settings)
-    if changes:
-        raise FixableError(
-            f"{record}: watched so far with other settings: {'; '.join(changes)}",
-            "rerun with those settings, or name another record: --name",
+    quality, samples = settings.quality, settings.samples
+    extractor = sampling = None
+    if quality.extractors:
+        description = find(quality.extractors[0]).description
+        digest = quality.accept_weights or description.published
+        extractor = ExtractorFacts(name=description.name, digest=digest)
+        sampling = SamplingFacts(
+            sampler=samples.sampler,
+            steps=int(samples.steps) or run.schedule.T,
+            T=run.schedule.T,
+            seed=samples.seed,
+            n=quality.n,
+            clip=samples.clip,
         )
-
-
-def _step(path: Path) -> int:
-    return int(path.stem.removeprefix("step-"))
-
-
-def _is_complete(folder: Path) -> bool:
-    """Whether the last checkpoint of the run is there."""
-    from ddpm_train import runs
-
-    found = runs.checkpoints(folder)
-    total = json.loads((folder / "config.json").read_text("utf-8"))["optim"]["steps"]
-    return bool(found) and _step(found[0]) >= total
-
-
-def _measure(folder: Path, place: Place, config: EvalConfig, n: int) -> bool:
-    """Measure one checkpoint of a run into the record; tell whether it is the last."""
-    from ddpm_eval.measure import watch as watched
-    from ddpm_eval.model import identity
-
-    began = time.monotonic()
-    job = open_job(watched.NAME, config, place)
-    settings = {**_settings(config, n), "weights": job.subject.facts.weights}
-    kept = _kept(folder, place.folder)
-    known = [] if kept is None else watched.points(kept)
-    point = watched.Point(
-        step=_step(place.checkpoint),
-        checkpoint=str(job.subject.facts.digest),
-        quantities=_quantities(job, n),
+    return Protocol(
+        version=VERSION,
+        weights=common().weights or "ema",
+        sampling=sampling,
+        extractor=extractor,
+        estimator=EstimatorFacts(
+            target_stderr=settings.bound.target_stderr, budget=settings.bound.budget
+        ),
+        seed=settings.bound.seed,
+        settings={"run": key, "split": images.split, "dataset": images.dataset},
     )
-    by = next((name for name in point.quantities if name.startswith("F")), "bits/dim")
-    found = watched.measurement([*known, point], settings, by)
-    best = watched.best([*known, point], by).step == point.step
-    if best:
-        place.checkpoint.with_name(HELD).replace(place.checkpoint.with_name(BEST))
-    keep(
-        found,
-        place.folder,
-        identity(job.subject),
-        job.work,
-        began=began,
-        world=job.world,
-    )
-    if not place.quiet:
-        texts = [
-            str(quantity) if name == quantity.unit else f"{name} {quantity}"
-            for name, quantity in point.quantities.items()
-        ]
-        mark = f"; the best {by} so far" if best else ""
-        say(escape(f"step {point.step:,}: {', '.join(texts)}{mark}"), to=output)
-    run = job.subject.facts.run
-    return run is not None and point.step >= run.optim.steps
-
-
-def _quantities(job: "Job", n: int) -> dict[str, Any]:
-    """Bits/dim by the estimator and, with an extractor, IS and FID of a few samples."""
-    from ddpm_eval.choice import ImageSet
-    from ddpm_eval.measure import measure_of
-    from ddpm_eval.measure.bound import estimate
-    from ddpm_eval.measure.bound.settings import BoundSettings
-    from ddpm_eval.record.schema1 import Quantity
-    from ddpm_eval.runtime import Runtime
-
-    # Of its own: what a kill left of a checkpoint that is gone by now is in nobody's way.
-    work = job.work / str(job.subject.facts.digest)[:16]
-    split = job.config.split
-    bound = estimate.measure(
-        job.subject,
-        ImageSet.of(job.images(split), split=split),
-        BoundSettings(budget=job.config.budget, seed=job.config.seed),
-        Runtime(world=job.world, cache=work / "nll", track=job.track, notify=job.notify),
-    )
-    total = bound.scores[0]
-    stderr = None if total.error is None else total.error.size
-    found = {"bits/dim": Quantity(total.value, "bits/dim", n=total.n, stderr=stderr)}
-    if job.config.quality.extractor == NOTHING:
-        return found
-    quality = measure_of("quality")(
-        replace(job, work=work / "quality", stores=None, config=replace(job.config, n=n))
-    )
-    return found | {name: q for name, q in quality.quantities.items() if " of " not in name}
-
-
-def _settings(config: EvalConfig, n: int) -> dict[str, Any]:
-    """What all points of the curves have in common."""
-    shared = {
-        "split": config.split,
-        "seed": config.seed,
-        "budget": config.budget,
-    }
-    if config.quality.extractor == NOTHING:
-        return shared
-    return shared | {
-        "extractor": config.quality.extractor,
-        "reference": config.quality.reference,
-        "n": n,
-        "sampler": config.sampling.sampler,
-        "steps": config.sampling.steps,
-    }
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """What the public functions share: checked settings, a runtime, and the origin of a result."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -83,15 +83,37 @@ def measured(
     measure: Callable[[Runtime], Measurement], models: Sequence[Model], runtime: Runtime
 ) -> Measurement:
     """Measure, and say where the result comes from."""
+    (only,) = measured_all(lambda work: (measure(work),), models, runtime)
+    return only
+
+
+def measured_all(
+    measure: Callable[[Runtime], tuple[Measurement, ...]],
+    models: Sequence[Model],
+    runtime: Runtime,
+    *,
+    images: Mapping[str, Mapping[str, Any]] | None = None,
+) -> tuple[Measurement, ...]:
+    """Measure several things at once, and say where the results come from.
+
+    Args:
+        measure: Gives the measurements.
+        models: Those that are measured.
+        runtime: How the work is carried out.
+        images: What is known of images that are measured without a model, by their digest.
+    """
     began = time.monotonic()
-    measurement = measure(runtime)
-    if measurement.provenance:  # recorded before
-        return measurement
+    measurements = measure(runtime)
     origin = provenance.gather(
         runtime.command,
         seconds=time.monotonic() - began,
         device=runtime.world.device,
         size=runtime.world.size,
     )
-    subjects = {model.facts.digest: identity(model) for model in models}
-    return replace(measurement, provenance={**origin, "models": subjects})
+    subjects = {model.facts.digest: identity(model) for model in models} | dict(images or {})
+    return tuple(
+        each  # recorded before
+        if each.provenance
+        else replace(each, provenance={**origin, "models": subjects})
+        for each in measurements
+    )

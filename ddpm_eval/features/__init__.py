@@ -3,67 +3,111 @@
     extractor = open_extractor("inception-v3", path=None, device=torch.device("cpu"))
     extractor(pixels).pool
 
-The registry below is the list of them; torch-fidelity's CLIP and DINOv2 would be two lines more.
+``EXTRACTORS`` is the list of them: a new one is a file beside this one and an entry.
 """
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 
-from ddpm_eval.features import digits_cnn, inception
-from ddpm_eval.features.extractor import Extractor, Features
+from ddpm_eval.features import clip, digits_cnn, dinov2, inception
+from ddpm_eval.features.extractor import Description, Extractor, Features, Outputs
+from ddpm_eval.features.weights import WeightsFile
 from ddpm_train.errors import FixableError
 
-__all__ = ["DIGITS", "EXTRACTORS", "INCEPTION", "Extractor", "Features", "open_extractor"]
+__all__ = [
+    "DIGITS",
+    "EXTRACTORS",
+    "INCEPTION",
+    "Description",
+    "Entry",
+    "Extractor",
+    "Features",
+    "Outputs",
+    "describe",
+    "open_extractor",
+]
 
 INCEPTION, DIGITS = "inception-v3", "digits-cnn"
 
 
-class Weights(NamedTuple):
-    """Where the user says an extractor's weights are, and which digest other ones may have."""
+class Load(Protocol):
+    """Finds, verifies and loads the weights of an extractor."""
 
-    path: Path | None = None
-    accept: str = ""
-
-
-def _inception(weights: Weights, device: torch.device) -> Extractor:
-    return inception.load(weights.path, device, accept=weights.accept)
+    def __call__(
+        self, path: Path | None, resize: str, device: torch.device, *, accept: str = ""
+    ) -> Extractor:
+        """Load them from a file, or from where they usually are."""
 
 
-def _digits(weights: Weights, device: torch.device) -> Extractor:
-    if weights.path is not None:
-        raise FixableError(
-            f"{DIGITS} has its weights in the package", f"leave --inception {weights.path} out"
-        )
-    return digits_cnn.load(device)
+class Entry(NamedTuple):
+    """An extractor: what it is, how it is loaded, and its file, if the package does not hold it."""
+
+    description: Description
+    load: Load
+    weights: WeightsFile | None = None
 
 
-EXTRACTORS: dict[str, Callable[[Weights, torch.device], Extractor]] = {
-    INCEPTION: _inception,
-    DIGITS: _digits,
+def _sized(size: dinov2.Size | clip.Size) -> Entry:
+    return Entry(size.description, size.load, size.weights)
+
+
+EXTRACTORS: dict[str, Entry] = {
+    INCEPTION: Entry(inception.DESCRIPTION, inception.load, inception.WEIGHTS),
+    "dinov2-l14": _sized(dinov2.L14),
+    "dinov2-b14": _sized(dinov2.B14),
+    "clip-l14-336": _sized(clip.L14_336),
+    "clip-b32": _sized(clip.B32),
+    DIGITS: Entry(digits_cnn.DESCRIPTION, digits_cnn.load),
 }
 
 
+def find(name: str) -> Entry:
+    """The entry of this name, or of the short one (``inception``).
+
+    Raises:
+        FixableError: There is none.
+    """
+    for entry in EXTRACTORS.values():
+        if name and name in (entry.description.name, entry.description.short):
+            return entry
+    raise FixableError(f"extractor={name}: not an extractor", f"choose {', '.join(EXTRACTORS)}")
+
+
+def describe(name: str) -> Description:
+    """What the extractor of this name is, before its weights are loaded."""
+    return find(name).description
+
+
 def open_extractor(
-    name: str, *, path: Path | None, device: torch.device, accept: str = ""
+    name: str,
+    *,
+    path: Path | None = None,
+    device: torch.device,
+    accept: str = "",
+    resize: str = "",
 ) -> Extractor:
     """Load an extractor by its name.
 
     Args:
-        name: ``inception-v3`` (or ``inception``) or ``digits-cnn``.
+        name: A key of ``EXTRACTORS``; ``inception`` for ``inception-v3``.
         path: The file of its weights; ``None`` looks where they usually are.
         device: Where it computes.
-        accept: The SHA-256, or its first eight digits or more, of other Inception weights that are
-            meant. What they measure is never called FID.
+        accept: The SHA-256, or its first eight digits or more, of other weights that are meant.
+            What they measure is named after them.
+        resize: The way of resizing; empty: the extractor's default.
 
     Raises:
-        FixableError: There is no such extractor, or its weights are missing, damaged or others.
+        FixableError: There is no such extractor or resizing, or its weights are missing, damaged
+            or others.
     """
-    name = INCEPTION if name == "inception" else name
-    if name not in EXTRACTORS:
+    entry = find(name)
+    ways = entry.description.resizes
+    if resize and resize not in ways:
+        choices = ", ".join(way for way in ways if way)
         raise FixableError(
-            f"--extractor {name}: not an extractor", f"choose {' or '.join(EXTRACTORS)}"
+            f"protocols={resize}: not a way of resizing for {entry.description.name}",
+            f"choose {choices}" if choices else "leave it out: it takes images as they are",
         )
-    return EXTRACTORS[name](Weights(path, accept), device)
+    return entry.load(path, resize or ways[0], device, accept=accept)

@@ -1,4 +1,4 @@
-"""The features of images, extracted once and kept on the disk by what they depend on alone.
+"""The features of images, extracted once and kept by what they depend on alone.
 
 A bank lies in a folder whose name is a digest of the images' content, their number, the
 extractor's weights, its preprocessing and the versions of the libraries. Whoever asks for the same
@@ -7,23 +7,27 @@ features again, or was killed on the way, finds what is there. Any of it can be 
 
 import hashlib
 import importlib.metadata
-import json
 import os
+import tempfile
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ddpm_eval.choice import ImageSet
 from ddpm_eval.features import Extractor
-from ddpm_eval.progress import Track, finish
+from ddpm_eval.metrics.rows import InMemory, Rows
 from ddpm_eval.record.arrays import Array
-from ddpm_eval.record.shards import Shards, open_shards
+from ddpm_eval.record.fill import Pieces, Work, fill
+from ddpm_eval.record.protocol import ImagesFacts
+from ddpm_eval.record.shards import Arrays
+from ddpm_eval.runtime import Runtime
 from ddpm_train.data import Images
 from ddpm_train.data.images import Pixels
 from ddpm_train.data.pictures import Pictures
@@ -32,8 +36,9 @@ from ddpm_train.fast import memory
 from ddpm_train.files import explain, require_space
 from ddpm_train.world import World
 
-FORMAT = 1  # of a bank; raised when other numbers would come of the same images
-SHARD_IMAGES = 256  # what a kill can cost
+FORMAT = 2  # of a bank; raised when other numbers would come of the same images
+SHARD_IMAGES = 256  # what a kill can cost on a CPU
+SHARD_BATCHES = 16  # on a GPU, where 256 images are two batches
 AHEAD = 3  # batches that are decoded while the network works
 
 Item = TypeVar("Item")
@@ -42,56 +47,71 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Bank:
-    """The features of n images in shards: ``pool``, ``logits``, ``spatial`` and ``pixels``.
+    """The features of n images in shards: ``pool``, ``pixels``, and ``logits``, ``spatial``.
 
-    ``pixels`` is a 64-bit digest of each image, by which equal images are found.
+    ``pixels`` is a 64-bit digest of each image, by which equal images are found. ``folder`` is
+    where files may be written; None keeps everything in memory.
     """
 
-    shards: Shards
-    settings: dict[str, Any]
+    pieces: Pieces
+    n: int
+    dim: int
+    facts: dict[str, Any]
+    folder: Path | None
 
-    def stream(self, world: World) -> Iterator[tuple[range, dict[str, Array]]]:
+    def stream(self, world: World) -> Iterator[tuple[range, Arrays]]:
         """Give this process's share of the shards, one at a time."""
-        for part in world.share(self.shards.parts()):
-            yield part, self.shards.part(part)
+        for part in world.share(self.pieces.parts()):
+            yield part, self.pieces.part(part)
 
     def pools(self) -> Iterator[Array]:
-        """The features that FID is taken in, in batches [B, dim], all of them."""
-        for part in self.shards.parts():
-            yield self.shards.part(part)["pool"]
+        """The features that distances are taken in, in batches [B, dim], all of them."""
+        for part in self.pieces.parts():
+            yield self.pieces.part(part)["pool"]
 
-    def flatten(self, path: Path) -> "FileRows":
-        """Write ``pool`` into one file that is read row by row.
+    def rows(self) -> Rows:
+        """The features row by row: in memory, or in a file of this process that vanishes with it.
 
         Raises:
             FixableError: The disk is full.
         """
-        dim = int(self.settings["dim"])
-        require_space(path.parent, 4 * dim * self.shards.n)
+        if self.folder is None:
+            return InMemory(np.concatenate([*self.pools()]))
+        require_space(self.folder, 4 * self.dim * self.n)
         try:
-            with path.open("wb") as file:
-                for pool in self.pools():
-                    file.write(np.ascontiguousarray(pool).data)
+            file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115
+            for pool in self.pools():
+                file.write(np.ascontiguousarray(pool, np.float32).data)
+            file.flush()
         except OSError as error:
-            raise explain(error, path) from error
-        return FileRows(path, self.shards.n, dim)
+            raise explain(error, self.folder) from error
+        return FileRows(file, self.n, self.dim)
 
 
 class FileRows:
     """Rows [n, dim] float32 in a file; only what is asked for is in memory."""
 
-    def __init__(self, path: Path, n: int, dim: int) -> None:
-        self._path, self._n, self._dim = path, n, dim
+    def __init__(self, file: BinaryIO, n: int, dim: int) -> None:
+        self._file, self._n, self._dim = file, n, dim
 
     def __len__(self) -> int:
         return self._n
 
     def take(self, indices: NDArray[np.int64]) -> Array:
-        """Read the rows at these indices."""
+        """Read the rows at these indices.
+
+        Raises:
+            FixableError: The file is shorter than it was written.
+        """
         out = np.empty((len(indices), self._dim), np.float32)
-        with self._path.open("rb", buffering=0) as file:
-            for row, i in zip(out, indices.tolist(), strict=True):
-                os.preadv(file.fileno(), [row.data], 4 * self._dim * i)
+        size = 4 * self._dim
+        for row, i in zip(out, indices.tolist(), strict=True):
+            count = os.preadv(self._file.fileno(), [row.data], size * i)
+            if count != size:
+                raise FixableError(
+                    f"features of image {i}: {count} of {size} bytes could be read",
+                    "check the disk, then rerun the same command",
+                )
         return out
 
 
@@ -103,7 +123,23 @@ def cache() -> Path:
 
 def content(images: Images) -> str:
     """A digest of all that the images are; a folder's own digest samples its pictures."""
+    if isinstance(images, ImageSet):
+        whole = content(images.source)
+        if np.array_equal(images.indices, np.arange(len(images.source))):
+            return whole
+        return hashlib.sha256(whole.encode() + images.indices.tobytes()).hexdigest()
     return images.content if isinstance(images, Pictures) else images.digest
+
+
+def place(runtime: Runtime) -> Path | None:
+    """The folder of features: its own, or inside the cache; None keeps them in memory."""
+    return runtime.features or (runtime.cache and runtime.cache / "features")
+
+
+def facts_of(images: ImageSet) -> ImagesFacts:
+    """Which images these are, by all of their content."""
+    whole = images if images.choice == "chosen" else images.source
+    return replace(images.facts, digest=content(whole))
 
 
 def describe(images: Images, n: int, extractor: Extractor) -> dict[str, Any]:
@@ -121,59 +157,55 @@ def describe(images: Images, n: int, extractor: Extractor) -> dict[str, Any]:
     }
 
 
-def place(settings: dict[str, Any]) -> Path:
-    """The folder of a bank."""
-    text = json.dumps(settings, sort_keys=True).encode()
-    return cache() / "features" / hashlib.sha256(text).hexdigest()[:20]
-
-
-def fill(images: Images, n: int, extractor: Extractor, world: World, track: Track) -> Bank:
+def extract(images: Images, n: int, extractor: Extractor, runtime: Runtime) -> Bank:
     """Extract what is missing of the features of the first n images.
 
-    The shards are shared between processes; each image is in exactly one.
+    The shards are shared between processes; each image is in exactly one. They stay where they are
+    for whoever asks again.
 
     Raises:
         FixableError: An image is broken, has a shape that the extractor was not made for, or its
             features are not finite. What was extracted before stays.
     """
-    settings = describe(images, n, extractor)
-    shards = open_shards(place(settings), settings, n=n, size=SHARD_IMAGES, world=world)
-    todo = world.share(shards.missing(world))
-    if todo:
-        extractor.check(images.read([0]).shape[1:])
-        require_space(shards.folder, 4 * sum(extractor.sizes) * sum(map(len, todo)))
-    label = f"features of {images.name}"
-    total = sum(-(-len(part) // extractor.batch) for part in todo)
-    finish(_extract(images, extractor, shards, todo), track, label, total)
+    extractor.check(images.read([0]).shape[1:])
+    facts = describe(images, n, extractor)
+    size = SHARD_IMAGES
+    if extractor.device.type != "cpu":
+        size = max(size, SHARD_BATCHES * extractor.batch)
+    folder = place(runtime)
+
+    def make(part: range) -> Generator[None, None, Arrays]:
+        if folder is not None:
+            require_space(folder, 4 * sum(extractor.sizes) * (n - part.start))
+        batches = _batches(part, extractor.batch)
+        parts = []
+        for batch, pixels in ahead(images.read, batches):
+            parts.append(_features(extractor, pixels, batch, images.name))
+            yield
+        return {key: np.concatenate([arrays[key] for arrays in parts]) for key in parts[0]}
+
+    work = Work(
+        name=extractor.name,
+        facts={**facts, "shard": size},
+        n=n,
+        size=size,
+        make=make,
+        ticks=lambda part: len(_batches(part, extractor.batch)),
+        label=f"features of {images.name}",
+    )
+    pieces = fill(work, replace(runtime, cache=folder, folders=[]))
     memory.give_back()  # what the network used: what follows needs other sizes
-    world.barrier()
-    return Bank(shards, settings)
+    return Bank(pieces, n, extractor.sizes[0], facts, folder)
 
 
-def _extract(
-    images: Images, extractor: Extractor, shards: Shards, todo: Sequence[range]
-) -> Generator[None, None, None]:
-    """Fill shards, yielding after each batch; the next ones are decoded meanwhile."""
-    batches = [
-        (part, range(i, min(i + extractor.batch, part.stop)))
-        for part in todo
-        for i in range(part.start, part.stop, extractor.batch)
-    ]
-    found: list[dict[str, Array]] = []
-    for (part, batch), pixels in ahead(lambda item: images.read(item[1]), batches):
-        found.append(_features(extractor, pixels, batch, images.name))
-        if batch.stop == part.stop:
-            shards.write(part, {key: np.concatenate([f[key] for f in found]) for key in found[0]})
-            found = []
-        yield
+def _batches(part: range, size: int) -> list[range]:
+    return [range(i, min(i + size, part.stop)) for i in range(part.start, part.stop, size)]
 
 
-def _features(extractor: Extractor, pixels: Pixels, batch: range, name: str) -> dict[str, Array]:
-    pool, logits, spatial = extractor(pixels)
-    found = {"pool": pool, "logits": logits}
-    if spatial is not None:
-        found["spatial"] = spatial
-    for key, values in found.items():
+def _features(extractor: Extractor, pixels: Pixels, batch: range, name: str) -> Arrays:
+    outputs = extractor(pixels)
+    arrays = {key: values for key, values in outputs._asdict().items() if values is not None}
+    for key, values in arrays.items():
         if not np.isfinite(values).all():
             raise FixableError(
                 f"{name}: the {key} features of images {batch.start}..{batch.stop - 1} hold NaN "
@@ -181,7 +213,7 @@ def _features(extractor: Extractor, pixels: Pixels, batch: range, name: str) -> 
                 "check these images and the extractor's weights",
             )
     digests = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in pixels]
-    return found | {"pixels": np.frombuffer(b"".join(digests), np.uint64)}
+    return arrays | {"pixels": np.frombuffer(b"".join(digests), np.uint64)}
 
 
 def ahead(

@@ -9,17 +9,24 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ddpm_eval.features.extractor import Features, exactly
-from ddpm_train.data.images import Pixels, to_model
+from ddpm_eval.features.extractor import Description, Extractor, Outputs
 from ddpm_train.errors import FixableError
 from ddpm_train.formats import containers
 from ddpm_train.reading import reading, sha256_of
 
 FILE = Path(__file__).with_name("digits_cnn.safetensors")
-DIGEST = "be937adb4c9675ae856a36f07f6066377eae678a335addb70c440534952d9642"
-"""SHA-256 of the file: other weights are another metric, whatever it is called."""
-SHAPE = (8, 8, 1)
 DIM, CLASSES = 64, 10
+DESCRIPTION = Description(
+    name="digits-cnn",
+    dim=DIM,
+    logits=CLASSES,
+    channels=1,
+    side=8,
+    resizes=("",),
+    normalisation="levels 0..255 to [-1, 1]",
+    published="be937adb4c9675ae856a36f07f6066377eae678a335addb70c440534952d9642",
+    batch=(256, 256),
+)
 
 
 class Network(nn.Module):
@@ -42,52 +49,32 @@ class Network(nn.Module):
         return features, self.classify(features)
 
 
-class DigitsCNN:
-    """The network behind one call."""
-
-    name, suffix = "digits-cnn", "(digits-cnn)"
-    preprocessing = "levels 0..255 to [-1, 1]"
-    sizes = (DIM, CLASSES, 0)
-    batch = 256
-
-    def __init__(self, network: Network, digest: str, device: torch.device) -> None:
-        self._network, self._device, self.digest = network.to(device).eval(), device, digest
-
-    def check(self, shape: tuple[int, ...]) -> None:
-        """Refuse all but 8x8 gray images.
-
-        Raises:
-            FixableError: They have another shape.
-        """
-        if tuple(shape) != SHAPE:
-            height, width, channels = shape
-            raise FixableError(
-                f"digits-cnn looks at 8x8x1 digits; these images are {height}x{width}x{channels}",
-                "use --extractor inception",
-            )
-
-    @torch.inference_mode()
-    def __call__(self, pixels: Pixels) -> Features:
-        """Give the features of uint8 images [B, 8, 8, 1]."""
-        with exactly(self._device):
-            pool, logits = self._network(to_model(pixels).to(self._device))
-        return Features(pool.cpu().numpy(), logits.cpu().numpy())
-
-
-def load(device: torch.device) -> DigitsCNN:
+def load(path: Path | None, resize: str, device: torch.device, *, accept: str = "") -> Extractor:
     """Load the network with the weights that the package holds.
 
     Raises:
-        FixableError: The installation is damaged.
+        FixableError: The installation is damaged, or other weights are named.
     """
+    if path is not None or accept:
+        raise FixableError(
+            f"extractor_weights={path or accept}: digits-cnn has its weights in the package",
+            "leave it out",
+        )
     digest = sha256_of(FILE)
-    if digest != DIGEST:
+    if digest != DESCRIPTION.published:
         raise FixableError(
             f"{FILE}: not the weights that FD(digits-cnn) is defined by: SHA-256 {digest[:16]}..., "
-            f"expected {DIGEST[:16]}...",
+            f"expected {DESCRIPTION.published[:16]}...",
             "install ddpm-eval again",
         )
     network = Network()
     with reading(FILE, fix="install ddpm-eval again"):
         network.load_state_dict(containers.tensors(containers.read(FILE), str(FILE)))
-    return DigitsCNN(network.requires_grad_(requires_grad=False), digest, device)
+    network = network.to(device).eval().requires_grad_(requires_grad=False)
+    return Extractor(
+        description=DESCRIPTION,
+        network=lambda levels: Outputs(*network(levels / 127.5 - 1)),
+        digest=digest,
+        resize=resize,
+        device=device,
+    )

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from ddpm_eval.metrics import extrapolation
 from ddpm_eval.metrics.estimate import Estimate
 from ddpm_eval.metrics.extrapolation import Growth
-from ddpm_eval.metrics.frechet import Gaussian, distance_of, distance_stderr
+from ddpm_eval.metrics.frechet import Gaussian, Terms, distance_of, distance_stderr
 from ddpm_eval.metrics.inception import InceptionScore
 from ddpm_eval.metrics.manifold import Manifold, manifold_of
 from ddpm_eval.metrics.neighbourhoods import Neighbourhoods, Neighbours, neighbourhoods
@@ -81,9 +81,14 @@ class Evidence:
         return self.samples.required(), self.reference.required()
 
     @cached_property
+    def terms(self) -> Terms:
+        """The terms of the Fréchet distance."""
+        return self.reference.pool.terms(self.samples.pool)
+
+    @cached_property
     def distance(self) -> Estimate:
         """The Fréchet distance."""
-        return distance_of(self.samples.pool, self.reference.pool, self.samples.rows)
+        return distance_of(self.samples.pool, self.reference.pool, self.samples.rows, self.terms)
 
     @cached_property
     def neighbourhoods(self) -> Neighbourhoods:

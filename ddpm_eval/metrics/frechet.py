@@ -100,6 +100,11 @@ class Terms(NamedTuple):
     reference_trace: float  # tr C_2
     cross: float  # 2 tr (C_1 C_2)^(1/2)
 
+    @property
+    def distance(self) -> float:
+        """Their sum, the Fréchet distance."""
+        return self.mean + (self.reference_trace + self.trace) - self.cross
+
 
 @dataclass(frozen=True, eq=False)
 class Gaussian:
@@ -140,8 +145,7 @@ class Gaussian:
         >>> round(unit.distance(Gaussian(np.array([3.0, 0.0]), 4 * np.eye(2))), 9)
         11.0
         """
-        terms = self.terms(other)
-        return terms.mean + (terms.reference_trace + terms.trace) - terms.cross
+        return self.terms(other).distance
 
     def terms(self, other: "Gaussian") -> Terms:
         """The terms of the distance of ``other``, the samples, from this one, the reference.
@@ -230,9 +234,11 @@ def frechet_distance(samples: Rows | ArrayLike, reference: Rows | ArrayLike) -> 
     return distance_of(ours, theirs, x)
 
 
-def distance_of(samples: Gaussian, reference: Gaussian, source: Rows | None) -> Estimate:
+def distance_of(
+    samples: Gaussian, reference: Gaussian, source: Rows | None, terms: Terms | None = None
+) -> Estimate:
     """The distance between two Gaussians; with the samples' features there is an error as well."""
-    value = reference.distance(samples)
+    value = (terms or reference.terms(samples)).distance
     error = None
     if source is not None and len(source) > 2:
         size = distance_stderr(samples, reference, (block for _, block in blocks(source)))

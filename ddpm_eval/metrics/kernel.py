@@ -106,6 +106,7 @@ def _parts(xx: Array, yy: Array, xy: Array) -> Parts:
 
     With a(x) = E k(x, X') - E k(x, Y), the distance moves by 2 a(x) / n with one sample; pairs
     contribute what is left of the kernel once the means over each of its arguments are taken away.
+    One subset's may be negative; only their mean over subsets is a variance.
     """
     m = len(xx)
     own = [(k.sum(1) - k.diagonal()) / (m - 1) for k in (xx, yy)]  # E k(x, X'), E k(y, Y')
@@ -114,7 +115,7 @@ def _parts(xx: Array, yy: Array, xy: Array) -> Parts:
     left = xy - across[0][:, None] - across[1] + xy.mean()
     mixed = float((left**2).sum()) / max(1, (m - 1) ** 2)
     single = [
-        max(0.0, float(np.var(a - b, ddof=1)) - pair / (m - 1) - mixed / m)
+        float(np.var(a - b, ddof=1)) - pair / (m - 1) - mixed / m
         for a, b, pair in zip(own, across, pairs, strict=True)
     ]
     return Parts(single[0], single[1], pairs[0], pairs[1], mixed)
@@ -134,7 +135,7 @@ def _error(result: Subsets, n: int, m: int) -> float:
     """The standard error of the mean over subsets, for the choice of both sets and of subsets."""
     parts = result.parts
     whole = (
-        *(4 * parts.x / n, 4 * parts.y / m),
+        *(4 * max(0.0, parts.x) / n, 4 * max(0.0, parts.y) / m),
         *(2 * parts.xx / (n * (n - 1)), 2 * parts.yy / (m * (m - 1)), 4 * parts.xy / (n * m)),
     )
     return float(np.sqrt(sum(whole) + result.values.var() / len(result.values)))

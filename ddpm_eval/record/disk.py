@@ -71,9 +71,10 @@ def add(
         stays = [
             item for item in old.measurements if item not in gone and item.key != measurement.key
         ]
+        known = {key: facts for key, facts in subjects.items() if facts}
         new = Record(
             name=old.name,
-            subjects={**old.subjects, **subjects},
+            subjects={**subjects, **old.subjects, **known},
             measurements=(*stays, measurement),
         )
         _write(folder, *layout.encode(new), layout.encode(old)[1])

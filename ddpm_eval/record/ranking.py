@@ -65,6 +65,6 @@ def question(protocol: Protocol) -> tuple[str, ...]:
     return (
         *(("", "") if images is None else (images.digest, images.split)),
         *(("", "") if reference is None else (reference.digest, reference.split)),
-        "" if extractor is None else extractor.name,
+        *(("", "") if extractor is None else (extractor.name, extractor.preprocessing)),
         protocol.other_model,
     )

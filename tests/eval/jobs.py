@@ -1,7 +1,6 @@
 """Jobs on a small world: 8x8 pictures, a linear network, any objective."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,8 +8,6 @@ import torch
 from torch import Tensor
 
 from ddpm_eval.choice import ImageSet
-from ddpm_eval.config import EvalConfig
-from ddpm_eval.job import Job
 from ddpm_eval.measure.bound import compare, estimate, likelihood, rate_distortion
 from ddpm_eval.measure.bound.settings import BoundSettings
 from ddpm_eval.model import Model, ModelFacts
@@ -21,7 +18,6 @@ from ddpm_train.config import ModelConfig, ObjectiveConfig, ScheduleConfig, UNet
 from ddpm_train.data.images import Stack
 from ddpm_train.denoiser import Denoiser
 from ddpm_train.schedule import at
-from ddpm_train.world import World
 
 CPU = torch.device("cpu")
 
@@ -112,20 +108,3 @@ def curves(
         runtime or Runtime(),
         training=training_images(),
     )
-
-
-def job(work: Path, *, n: int = 30, made: Model | None = None, **options: Any) -> Job:
-    """A job on 60 training and n test pictures; options belong to Job or to EvalConfig."""
-    stacks = {
-        "train": pictures(60, seed=1, name="pictures train"),
-        "test": pictures(n, seed=2, name="pictures test"),
-    }
-    of_job = {key: options.pop(key) for key in [*options] if key in Job.__dataclass_fields__}
-    parts: dict[str, Any] = {
-        "subject": made or subject(),
-        "config": EvalConfig(**options),
-        "images": stacks.__getitem__,
-        "world": World(CPU),
-        "work": work,
-    }
-    return Job(**(parts | of_job))

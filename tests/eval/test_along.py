@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import Tensor
 
-from ddpm_eval.features import open_extractor
+from ddpm_eval.features import Extractor, Outputs, open_extractor
 from ddpm_eval.measure.pictures import neighbours, progressive, samples
 from ddpm_eval.measure.pictures import quality_over_steps as along
 from ddpm_eval.measure.pictures.neighbours import Real
@@ -24,8 +25,7 @@ from ddpm_eval.record.record import Measurement
 from ddpm_eval.runtime import Runtime
 from ddpm_train.errors import FixableError
 from tests.eval import jobs
-from tests.eval.interrupted import Stopped
-from tests.eval.pieces import counting, images, resumes, same, shared
+from tests.eval.pieces import Stopped, counting, images, resumes, same, shared
 
 
 @pytest.fixture(autouse=True)
@@ -95,24 +95,20 @@ def test_a_time_that_is_measured_is_not_measured_again(
     same(found, measure(model, replace(runtime, cache=tmp_path / "b")))
 
 
-class Other:
+def doubled(extractor: Extractor) -> Extractor:
     """Another network: its digest and its features differ."""
 
-    def __init__(self, extractor: Any) -> None:
-        self._extractor, self.digest = extractor, "0" * 64
+    def network(levels: Tensor) -> Outputs:
+        outputs = extractor.network(levels)
+        return outputs._replace(pool=2 * outputs.pool)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._extractor, name)
-
-    def __call__(self, pixels: np.ndarray) -> Any:
-        features = self._extractor(pixels)
-        return features._replace(pool=2 * features.pool)
+    return replace(extractor, network=network, digest="0" * 64)
 
 
 def test_numbers_through_another_network_are_others(tmp_path: Path) -> None:
     model, runtime = jobs.subject(), Runtime(cache=tmp_path / "a", batch=6)
     one = measure(model, runtime)
-    other = replace(judge(), extractor=Other(judge().extractor))
+    other = replace(judge(), extractor=doubled(judge().extractor))
     two = progressive.measure(model, ProgressiveSettings(n=12), runtime, other)
     np.testing.assert_allclose(two.curves[1].y, 4 * one.curves[1].y, rtol=1e-6)
     assert one.protocol.key != two.protocol.key

@@ -2,18 +2,19 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
+import ddpm_eval as de
 from ddpm_eval.cli import app
-from ddpm_eval.config import QualityConfig
-from ddpm_eval.measure.quality import quality
 from ddpm_train.errors import FixableError
 from ddpm_train.world import World
 from tests.eval import jobs
-from tests.eval.test_quality import FD, TEST, TRAIN, Counting, blurred, compare
+from tests.eval.pieces import counting as counting_model
+from tests.eval.test_quality import TEST, TRAIN, Counting, blurred, compare, pictures
 
 MPS = torch.device("mps")
 NO_FLOAT64 = "device=mps: Apple's GPUs have no float64 for "
@@ -55,23 +56,30 @@ def test_what_takes_none_goes_on_to_the_checkpoint(command: str) -> None:
     assert "float64" not in said(command)
 
 
-def test_precision_and_recall_are_refused_before_features_are_extracted(tmp_path: Path) -> None:
-    extractor = Counting()
-    with pytest.raises(FixableError, match=f"{NO_FLOAT64}precision and recall") as caught:
-        compare(blurred(TEST), TRAIN, tmp_path, world=World(MPS), extractor=extractor)
-    assert extractor.seen == 0
-    _, others = caught.value.fix.split("--metrics ")
-    metrics = tuple(others.split(","))
-    found = compare(blurred(TEST), TRAIN, tmp_path, world=World(MPS), metrics=metrics)
-    assert {"IS(digits-cnn)", FD, "KD(digits-cnn)"} == {*found.quantities}
+EXACT = "Precision and Recall and Density and Coverage and Memorised share and AuthPct"
 
 
-def test_precision_and_recall_are_refused_before_samples_are_drawn(
+def test_distances_in_float64_are_refused_before_features_are_extracted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quality, "extractor_of", lambda *_: Counting())
-    job = jobs.job(tmp_path / "work", world=World(MPS), quality=QualityConfig(metrics=("recall",)))
-    with pytest.raises(FixableError, match=f"{NO_FLOAT64}recall") as caught:
-        quality.measure(replace(job, config=replace(job.config, n=20)))
-    assert caught.value.fix == "use --device cpu"
-    assert not (tmp_path / "work").exists()
+    counting = Counting(changes={"device": torch.device("cpu")}).install(monkeypatch)
+    with pytest.raises(FixableError, match=f"{NO_FLOAT64}{EXACT}") as caught:
+        compare(blurred(TEST), TRAIN, tmp_path, world=World(MPS))
+    assert counting.seen == 0
+    _, others = caught.value.fix.split("metrics=")
+    metrics = tuple(others.split(","))
+    result = compare(blurred(TEST), TRAIN, tmp_path, world=World(MPS), metrics=metrics)
+    assert {"inception_score", "fid", "kid"} <= {score.metric for score in result.scores}
+
+
+def test_distances_in_float64_are_refused_before_samples_are_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Counting(changes={"device": torch.device("cpu")}).install(monkeypatch)
+    calls: list[int] = []
+    model = replace(counting_model(jobs.subject(), calls), device=MPS)
+    options: Any = {"extractor": "digits-cnn", "metrics": ["recall"]}
+    with pytest.raises(FixableError, match=f"{NO_FLOAT64}Recall") as caught:
+        de.quality(model, pictures("train"), n=20, **options)
+    assert caught.value.fix == "use device=cpu"
+    assert not calls

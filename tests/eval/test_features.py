@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
-from ddpm_eval.features import digits_cnn, inception, open_extractor, train_digits_cnn
+from ddpm_eval.features import digits_cnn, inception, open_extractor, resizing, train_digits_cnn
 from ddpm_eval.features.extractor import exactly
 from ddpm_train.errors import FixableError
 from tests.eval import inception_weights
@@ -38,6 +38,17 @@ def digest(weights: Path) -> str:
     return hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
+PUBLISHED = inception.WEIGHTS.published
+
+
+def publish(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+    """Let other Inception weights be the published ones."""
+    published = replace(inception.WEIGHTS.published, **changes)
+    monkeypatch.setattr(inception, "WEIGHTS", replace(inception.WEIGHTS, published=published))
+    described = replace(inception.DESCRIPTION, published=published.sha256)
+    monkeypatch.setattr(inception, "DESCRIPTION", described)
+
+
 @pytest.fixture
 def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No weights in any of the usual places."""
@@ -47,6 +58,14 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 # ------------------------------------------------------------------------------------- Inception
+
+
+def test_spatial_features_lie_pixel_by_pixel_as_in_adm_s_files() -> None:
+    """TensorFlow has the channels last: [17, 17, 7], row, column, channel."""
+    block = torch.arange(9 * 17 * 17).reshape(1, 9, 17, 17)
+    flat = inception.spatial_features(block)
+    wanted = [block[0, c, y, x] for y in range(17) for x in range(17) for c in range(7)]
+    assert flat.tolist() == [wanted]
 
 
 def test_inception_gives_torch_fidelity_s_features(weights: Path, digest: str) -> None:
@@ -62,7 +81,7 @@ def test_inception_gives_torch_fidelity_s_features(weights: Path, digest: str) -
     found = ours(pixels)
     np.testing.assert_allclose(found.pool, pool, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(found.logits, logits, rtol=1e-3, atol=1e-3)
-    spatial = branch[0].relu()[:, :7].flatten(1)
+    spatial = branch[0].relu().numpy().transpose(0, 2, 3, 1)[..., :7].reshape(2, -1)
     assert spatial.shape == (2, 2023) == (2, ours.sizes[2])
     assert found.spatial is not None
     np.testing.assert_allclose(found.spatial, spatial, rtol=1e-3, atol=1e-3)
@@ -75,7 +94,7 @@ def test_inception_gives_torch_fidelity_s_features(weights: Path, digest: str) -
 def test_the_resize_is_torch_fidelity_s_to_the_bit(shape: tuple[int, int]) -> None:
     x = torch.from_numpy(images(2, *shape, 3)).permute(0, 3, 1, 2).float()
     theirs = interpolate_bilinear_2d_like_tensorflow1x(x, size=(299, 299), align_corners=False)
-    assert torch.equal(inception.resize(x, 299), theirs)
+    assert torch.equal(resizing.tf1(x, 299), theirs)
 
 
 def test_only_the_published_weights_measure_fid(
@@ -84,8 +103,10 @@ def test_only_the_published_weights_measure_fid(
     others = open_extractor("inception", path=weights, device=CPU, accept=digest)
     assert others.suffix == f"(inception-{digest[:8]})"
     assert others.digest == digest
-    monkeypatch.setattr(inception, "PUBLISHED", replace(inception.PUBLISHED, sha256=digest))
+    publish(monkeypatch, sha256=digest)
     assert open_extractor("inception-v3", path=weights, device=CPU).suffix == ""
+    clean = open_extractor("inception-v3", path=weights, device=CPU, resize="clean")
+    assert clean.suffix == "[clean]"
 
 
 @pytest.mark.parametrize("accept", ["", "0123456789", "short"])
@@ -96,8 +117,8 @@ def test_other_weights_are_refused_with_both_digests(
     with pytest.raises(FixableError) as caught:
         open_extractor("inception", path=weights, device=CPU, accept=accept)
     assert digest in caught.value.problem
-    assert (accept or inception.PUBLISHED.sha256) in caught.value.problem
-    assert f"--accept-weights {digest[:8]}" in caught.value.fix
+    assert (accept or PUBLISHED.sha256) in caught.value.problem
+    assert f"accept_weights={digest[:8]}" in caught.value.fix
 
 
 class Evil:
@@ -147,19 +168,19 @@ def test_missing_weights_are_explained_in_four_lines(nowhere: Path) -> None:
     assert "Inception-v3 weights not found" in lines[0]
     assert str(nowhere) in lines[1]
     assert "ddpm-eval fetch inception" in lines[2]
-    assert "--inception PATH" in lines[2]
+    assert "extractor_weights=PATH" in lines[2]
     assert "digits-cnn" in lines[3]
 
 
 def test_weights_are_found_where_they_usually_are(
     nowhere: Path, weights: Path, digest: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inception, "PUBLISHED", replace(inception.PUBLISHED, sha256=digest))
+    publish(monkeypatch, sha256=digest)
     nowhere.mkdir(parents=True)
-    (nowhere / inception.SAME).symlink_to(weights)
+    (nowhere / inception.WEIGHTS.names[1]).symlink_to(weights)
     assert open_extractor("inception", path=None, device=CPU).digest == digest
     monkeypatch.setenv("DDPM_INCEPTION", str(nowhere / "w.pth"))
-    (nowhere / inception.SAME).unlink()
+    (nowhere / inception.WEIGHTS.names[1]).unlink()
     (nowhere / "w.pth").symlink_to(weights)
     assert open_extractor("inception", path=None, device=CPU).digest == digest
 
@@ -186,13 +207,12 @@ def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[bytes]:
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     base = f"http://127.0.0.1:{server.server_address[1]}"
-    published = replace(
-        inception.PUBLISHED,
+    publish(
+        monkeypatch,
         urls=(f"{base}/nothing", f"{base}/file"),
         size=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
     )
-    monkeypatch.setattr(inception, "PUBLISHED", published)
     yield content
     server.shutdown()
     server.server_close()
@@ -202,21 +222,20 @@ def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[bytes]:
 def test_fetch_writes_the_checked_file_where_torch_fidelity_looks(
     nowhere: Path, served: bytes
 ) -> None:
-    assert inception.fetch() == nowhere / inception.FILE
-    assert (nowhere / inception.FILE).read_bytes() == served
-    assert inception.fetch() == nowhere / inception.FILE  # nothing to do
-    (nowhere / inception.FILE).write_bytes(b"other")
+    assert inception.WEIGHTS.download() == nowhere / inception.WEIGHTS.names[0]
+    assert (nowhere / inception.WEIGHTS.names[0]).read_bytes() == served
+    assert inception.WEIGHTS.download() == nowhere / inception.WEIGHTS.names[0]  # nothing to do
+    (nowhere / inception.WEIGHTS.names[0]).write_bytes(b"other")
     with pytest.raises(FixableError, match="not the published"):
-        inception.fetch()
+        inception.WEIGHTS.download()
 
 
 def test_fetch_keeps_nothing_that_fails_the_digest(
     nowhere: Path, served: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wrong = replace(inception.PUBLISHED, sha256="0" * 64)
-    monkeypatch.setattr(inception, "PUBLISHED", wrong)
+    publish(monkeypatch, sha256="0" * 64)
     with pytest.raises(FixableError, match=f"sent SHA-256 .*, expected {'0' * 64}"):
-        inception.fetch()
+        inception.WEIGHTS.download()
     assert list(nowhere.iterdir()) == []
 
 
@@ -246,12 +265,24 @@ def test_its_weights_come_from_the_committed_script() -> None:
 @pytest.mark.parametrize("shape", [(8, 8, 3), (32, 32, 1), (8, 9, 1)])
 def test_the_digits_classifier_looks_at_digits_only(shape: tuple[int, ...]) -> None:
     extractor = open_extractor("digits-cnn", path=None, device=CPU)
-    with pytest.raises(FixableError, match="looks at 8x8x1 digits"):
+    with pytest.raises(FixableError, match="looks at 8x8x1; these"):
         extractor.check(shape)
 
 
+def test_other_weights_of_the_digits_classifier_are_no_digits_classifier(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One bit, and its distances would be others under the same name."""
+    content = bytearray(digits_cnn.FILE.read_bytes())
+    content[-100] ^= 1
+    (tmp_path / "w.safetensors").write_bytes(content)
+    monkeypatch.setattr(digits_cnn, "FILE", tmp_path / "w.safetensors")
+    with pytest.raises(FixableError, match="not the weights that FD"):
+        open_extractor("digits-cnn", device=CPU)
+
+
 def test_unknown_extractors_are_refused() -> None:
-    with pytest.raises(FixableError, match="not an extractor"):
+    with pytest.raises(FixableError, match="extractor=clip: not an extractor"):
         open_extractor("clip", path=None, device=CPU)
     with pytest.raises(FixableError, match="weights in the package"):
         open_extractor("digits-cnn", path=Path("w.pth"), device=CPU)

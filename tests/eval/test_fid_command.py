@@ -8,12 +8,15 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ddpm_eval.cli import app
+from ddpm_eval.metrics import registry
+from ddpm_eval.metrics.estimate import Estimate
+from ddpm_eval.metrics.registry import Metric
 from ddpm_eval.record import disk, filling
-from ddpm_eval.record import lowering as results
 from ddpm_eval.record.protocol import Protocol
 from ddpm_eval.record.record import Measurement
+from ddpm_eval.record.scores import Score
 from ddpm_eval.record.store import SampleStore
-from tests.eval.test_quality import FD, TEST, blurred
+from tests.eval.test_quality import FD, TEST, blurred, install_toy
 
 runner = CliRunner(env={"COLUMNS": "200", "TERM": "dumb"})
 DIGITS = ("--extractor", "digits-cnn", "--dataset", "digits")
@@ -58,18 +61,29 @@ def test_a_folder_and_an_npz_of_the_same_images_score_the_same() -> None:
     fid("array.npz", *DIGITS, "--quiet")
     assert f"{FD}-297 against digits train (1,500 images)" in text
     assert "warning 1: digits-cnn is not the published Inception" in text
-    found = [results.load(Path("reports") / name) for name in ("pictures", "array")]
-    once, again = (each.measurements["quality"] for each in found)
-    assert once.quantities == again.quantities
-    assert once.settings["data_digest"] == found[0].subject["checkpoint"]
-    assert not list(Path("reports").rglob("*.f32"))
+    once, again = (measured(name)[0] for name in ("pictures", "array"))
+    assert once.scores == again.scores
+    assert once.protocol.images is not None
+    (subject,) = disk.load(Path("reports/pictures")).subjects
+    assert once.protocol.images.digest == once.protocol.model == subject
+
+
+def measured(name: str) -> list[Measurement]:
+    """The measurements of quality in a record, in the order in which they came."""
+    return list(disk.load(Path("reports", name)).measurements)
+
+
+def distance(measurement: Measurement) -> Score:
+    score = measurement.score("fid", whose="samples")
+    assert score is not None
+    return score
 
 
 def test_pictures_in_a_folder_called_store_have_a_record_of_their_own() -> None:
     Path("deep/store").mkdir(parents=True)
     folder(Path("deep/store/pictures"), blurred(TEST).pixels)
     fid("deep/store/pictures", *DIGITS, "--quiet")
-    assert results.load(Path("reports/pictures")).measurements.keys() == {"quality"}
+    assert [each.measure for each in measured("pictures")] == ["quality"]
     assert [path.name for path in Path("deep").iterdir()] == ["store"]
 
 
@@ -85,23 +99,26 @@ def test_the_reference_can_be_a_split_a_folder_or_statistics() -> None:
     folder(Path("b"), TEST.pixels)
     fid("a", *DIGITS, "--reference", "test", "--quiet")
     fid("a", "--extractor", "digits-cnn", "--reference", "b", "--quiet")
-    file = next(Path("cache").rglob("statistics.npz"))
+    file = next(Path("cache").rglob("statistics-*.npz"))
     fid("a", "--extractor", "digits-cnn", "--reference", file, "--quiet")
-    record = results.load(Path("reports/a")).measurements
-    assert {*record} == {"quality-test", "quality-b", "quality-digits"}
-    values = {record[name].quantities[FD].value for name in record}
+    results = measured("a")
+    references = [each.protocol.reference for each in results]
+    names = {(each.dataset, each.split) for each in references if each is not None}
+    assert len(results) == 3 and names == {("digits", "test"), ("b", "")}
+    values = [distance(each).value for each in results]
     assert max(values) == pytest.approx(min(values), rel=1e-9)
 
 
 def test_statistics_that_were_saved_are_a_reference() -> None:
     folder(Path("a"), blurred(TEST).pixels)
-    fid("a", *DIGITS, "--save-statistics", "train.npz", "--quiet")
+    fid("a", *DIGITS, "--set", "quality.save=train.npz", "--quiet")
     text = fid("a", "--extractor", "digits-cnn", "--reference", "train.npz")
     assert f"{FD}-297 against digits train (1,500 images)" in text
-    record = results.load(Path("reports/a")).measurements
-    (name,) = {*record} - {"quality"}  # a file called train.npz is not the training split
-    assert record[name].quantities[FD] == record["quality"].quantities[FD]
-    assert f"{FD} of held-out images" in record["quality"].quantities
+    both = measured("a")
+    assert len({each.key for each in both}) == 2  # without features, fewer metrics
+    assert distance(both[0]) == distance(both[1])
+    assert {each.protocol.reference for each in both} == {both[0].protocol.reference}
+    assert sum(each.score("fid", whose="held-out images") is not None for each in both) == 1
 
 
 def test_a_store_of_samples_brings_its_facts_into_its_model_s_record() -> None:
@@ -112,18 +129,19 @@ def test_a_store_of_samples_brings_its_facts_into_its_model_s_record() -> None:
     filling.begin(store)
     for part in store.shards.parts():
         store.shards.write(part, {"images": TEST.pixels[part.start : part.stop]})
-    subject = {"checkpoint": "c" * 64, "step": 7}
     protocol = Protocol(version=1, model="c" * 64)
     bound = Measurement(measure="bound", protocol=protocol)
     disk.add(Path("reports/model"), bound, {"c" * 64: {"step": 7}})
     text = fid(store.folder, *DIGITS, "-n", "50")
     assert "20 of 1,000 steps" in text
     assert "raw weights" in text
-    record = results.load(Path("reports/model"))
-    assert record.subject == subject
-    assert {*record.measurements} == {"nll", "quality"}
-    settings = record.measurements["quality"].settings
-    assert (settings["seed"], settings["sampler"], settings["n"]) == (3, "ddim", 50)
+    record = disk.load(Path("reports/model"))
+    assert record.subjects == {"c" * 64: {"step": 7}}
+    assert {each.measure for each in record.measurements} == {"bound", "quality"}
+    (quality,) = record.of("quality")
+    sampling = quality.protocol.sampling
+    assert sampling is not None
+    assert (sampling.seed, sampling.sampler, sampling.n) == (3, "ddim", 50)
 
 
 def test_jpeg_files_are_warned_of() -> None:
@@ -177,13 +195,15 @@ def test_bad_input_is_refused_with_its_fix(args: tuple[str, ...], message: str) 
 @pytest.mark.parametrize(
     "args",
     [
-        *(("--steps", "10"), ("--sampler", "ddim"), ("--eta", "1"), ("--seed", "3"), ("--raw",)),
-        *(("--batch", "8"), ("--no-clip",), ("--precision", "bf16"), ("--compile",)),
+        *(("--steps", "10"), ("--set samples", "sampler=ddim"), ("--weights", "raw")),
+        *(("--set samples", "seed=3"), ("--set compute", "batch=8")),
     ],
 )
 def test_how_samples_are_drawn_is_refused_where_they_are_there(args: tuple[str, ...]) -> None:
     folder(Path("a"), TEST.pixels[:40])
-    text = refused("a", *DIGITS, *args)
+    group = args[0].removeprefix("--set ")
+    words = ["--set", f"{group}.{args[1]}"] if args[0].startswith("--set ") else args
+    text = refused("a", *DIGITS, *words)
     assert f"{args[0]}: of no effect on a" in text
     assert "name the checkpoint in place of the images" in text
 
@@ -195,7 +215,7 @@ def test_a_path_that_leads_nowhere_may_have_meant_images() -> None:
 def test_weights_of_a_network_that_is_not_used_are_refused() -> None:
     folder(Path("a"), TEST.pixels[:40])
     text = refused("a", *DIGITS, "--inception", "w.pth")
-    assert "--inception: of no effect with --extractor digits-cnn" in text
+    assert "--extractor-weights w.pth: of no effect with --extractor digits-cnn" in text
 
 
 @pytest.mark.parametrize("path", ["empty", "nothing", "text.npz", "number.npz", "list.npz"])
@@ -216,7 +236,53 @@ def test_an_npz_of_another_layout_is_refused_with_ours(shape: tuple[int, ...], w
     assert words in text and "--set" not in text
 
 
-def test_fetch_knows_one_thing() -> None:
+def test_fetch_knows_the_extractors() -> None:
     result = runner.invoke(app, ["fetch", "clip"])
     assert result.exit_code == 2
-    assert "ddpm-eval fetch inception" in result.output
+    assert "clip-l14-336" in result.output
+    result = runner.invoke(app, ["fetch", "digits-cnn"])
+    assert result.exit_code == 2 and "in the package" in result.output
+
+
+def test_a_metric_and_an_extractor_of_one_s_own_are_in_the_command_and_the_report(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One entry each; the extractor has no logits."""
+    install_toy(monkeypatch)
+    toy = Metric(
+        title="Mean step",
+        better="lower",
+        needs=frozenset({"moments"}),
+        compute=lambda evidence: Estimate(
+            value=float(abs(evidence.samples.pool.mean - evidence.reference.pool.mean).max()),
+            n=evidence.n,
+        ),
+    )
+    monkeypatch.setitem(registry._METRICS, "mean_step", toy)
+    folder(Path("a"), blurred(TEST).pixels)
+    options = ["--dataset", "digits", "--extractor", "digits-cnn,toy"]
+    text = fid("a", *options, "--metrics", "IS,FID,mean step", "--protocols", "")
+    assert "Mean step(toy)" in text and "Mean step(digits-cnn)" in text and "IS(toy)" not in text
+    assert "FDr(mean of 2)" in text
+    by_extractor = {score.of.extractor for each in measured("a") for score in each.scores}
+    assert by_extractor == {"(digits-cnn)", "(toy)", "(mean of 2)"}
+    assert runner.invoke(app, ["report", "a"]).exit_code == 0
+    report = Path("reports/a/report.md").read_text("utf-8")
+    for title in ("FD(toy)", "FD(digits-cnn)", "Mean step"):
+        assert title in report
+
+
+def test_ways_of_resizing_are_measurements_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    install_toy(monkeypatch)
+    folder(Path("a"), blurred(TEST).pixels)
+    options = ["--dataset", "digits", "--extractor", "toy", "--metrics", "FID"]
+    text = fid("a", *options, "--protocols", "tf1,antialias")
+    assert "FD(toy)-297 against" in text and "FD(toy)[antialias]-297 against" in text
+    assert len(measured("a")) == 2
+    assert "choose tf1, antialias" in refused_again("a", *options, "--protocols", "clean")
+
+
+def refused_again(*args: object) -> str:
+    result = runner.invoke(app, ["fid", *map(str, args)])
+    assert result.exit_code == 2, result.output
+    return result.output

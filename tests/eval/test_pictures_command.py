@@ -101,12 +101,12 @@ def test_a_record_stays_below_its_folder(model: Path, name: str) -> None:
     ("extractor", "problem"),
     [([], "without --extractor"), (["--extractor", "digits-cnn"], "with --extractor digits-cnn")],
 )
-@pytest.mark.parametrize("option", ["--inception", "--accept-weights"])
+@pytest.mark.parametrize("option", ["--extractor-weights", "--accept-weights"])
 def test_weights_that_nothing_looks_through_are_refused(
     model: Path, command: str, extractor: list[str], problem: str, option: str
 ) -> None:
     text = run(command, model, option, "W", *extractor, code=2)
-    assert f"{option}: of no effect {problem}" in text
+    assert f"{option} W: of no effect {problem}" in text
     assert "add --extractor inception" in text
 
 

@@ -15,7 +15,9 @@ from ddpm_eval.metrics.frechet import Gaussian
 from ddpm_train.errors import FixableError
 from tests.eval.test_frechet import features, of
 
-EXTRACTOR: Any = SimpleNamespace(name="inception-v3", digest="f" * 64, sizes=(6, 10, 4))
+EXTRACTOR: Any = SimpleNamespace(
+    name="inception-v3", digest="f" * 64, sizes=(6, 10, 4), preprocessing="tf1"
+)
 
 
 def some(**about: Any) -> Statistics:
@@ -94,7 +96,7 @@ def test_pickles_never_run(tmp_path: Path) -> None:
     named.write_bytes(pickle.dumps(Evil(mark)))
     inside = tmp_path / "inside.npz"
     np.savez(inside, mu=np.array([Evil(mark)], dtype=object), sigma=np.zeros((6, 6)))
-    for file, message in ((named, "statistics in a pickle"), (inside, "not plain whole arrays")):
+    for file, message in ((named, "statistics in a pickle"), (inside, "never executed")):
         with pytest.raises(FixableError, match=message):
             statistics.read(file, EXTRACTOR)
     assert not mark.exists()
@@ -127,8 +129,22 @@ def test_other_keys_other_weights_and_newer_versions_are_refused(tmp_path: Path)
     statistics.write(file, some(weights="e" * 64))
     with pytest.raises(FixableError, match="of weights eeeeeeee; inception-v3 of weights ffffffff"):
         statistics.read(file, EXTRACTOR)
-    statistics.write(file, some(version=2))
-    with pytest.raises(FixableError, match="version 2, newer"):
+    statistics.write(file, some(version=3))
+    with pytest.raises(FixableError, match="version 3, newer"):
+        statistics.read(file, EXTRACTOR)
+    statistics.write(file, some(preprocessing="clean"))
+    with pytest.raises(FixableError, match=r"prepared otherwise \(clean\)"):
         statistics.read(file, EXTRACTOR)
     with pytest.raises(FixableError, match="no such file"):
         statistics.read(tmp_path / "none.npz", EXTRACTOR)
+
+
+def test_spatial_statistics_of_the_old_order_are_refused_with_the_fix(tmp_path: Path) -> None:
+    """Channel by channel, as version 1 had them; those of pool features alone are as ever."""
+    file = tmp_path / "s.npz"
+    statistics.write(file, some(version=1))
+    with pytest.raises(FixableError, match="channel by channel") as caught:
+        statistics.read(file, EXTRACTOR)
+    assert "name the images as the reference" in caught.value.fix
+    statistics.write(file, Statistics(some().pool, None, some(version=1).about))
+    assert statistics.read(file, EXTRACTOR).spatial is None

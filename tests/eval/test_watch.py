@@ -11,54 +11,66 @@ from typer.testing import CliRunner
 
 from ddpm_eval.cli import app
 from ddpm_eval.commands import watching
-from ddpm_eval.job import Job
 from ddpm_eval.measure import watch
-from ddpm_eval.measure.watch import Point
+from ddpm_eval.measure.watch import Key, Point
+from ddpm_eval.metrics.estimate import Error
+from ddpm_eval.model import Model
 from ddpm_eval.record import disk
-from ddpm_eval.record import lowering as results
-from ddpm_eval.record.conversion import convert
-from ddpm_eval.record.schema1 import Measurement, Quantity, Report
+from ddpm_eval.record.protocol import Protocol
+from ddpm_eval.record.record import Measurement, Record
+from ddpm_eval.record.scores import Curve, Qualifiers, Score
 from ddpm_eval.record.shards import Shards
 from ddpm_train.cli import app as train
 
+BITS: Key = ("bits_per_dim", Qualifiers())
+IS: Key = ("inception_score", Qualifiers(whose="samples"))
+PROTOCOL = Protocol(version=2, seed=0)
+
 
 def point(step: int, bits: float, score: float | None = None) -> Point:
-    found = {"bits/dim": Quantity(bits, "bits/dim", 40, 0.01 * step)}
+    scores = [Score(metric="bits_per_dim", value=bits, n=40, error=Error(size=0.01 * step))]
     if score is not None:
-        found["IS"] = Quantity(score, "", 40, 0.5)
-    return Point(step, f"digest {step}", found)
+        error = Error(size=0.5, kind="spread")
+        scores.append(Score(metric=IS[0], value=score, n=40, error=error, of=IS[1]))
+    return Point(step, f"digest {step}", tuple(scores))
 
 
 POINTS = [point(20, 3.5, 4.0), point(10, 4.0, 2.0), point(30, 3.6, 7.0)]
 
 
+def curve_of(measurement: Measurement, metric: str) -> Curve:
+    curve = measurement.curve(metric)
+    assert curve is not None
+    return curve
+
+
 def test_points_come_back_in_order_from_the_record(tmp_path: Path) -> None:
-    made = watch.measurement(POINTS, {"seed": 0}, "bits/dim")
-    disk.save(tmp_path, convert(Report("a", {"checkpoint": "c"}, {watch.NAME: made})))
-    found = watch.points(results.load(tmp_path).measurements[watch.NAME])
-    assert found == sorted(POINTS, key=lambda point: point.step)
+    result = watch.measurement(POINTS, PROTOCOL, BITS)
+    disk.save(tmp_path, Record(name="a", subjects={"c": {}}, measurements=(result,)))
+    (kept,) = disk.load(tmp_path).measurements
+    assert watch.points(kept) == sorted(POINTS, key=lambda point: point.step)
 
 
 def test_the_best_is_the_lowest_or_where_more_is_better_the_highest() -> None:
-    assert watch.best(POINTS, "bits/dim").step == 20
-    assert watch.best(POINTS, "IS").step == 30
-    made = watch.measurement(POINTS, {}, "bits/dim")
-    assert made.settings["best"] == {"by": "bits/dim", "step": 20, "checkpoint": "digest 20"}
-    assert made.settings["best_steps"] == {"bits/dim": 20, "IS": 30}
-    assert made.quantities["best bits/dim"] == POINTS[0].quantities["bits/dim"]
+    assert watch.best(POINTS, BITS).step == 20
+    assert watch.best(POINTS, IS).step == 30
+    result = watch.measurement(POINTS, PROTOCOL, BITS)
+    assert result.facts["best"] == {"step": 20, "checkpoint": "digest 20"}
+    (score,) = result.scores
+    assert (score.value, score.of.at) == (3.5, ("training_steps", 20))
 
 
 def test_a_step_that_is_measured_again_counts_once() -> None:
-    made = watch.measurement([*POINTS, point(20, 3.9)], {}, "bits/dim")
-    assert made.curves["bits/dim"].x.tolist() == [10, 20, 30]
-    assert made.curves["bits/dim"].y.tolist() == [4.0, 3.9, 3.6]
+    curve = curve_of(watch.measurement([*POINTS, point(20, 3.9)], PROTOCOL, BITS), BITS[0])
+    assert curve.x.tolist() == [10, 20, 30]
+    assert curve.y.tolist() == [4.0, 3.9, 3.6]
 
 
 def test_what_only_some_checkpoints_have_is_a_shorter_curve() -> None:
-    made = watch.measurement([point(10, 4.0), point(20, 3.0, 5.0)], {}, "bits/dim")
-    assert made.curves["IS"].x.tolist() == [20]
-    assert watch.points(made)[0].quantities.keys() == {"bits/dim"}
-    assert made.curves["bits/dim"].stderr == pytest.approx([0.1, 0.2])
+    result = watch.measurement([point(10, 4.0), point(20, 3.0, 5.0)], PROTOCOL, BITS)
+    assert curve_of(result, IS[0]).x.tolist() == [20]
+    assert [score.metric for score in watch.points(result)[0].scores] == ["bits_per_dim"]
+    assert curve_of(result, BITS[0]).error == pytest.approx([0.1, 0.2])
 
 
 # ---------------------------------------------------------------------------------- the command
@@ -91,7 +103,9 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def watched(reports: Path) -> Measurement:
-    return results.load(reports / "run").measurements[watch.NAME]
+    measurement = disk.load(reports / "run").strongest(watch.NAME)
+    assert measurement is not None
+    return measurement
 
 
 def test_every_checkpoint_is_measured_once_and_the_best_is_kept(
@@ -106,13 +120,16 @@ def test_every_checkpoint_is_measured_once_and_the_best_is_kept(
     text = run("watch", *common, *FEW)
     assert "step 30" in text and "step 20" not in text
     found = watched(tmp_path)
-    for name in ("bits/dim", "FD(digits-cnn)", "IS(digits-cnn)"):
-        curve = found.curves[name]
+    assert len(found.curves) == 3
+    for metric in ("bits_per_dim", "fid", "inception_score"):
+        curve = curve_of(found, metric)
         assert curve.x.tolist() == [10, 20, 30]
-        assert curve.y[:2].tolist() == first.curves[name].y.tolist()
-    distances = found.curves["FD(digits-cnn)"]
+        assert curve.y[:2].tolist() == curve_of(first, metric).y.tolist()
+    distances = curve_of(found, "fid")
+    assert distances.label == "FD(digits-cnn)"
     best = int(distances.x[distances.y.argmin()])
-    assert found.settings["best"]["step"] == best  # type: ignore[index, call-overload]
+    facts: Any = found.facts["best"]
+    assert facts["step"] == best
     kept = trained / "checkpoints" / "best.pt"
     assert kept.read_bytes() == kept.with_name(f"step-{best:08d}.pt").read_bytes()
     text = run("watch", *common, *FEW)
@@ -126,46 +143,44 @@ def test_a_point_is_what_the_other_commands_say(trained: Path, tmp_path: Path) -
     options = FEW[:-1]
     run("nll", *common, *options[-2:])
     run("fid", *common, *options[:-2])
-    found = results.load(tmp_path / "run").measurements
-    assert set(found) == {"nll", "quality", watch.NAME}  # watch outlives a change of checkpoint
-    last = watch.points(found[watch.NAME])[-1].quantities
-    assert last["bits/dim"] == found["nll"].quantities["total"]
-    name = "FD(digits-cnn)"
-    assert last[name] == found["quality"].quantities[name]
+    record = disk.load(tmp_path / "run")
+    assert {each.measure for each in record.measurements} == {"bound", "quality", watch.NAME}
+    bits, _, distance = watch.points(watched(tmp_path))[-1].scores
+    for score, measure, metric in ((bits, "bound", BITS[0]), (distance, "quality", "fid")):
+        (other,) = record.of(measure)
+        wanted = other.score(metric)
+        assert wanted is not None and wanted.error is not None and score.error is not None
+        assert (score.metric, score.value, score.n) == (metric, wanted.value, wanted.n)
+        assert score.error.size == wanted.error.size
 
 
 def test_the_curve_leaves_other_measurements_alone(trained: Path, tmp_path: Path) -> None:
     first = trained / "checkpoints" / "step-00000010.pt"
     run("nll", str(first), "--name", "run", "--reports", str(tmp_path), "-n", "4")
     run("watch", str(trained), "--reports", str(tmp_path), *FEW, "--extractor", "none")
-    after = results.load(tmp_path / "run")
-    assert set(after.measurements) == {"nll", watch.NAME}
-    assert {each["step"] for each in disk.load(tmp_path / "run").subjects.values()} == {10, 20, 30}
-    assert watched(tmp_path).curves.keys() == {"bits/dim"}
+    record = disk.load(tmp_path / "run")
+    assert {each.measure for each in record.measurements} == {"bound", watch.NAME}
+    assert [curve.metric for curve in watched(tmp_path).curves] == ["bits_per_dim"]
 
 
-def test_other_settings_and_other_folders_are_refused(
+def test_other_folders_and_several_processes_are_refused(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     common = ["--reports", str(tmp_path), *FEW]
-    last = (trained / "checkpoints" / "step-00000030.pt").rename(tmp_path / "later.pt")
-    run("watch", str(trained), *common)
-    last.rename(trained / "checkpoints" / "step-00000030.pt")
-    text = run("watch", str(trained), *common, "--seed", "1", code=2)
-    assert "other settings: seed" in text and "--name" in text
-    assert len(watch.points(watched(tmp_path))) == 2
     assert "not the folder of a run" in run("watch", str(tmp_path), *common, code=2)
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert "without torchrun" in run("watch", str(trained), *common, code=2)
 
 
-def test_nothing_new_under_other_settings_is_refused_not_passed_over(
-    trained: Path, tmp_path: Path
-) -> None:
-    few = [*FEW, "--extractor", "none", "--reports", str(tmp_path)]
-    run("watch", str(trained), *few)
-    assert "other settings: budget" in run("watch", str(trained), *few, "--budget", "700", code=2)
-    assert "other settings" in run("watch", str(trained), *FEW, *few[-2:], code=2)
+def test_other_settings_are_curves_of_their_own(trained: Path, tmp_path: Path) -> None:
+    few = [str(trained), *FEW, "--extractor", "none", "--reports", str(tmp_path)]
+    run("watch", *few)
+    text = run("watch", *few, "--budget", "700")
+    assert "step 30" in text
+    both = disk.load(tmp_path / "run").of(watch.NAME)
+    estimators = [each.protocol.estimator for each in both]
+    assert sorted(each.budget for each in estimators if each is not None) == [600, 700]
+    assert "every checkpoint that is there is measured" in run("watch", *few)
 
 
 def test_it_ends_with_the_run(trained: Path, tmp_path: Path) -> None:
@@ -173,7 +188,7 @@ def test_it_ends_with_the_run(trained: Path, tmp_path: Path) -> None:
     assert settings["optim"]["steps"] == 30
     waiting = [word for word in FEW if word != "--once"]
     run("watch", str(trained), "--reports", str(tmp_path), *waiting, "--extractor", "none")
-    assert watched(tmp_path).curves["bits/dim"].x.tolist() == [10, 20, 30]
+    assert curve_of(watched(tmp_path), "bits_per_dim").x.tolist() == [10, 20, 30]
 
 
 WAITING = ["--extractor", "none", "--budget", "600", "--every", "0.1"]
@@ -181,14 +196,14 @@ WAITING = ["--extractor", "none", "--budget", "600", "--every", "0.1"]
 
 def during(monkeypatch: pytest.MonkeyPatch, step: int, happens: Callable[[], object]) -> None:
     """Let something happen while the checkpoint of a step is measured."""
-    measured = watching._quantities
+    whole = watching._Watching._scores
 
-    def quantities(job: Job, n: int) -> dict[str, Any]:
-        if job.subject.facts.step == step:
+    def scores(self: watching._Watching, model: Model) -> tuple[Score, ...]:
+        if model.facts.step == step:
             happens()
-        return measured(job, n)
+        return whole(self, model)
 
-    monkeypatch.setattr(watching, "_quantities", quantities)
+    monkeypatch.setattr(watching._Watching, "_scores", scores)
 
 
 def test_a_run_that_ends_during_a_measurement_is_measured_to_its_end(
@@ -198,7 +213,7 @@ def test_a_run_that_ends_during_a_measurement_is_measured_to_its_end(
     hidden = last.rename(tmp_path / "later.pt")
     during(monkeypatch, 20, lambda: hidden.rename(last))
     run("watch", str(trained), "--reports", str(tmp_path), *WAITING)
-    assert watched(tmp_path).curves["bits/dim"].x.tolist() == [10, 20, 30]
+    assert curve_of(watched(tmp_path), "bits_per_dim").x.tolist() == [10, 20, 30]
 
 
 def test_the_best_is_kept_although_training_clears_it_away_meanwhile(
@@ -234,20 +249,22 @@ def test_what_a_kill_left_of_a_checkpoint_that_is_gone_is_in_nobodys_way(
     assert written
     (copy / "checkpoints" / "step-00000010.pt").unlink()
     run(*arguments)
-    assert watched(tmp_path / "reports").curves["bits/dim"].x.tolist() == [20, 30]
+    assert curve_of(watched(tmp_path / "reports"), "bits_per_dim").x.tolist() == [20, 30]
     assert not (tmp_path / "reports" / "run" / "unfinished").exists()
 
 
 def test_another_run_of_the_same_name_is_measured_anew(trained: Path, tmp_path: Path) -> None:
     arguments = ["--reports", str(tmp_path), *WAITING, "--once"]
     run("watch", str(trained), *arguments)
-    before = watched(tmp_path).settings["checkpoints"]
+    before = watched(tmp_path).facts["checkpoints"]
     other = tmp_path / "run"
     changes = [word for change in (*SETTINGS, "optim.steps=10") for word in ("--set", change)]
     run("digits", "--out", str(other), "--quiet", *changes, "--set", "seed=1", app=train)
     assert "step 10" in run("watch", str(other), *arguments)
     (record,) = tmp_path.glob("run-????????")  # the name is taken, so it has one of its own
-    after = results.load(record).measurements[watch.NAME].settings["checkpoints"]
+    measurement = disk.load(record).strongest(watch.NAME)
+    assert measurement is not None
+    after = measurement.facts["checkpoints"]
     assert isinstance(before, dict) and isinstance(after, dict)
     assert list(after) == ["10"] and after["10"] != before["10"]
-    assert watched(tmp_path).settings["checkpoints"] == before
+    assert watched(tmp_path).facts["checkpoints"] == before

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ddpm_eval.features import Extractor, bank
-from ddpm_eval.measure.pictures.protocols import extractor_facts
 from ddpm_eval.record.arrays import Array
 from ddpm_eval.record.fill import Work, fill
 from ddpm_eval.record.shards import Arrays
@@ -77,8 +76,7 @@ def pixels(train: Images, *, mirrored: bool) -> Space:
 def features(train: Images, extractor: Extractor, runtime: Runtime) -> Space:
     """Distances between features. Mirror images lie close by as it is."""
     extractor.check(train.read([0]).shape[1:])
-    filled = bank.fill(train, len(train), extractor, runtime.world, runtime.track)
-    rows = np.concatenate(list(filled.pools()))
+    rows = bank.extract(train, len(train), extractor, runtime).rows()
 
     def embed(images: Array) -> Array:
         size = extractor.batch
@@ -86,9 +84,9 @@ def features(train: Images, extractor: Extractor, runtime: Runtime) -> Space:
         return np.concatenate(parts).astype(np.float64)
 
     def read(part: range) -> list[Array]:
-        return [rows[part.start : part.stop].astype(np.float64)]
+        return [rows.take(np.array(part)).astype(np.float64)]
 
-    facts = {"name": "features", "extractor": to_dict(extractor_facts(extractor))}
+    facts = {"name": "features", "extractor": to_dict(extractor.facts)}
     return Space("features", facts, embed, read, lambda queries: np.full(len(queries), np.inf))
 
 

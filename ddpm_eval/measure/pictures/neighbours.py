@@ -13,7 +13,7 @@ from ddpm_eval.choice import ImageSet, choose
 from ddpm_eval.features import Extractor
 from ddpm_eval.measure.pictures import nearest, samples
 from ddpm_eval.measure.pictures.nearest import Neighbours, Space
-from ddpm_eval.measure.pictures.protocols import extractor_facts, protocol_of
+from ddpm_eval.measure.pictures.protocols import protocol_of
 from ddpm_eval.measure.pictures.settings import NeighbourSettings
 from ddpm_eval.metrics.clinging import AMONG, Verdict, cling, judge
 from ddpm_eval.model import Model
@@ -111,7 +111,7 @@ def _protocol(
     common: dict[str, Any] = {
         "images": None if real.held_out is None else real.held_out.facts,
         "reference": real.train.facts,
-        "extractor": extractor and extractor_facts(extractor),
+        "extractor": extractor and extractor.facts,
     }
     if isinstance(source, Model):
         sampling = samples.sampling_of(source, settings.sampling, runtime)

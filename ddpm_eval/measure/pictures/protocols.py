@@ -3,9 +3,8 @@
 from typing import Any
 from typing import Protocol as Structure
 
-from ddpm_eval.features import Extractor
 from ddpm_eval.model import Model
-from ddpm_eval.record.protocol import ExtractorFacts, Protocol
+from ddpm_eval.record.protocol import Protocol
 from ddpm_train.settings import to_dict
 
 
@@ -51,10 +50,3 @@ def chain_facts(model: Model, settings: ChainSettings) -> dict[str, Any]:
         "seed": settings.seed,
         "clip": settings.clip,
     }
-
-
-def extractor_facts(extractor: Extractor) -> ExtractorFacts:
-    """Which network features come from."""
-    return ExtractorFacts(
-        name=extractor.name, digest=extractor.digest, preprocessing=extractor.preprocessing
-    )

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from ddpm_eval.choice import ImageSet
 from ddpm_eval.features import Extractor, Features
-from ddpm_eval.measure.pictures.protocols import extractor_facts
 from ddpm_eval.measure.quality.scan import statistics_of
 from ddpm_eval.metrics.estimate import ErrorKind
 from ddpm_eval.metrics.frechet import Gaussian, Moments, distance_stderr
@@ -93,7 +92,7 @@ class Judge:
     @property
     def facts(self) -> ExtractorFacts:
         """Which network."""
-        return extractor_facts(self.extractor)
+        return self.extractor.facts
 
     @property
     def reference(self) -> ImagesFacts:
@@ -108,7 +107,8 @@ class Judge:
         """
         channels, *size = model.shape
         self.extractor.check((*size, channels))
-        InceptionScore(n, self.extractor.sizes[1])  # refuses too few
+        if self.extractor.sizes[1]:
+            InceptionScore(n, self.extractor.sizes[1])  # refuses too few
 
 
 def curves(judge: Judge, frames: Frames, runtime: Runtime) -> tuple[Curve, ...]:
@@ -127,25 +127,25 @@ def curves(judge: Judge, frames: Frames, runtime: Runtime) -> tuple[Curve, ...]:
             of=Qualifiers(whose="samples", extractor=judge.extractor.suffix),
         )
         for metric, kind in kinds.items()
+        if metric in numbers
     )
 
 
 def _work(judge: Judge, frames: Frames, runtime: Runtime) -> Work:
     """FID and IS at each time with their errors, one piece for each time."""
     extractor, n = judge.extractor, frames.n
-    train = statistics_of(
-        judge.train, len(judge.train), extractor, runtime.world, runtime.track
-    ).pool
+    train = statistics_of(judge.train, len(judge.train), extractor, runtime).pool
     batches = [range(i, min(i + extractor.batch, n)) for i in range(0, n, extractor.batch)]
 
     def make(part: range) -> Generator[None, None, Arrays]:
         (column,) = part
         images = Column(frames, column)
         pools: list[Array] = []  # of all samples: 400 MB for 50,000 through Inception
-        score = InceptionScore(n, extractor.sizes[1])
+        score = InceptionScore(n, extractor.sizes[1]) if extractor.sizes[1] else None
         for batch in batches:
             features = _finite(extractor(images.read(batch)), batch, images.name)
-            score.update(batch, features.logits)
+            if score is not None and features.logits is not None:
+                score.update(batch, features.logits)
             pools.append(features.pool)
             yield
         return _numbers(pools, score, train)
@@ -165,25 +165,24 @@ def _work(judge: Judge, frames: Frames, runtime: Runtime) -> Work:
     )
 
 
-def _numbers(pools: list[Array], score: InceptionScore, train: Gaussian) -> Arrays:
-    """FID and IS of images with these features, [1] each."""
+def _numbers(pools: list[Array], score: InceptionScore | None, train: Gaussian) -> Arrays:
+    """FID and IS, if there are logits, of images with these features, [1] each."""
     moments = Moments.empty(pools[0].shape[1])
     for pool in pools:
         moments = moments.update(pool)
     samples = Gaussian.of(moments)
-    value, spread = score.result()
     numbers = {
         "fid": train.distance(samples),
         "fid error": distance_stderr(samples, train, iter(pools)),
-        "inception_score": value,
-        "inception_score error": spread,
     }
+    if score is not None:
+        numbers["inception_score"], numbers["inception_score error"] = score.result()
     return {name: np.array([number]) for name, number in numbers.items()}
 
 
 def _finite(features: Features, batch: range, name: str) -> Features:
     for values in (features.pool, features.logits):
-        if not np.isfinite(values).all():
+        if values is not None and not np.isfinite(values).all():
             raise FixableError(
                 f"{name}: features of samples {batch.start}..{batch.stop - 1} hold NaN or infinity",
                 "check the extractor's weights",

@@ -2,51 +2,81 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from ddpm_eval.measure.quality.origin import Origin
+from ddpm_eval.measure.quality.settings import PROTOCOL_N
+from ddpm_eval.metrics.estimate import NORMAL_95, Estimate
 from ddpm_eval.record.arrays import Array
 
-PROTOCOL_N = 50_000
-NEAR_ZERO = 1e-3  # of the bias: no generator comes so close
+NEAR_ZERO = 1e-3  # of what fresh images score: no generator comes so close
+RISE = 1.05  # by which the Inception score may still rise with n before that is said
+MEMORISED = 0.05  # of the samples, three times nearer to one reference image than to any other
+CLOSER = 0.5  # of what fresh images score: no generator that learned no image by heart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What is known once everything is measured.
 
-    ``samples`` and ``reference`` are digests of each image; ``made`` says how the samples were
-    made (steps, T, weights, ...), as far as anyone knows.
+    Attributes:
+        n: The number of samples.
+        dim: The number of features.
+        name: What the distance is called: FID, or FD(...).
+        suffix: Of the extractor.
+        split: Of the reference.
+        samples_pixels: A digest of each sample.
+        reference_pixels: The same of the reference, where it is known.
+        distance: Of the samples.
+        bias: What a perfect generator would score on as many.
+        ratio: FD of the samples over that of held-out images.
+        memorised: The share of samples near to one reference image alone.
+        score: The Inception score.
+        score_limit: About what it would be on very many images.
+        lossy: How many images are JPEG files.
+        origin: How the samples were made.
     """
 
     n: int
     dim: int
-    name: str  # FID, or FD(...)
-    suffix: str  # of the extractor
-    reference: str
+    name: str
+    suffix: str
+    split: str
     samples_pixels: Array
     reference_pixels: Array | None
-    distance: float | None
-    bias: float | None
-    lossy: int
-    made: dict[str, Any]
+    distance: float | None = None
+    bias: float | None = None
+    ratio: Estimate | None = None
+    memorised: Estimate | None = None
+    score: Estimate | None = None
+    score_limit: float | None = None
+    lossy: int = 0
+    origin: Origin = field(default_factory=Origin)
 
 
 def warnings(facts: Facts) -> tuple[str, ...]:
     """Everything that a reader of the numbers has to know."""
-    return (*_numbers(facts), *_images(facts), *_making(facts))
+    return (*_network(facts), *_numbers(facts), *_memory(facts), *_images(facts), *_making(facts))
+
+
+def _network(facts: Facts) -> Iterator[str]:
+    if facts.suffix.startswith("("):
+        yield (
+            f"{facts.suffix[1:].partition(')')[0]} is not the published Inception: {facts.name} "
+            "compares models with each other here, never with published FID"
+        )
+    elif facts.suffix:
+        yield (
+            f"{facts.name} resizes images otherwise than the papers of FID did; compare it with "
+            "numbers of the same protocol alone"
+        )
 
 
 def _numbers(facts: Facts) -> Iterator[str]:
     n = facts.n
-    if facts.suffix:
-        yield (
-            f"{facts.suffix.strip('()')} is not the published Inception: {facts.name} compares "
-            "models with each other here, never with published FID"
-        )
-    if n < facts.dim:
+    if n < facts.dim and facts.distance is not None:
         yield (
             f"fewer images ({n:,}) than features ({facts.dim:,}): the covariance is singular, and "
             f"{facts.name} says more about n than about the model"
@@ -57,13 +87,41 @@ def _numbers(facts: Facts) -> Iterator[str]:
             f"{facts.name} falls as n grows: on {n:,} images a perfect generator would score about "
             f"{facts.bias:.2g}{published}"
         )
-    if facts.distance is not None and facts.bias and facts.distance < NEAR_ZERO * facts.bias:
+    score, limit = facts.score, facts.score_limit
+    if score is not None and limit is not None and limit > RISE * score.value:
         yield (
-            f"{facts.name} is next to zero: the samples are the reference, or copies of it, since "
-            f"even fresh images of the same kind would score about {facts.bias:.2g}"
+            f"IS rises as n grows: its ten parts have {n // 10:,} images each; on very many it "
+            f"would be about {limit:.3g}, not {score.value:.3g}"
         )
-    if facts.reference == "test":
+    if facts.split == "test":
         yield "the reference is the test split; the paper's FID of 3.17 is against the training set"
+
+
+def _memory(facts: Facts) -> Iterator[str]:
+    """Signs that samples repeat the reference."""
+    distance, bias = facts.distance, facts.bias
+    if distance is not None and bias and distance < CLOSER * bias:
+        where = "next to zero" if distance < NEAR_ZERO * bias else f"only {distance:.2g}"
+        yield (
+            f"{facts.name} is {where}: the samples are the reference, or copies of it, since even "
+            f"fresh images of the same kind would score about {bias:.2g}"
+        )
+    ratio = facts.ratio
+    if ratio is not None and ratio.value + NORMAL_95 * _size(ratio) < CLOSER:
+        yield (
+            f"{facts.name} is {ratio.value:.2g} of what held-out real images of the same number "
+            "score: the samples repeat the reference; see ddpm-eval neighbours"
+        )
+    share = facts.memorised
+    if share is not None and share.value - NORMAL_95 * _size(share) > MEMORISED:
+        yield (
+            f"{share.value:.1%} of the samples are three times nearer to one reference image than "
+            "to any other, as memorised images are; see ddpm-eval neighbours"
+        )
+
+
+def _size(estimate: Estimate) -> float:
+    return 0.0 if estimate.error is None else estimate.error.size
 
 
 def _images(facts: Facts) -> Iterator[str]:
@@ -82,21 +140,20 @@ def _images(facts: Facts) -> Iterator[str]:
 
 
 def _making(facts: Facts) -> Iterator[str]:
-    made = facts.made
-    if made.get("weights") == "raw":
+    origin = facts.origin
+    if origin.weights == "raw":
         yield "samples of the raw weights: the paper measures their average (EMA)"
-    half_life = _half_life(made.get("ema_decay"))
-    step = made.get("step")
-    if made.get("weights") == "ema" and half_life and step and step < half_life:
+    half_life = _half_life(origin.ema_decay)
+    if origin.weights == "ema" and half_life and origin.step and origin.step < half_life:
         yield (
-            f"the averaged weights are younger than their half-life (step {step:,} of "
+            f"the averaged weights are younger than their half-life (step {origin.step:,} of "
             f"{half_life:,.0f}): they still remember the start; longer training or --raw"
         )
-    steps, T = made.get("steps"), made.get("T")
-    if steps and T and steps < T:
-        yield f"sampled in {steps:,} of {T:,} steps; the paper takes all"
-    if made.get("precision", "float32") != "float32":
-        yield f"sampled in {made['precision']}; the paper's numbers are float32"
+    sampling = origin.sampling
+    if sampling is not None and sampling.steps < sampling.T:
+        yield f"sampled in {sampling.steps:,} of {sampling.T:,} steps; the paper takes all"
+    if origin.precision != "float32":
+        yield f"sampled in {origin.precision}; the paper's numbers are float32"
 
 
 def _half_life(decay: float | None) -> float:

@@ -5,8 +5,6 @@ that says whose features they are, and mean and covariance of each kind of featu
 """
 
 import json
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,12 @@ from ddpm_eval.features import Extractor
 from ddpm_eval.metrics.frechet import Gaussian
 from ddpm_eval.record import arrays
 from ddpm_eval.record.arrays import Array
+from ddpm_train.archives import members_of, read_arrays
 from ddpm_train.errors import FixableError
+from ddpm_train.reading import reading
 
-FORMAT, VERSION = "ddpm-eval statistics", 1
+FORMAT, VERSION = "ddpm-eval statistics", 2
+CHANNELS_LAST = 2  # the version since which spatial features are in ADM's order
 _AGAIN = "name a statistics .npz with mu and sigma, or the images themselves"
 
 
@@ -40,16 +41,16 @@ class Statistics:
     pixels: Array | None = None
 
 
-def write(path: Path, found: Statistics) -> None:
+def write(path: Path, content: Statistics) -> None:
     """Write our own format, atomically."""
-    about = {"format": FORMAT, "version": VERSION, "n": found.pool.n, **found.about}
+    about = {"format": FORMAT, "version": VERSION, "n": content.pool.n, **content.about}
     text = json.dumps(about, sort_keys=True).encode()
     plain: dict[str, Array] = {"about": np.frombuffer(text, np.uint8)}
-    for name, each in (("pool", found.pool), ("spatial", found.spatial)):
-        if each is not None:
-            plain |= {f"{name} mean": each.mean, f"{name} covariance": each.covariance}
-    if found.pixels is not None:
-        plain["pixels"] = found.pixels
+    for name, kind in (("pool", content.pool), ("spatial", content.spatial)):
+        if kind is not None:
+            plain |= {f"{name} mean": kind.mean, f"{name} covariance": kind.covariance}
+    if content.pixels is not None:
+        plain["pixels"] = content.pixels
     arrays.write(path, {arrays.key(name, array): array for name, array in plain.items()})
 
 
@@ -58,7 +59,7 @@ def read(path: Path, extractor: Extractor) -> Statistics:
 
     Raises:
         FixableError: The file is missing, damaged or a pickle, or its statistics were made with
-            another extractor, other weights or another number of features.
+            another extractor, other weights, another resizing or another number of features.
     """
     if path.suffix in (".pkl", ".pickle", ".pt", ".pth"):
         raise FixableError(
@@ -66,10 +67,10 @@ def read(path: Path, extractor: Extractor) -> Statistics:
             "use the .npz that EDM, ADM and TTUR publish, or name the reference images themselves",
         )
     names = _names(path)
-    found = _ours(path, names) if any(name.startswith("about@") for name in names) else None
-    found = found or _theirs(path, names)
-    _fits(path, found, extractor)
-    return found
+    is_ours = any(name.startswith("about@") for name in names)
+    content = _ours(path, names) if is_ours else _theirs(path, names)
+    _fits(path, content, extractor)
+    return content
 
 
 def holds_statistics(path: Path) -> bool:
@@ -80,36 +81,35 @@ def holds_statistics(path: Path) -> bool:
 
 
 def _names(path: Path) -> list[str]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return [name.removesuffix(".npy") for name in archive.namelist()]
-    except FileNotFoundError:
-        raise FixableError(f"{path}: no such file", _AGAIN) from None
-    except (OSError, zipfile.BadZipFile) as error:
-        raise FixableError(f"{path}: not a whole .npz ({error})", _AGAIN) from error
+    members = members_of(path, fix=_AGAIN, what="not a whole .npz")
+    return [member.filename.removesuffix(".npy") for member in members]
 
 
 def _ours(path: Path, names: list[str]) -> Statistics:
-    try:
+    with reading(path, fix="delete it; it is made again from the images"):
         plain = {name.rpartition("@")[0]: arrays.read(path, name) for name in names}
         about = json.loads(plain.pop("about").tobytes())
-        if about["version"] > VERSION:
-            raise FixableError(
-                f"{path}: version {about['version']}, newer than this program's {VERSION}",
-                "pip install --upgrade ddpm-eval",
-            )
+        _check_version(path, about["version"], spatial="spatial mean" in plain)
         n = about["n"]
         pool = Gaussian(plain["pool mean"], plain["pool covariance"], n)
-        spatial = (
-            Gaussian(plain["spatial mean"], plain["spatial covariance"], n)
-            if "spatial mean" in plain
-            else None
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise FixableError(
-            f"{path}: damaged ({error})", "delete it; it is made again from the images"
-        ) from error
+        spatial = None
+        if "spatial mean" in plain:
+            spatial = Gaussian(plain["spatial mean"], plain["spatial covariance"], n)
     return Statistics(pool, spatial, about, plain.get("pixels"))
+
+
+def _check_version(path: Path, version: int, *, spatial: bool) -> None:
+    if version > VERSION:
+        raise FixableError(
+            f"{path}: version {version}, newer than this program's {VERSION}",
+            "pip install --upgrade ddpm-eval",
+        )
+    if spatial and version < CHANNELS_LAST:
+        raise FixableError(
+            f"{path}: statistics of version {version}, whose spatial features lie channel by "
+            "channel; sFID takes them pixel by pixel, as ADM does",
+            "make them again: name the images as the reference, and save= a new file",
+        )
 
 
 def _theirs(path: Path, names: list[str]) -> Statistics:
@@ -118,13 +118,11 @@ def _theirs(path: Path, names: list[str]) -> Statistics:
         raise FixableError(
             f"{path}: holds {', '.join(names[:6]) or 'nothing'}; not mu and sigma", _AGAIN
         )
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            pool = _gaussian(file["mu"], file["sigma"], path)
-            both = {"mu_s", "sigma_s"} <= set(names)
-            spatial = _gaussian(file["mu_s"], file["sigma_s"], path) if both else None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise FixableError(f"{path}: not plain whole arrays ({error})", _AGAIN) from error
+    has_spatial = {"mu_s", "sigma_s"} <= set(names)
+    wanted = ["mu", "sigma", *(["mu_s", "sigma_s"] if has_spatial else [])]
+    content = read_arrays(path, wanted)
+    pool = _gaussian(content["mu"], content["sigma"], path)
+    spatial = _gaussian(content["mu_s"], content["sigma_s"], path) if has_spatial else None
     return Statistics(pool, spatial, {})
 
 
@@ -144,14 +142,19 @@ def _gaussian(mean: Array, covariance: Array, path: Path) -> Gaussian:
     return Gaussian(mean.astype(np.float64), covariance.astype(np.float64))
 
 
-def _fits(path: Path, found: Statistics, extractor: Extractor) -> None:
-    dim = len(found.pool.mean)
-    same = found.about.get("weights", extractor.digest) == extractor.digest
+def _fits(path: Path, content: Statistics, extractor: Extractor) -> None:
+    dim, about = len(content.pool.mean), content.about
+    same = about.get("weights", extractor.digest) == extractor.digest
     if dim != extractor.sizes[0] or not same:
-        made = f"{found.about['extractor']} " if "extractor" in found.about else ""
-        digest = f" of weights {found.about['weights'][:8]}" if "weights" in found.about else ""
+        network = f"{about['extractor']} " if "extractor" in about else ""
+        digest = f" of weights {about['weights'][:8]}" if "weights" in about else ""
         raise FixableError(
-            f"{path}: statistics of {dim} {made}features{digest}; {extractor.name} of weights "
+            f"{path}: statistics of {dim} {network}features{digest}; {extractor.name} of weights "
             f"{extractor.digest[:8]} has {extractor.sizes[0]}",
-            "choose the --extractor that they were made with, or name the reference images",
+            "choose the extractor that they were made with, or name the reference images",
+        )
+    if about.get("preprocessing", extractor.preprocessing) != extractor.preprocessing:
+        raise FixableError(
+            f"{path}: statistics of images that were prepared otherwise ({about['preprocessing']})",
+            "choose the protocols that they were made with, or name the reference images",
         )
