@@ -9,7 +9,7 @@ EVAL := $(BIN)/ddpm-eval --threads 1
 PLAIN := tests/train/test_unet.py tests/train/test_winograd.py tests/train/test_inference.py \
   tests/train/test_classes.py tests/train/test_loop.py tests/eval/test_bench.py
 
-.PHONY: demo demo-bound demo-samples test test-plain check slow gpu clean
+.PHONY: demo demo-bound demo-samples test test-plain check slow faults faults-part gpu clean
 
 demo: $(STAMP)  ## train on digits, measure, write reports/digits/ (four minutes)
 	@test -d runs/digits || rm -rf reports/digits  # of a training on another machine
@@ -44,6 +44,12 @@ check: $(STAMP)  ## lint, format, types, tests
 	$(BIN)/mypy
 	$(MAKE) test
 	$(MAKE) test-plain
+
+faults: $(STAMP)  ## attack the real commands and print what held (ten minutes on two cores)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
+
+faults-part: $(STAMP)  ## a tenth of it, which CI runs (90 seconds)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults --share 0.1
 
 slow: $(STAMP)  ## the tests that take minutes
 	$(BIN)/python -m pytest -q -m slow

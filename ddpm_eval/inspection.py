@@ -38,6 +38,8 @@ def describe(found: Checkpoint) -> Iterator[tuple[str, str]]:
     yield "variance", model.objective.variance
     yield "network", ", ".join(architecture(unet))
     yield "paper", comparable(model)
+    if found.facts.get("checksum") == "none":
+        yield "checksum", "none in this format: damage on its way would not be noticed"
     for kind in KINDS[:-1]:  # what is assumed is a warning
         for text in sentences(found.facts.get("origins", []), kind):
             yield kind, text

@@ -189,6 +189,24 @@ def remove_tree(folder: Path) -> None:
         folder.parent.rmdir()
 
 
+def set_aside(path: Path) -> Path | None:
+    """Rename what has the name of a file and is none, so that the file can be written.
+
+    Returns:
+        Its new name; None if nothing, or a plain file, has the name.
+
+    Raises:
+        FixableError: It cannot be renamed.
+    """
+    with writing(path):
+        if not os.path.lexists(path) or path.is_file():
+            return None
+        number = 1
+        while os.path.lexists(aside := path.with_name(f"{path.name}.strange-{number}")):
+            number += 1
+        return path.rename(aside)
+
+
 def require_replaceable(path: Path) -> None:
     """Refuse to write where something that is no plain file has the name.
 

@@ -62,7 +62,8 @@ def damaged(
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory is short, in Python's words or torch's."""
     text = str(error)
-    return isinstance(error, MemoryError) or "not enough memory" in text or "can't alloc" in text
+    words = ("not enough memory", "can't alloc", "out of memory")
+    return isinstance(error, MemoryError) or any(word in text for word in words)
 
 
 def unreadable(

@@ -9,6 +9,7 @@ RUN/lock                      held by the process that writes here, released on 
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -22,7 +23,14 @@ from ddpm_train import checkpoint
 from ddpm_train.checkpoint import Checkpoint
 from ddpm_train.config import RunConfig
 from ddpm_train.errors import FixableError
-from ddpm_train.files import PARTIAL, append_to, remove, write_atomically, write_text
+from ddpm_train.files import (
+    PARTIAL,
+    append_to,
+    remove,
+    set_aside,
+    write_atomically,
+    write_text,
+)
 from ddpm_train.keeping import Keeper
 from ddpm_train.locks import locked, name_of_this_process, refuse
 from ddpm_train.log import Log
@@ -119,8 +127,7 @@ def lock(folder: Path, world: World) -> Iterator[None]:
     with append_to(path) as file, locked(file, path, busy=busy):
         with contextlib.suppress(OSError):  # the name is for people alone
             file.truncate(0)
-            file.write(name_of_this_process().encode())
-            file.flush()
+            os.write(file.fileno(), name_of_this_process().encode())
         yield
 
 
@@ -272,6 +279,9 @@ class Session:
         if log is None or (step == self._saved_step and (path.exists() or not step)):
             return
         log.sync()
+        aside = set_aside(path)
+        if aside is not None:
+            yield Warned(f"{path} was no file; it is called {aside.name} now")
         content = self.trainer.checkpoint()
         checkpoint.save(path, replace(content, facts={**content.facts, "log": log.mark}))
         self._saved_step = step

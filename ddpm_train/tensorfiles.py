@@ -32,11 +32,10 @@ def load(path: Path, *, fix: str = AGAIN, objects: str = _OBJECTS) -> object:
             raise FixableError(
                 f"{path}: a Git LFS pointer, not the weights", "git lfs pull, or download the file"
             )
+        is_zip = zipfile.is_zipfile(file)
     if path.suffix == ".safetensors":
         with reading(path, fix=fix):
             return load_file(path)
-    with reading(path, fix=fix):
-        is_zip = zipfile.is_zipfile(path)
     if is_zip:
         archives.check(path, fix=fix)
     with reading(path, fix=fix), warnings.catch_warnings():
@@ -50,6 +49,16 @@ def load(path: Path, *, fix: str = AGAIN, objects: str = _OBJECTS) -> object:
                 f"{path}: holds Python objects, which are never executed", objects
             ) from None
     return content
+
+
+def has_sums(path: Path) -> bool:
+    """Whether the format lets damage be noticed: a zip of torch.save has a CRC of each member.
+
+    Raises:
+        FixableError: The file is missing.
+    """
+    with open_file(path) as file:
+        return path.suffix != ".safetensors" and zipfile.is_zipfile(file)
 
 
 def _has_objects(path: Path, refusal: str) -> bool:

@@ -18,8 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 from typer.core import TyperGroup
 
-from ddpm_train.errors import FixableError, printable
-from ddpm_train.reading import expanded
+from ddpm_train.errors import FixableError, printable, sentence
+from ddpm_train.reading import expanded, is_out_of_memory, unreadable
 
 # Before torch is imported: threads that wait by spinning made a step 20 times slower on two cores
 # that had other work, threads that sleep half as fast at most.
@@ -85,15 +85,35 @@ class Group(TyperGroup):
         """Run the command."""
         try:
             return super().invoke(ctx)
-        except FixableError as error:
-            if ctx.params.get("debug"):
-                raise
-            problem, fix = map(escape, self.explain(error))
-            say(f"[red]error:[/] {problem}\n  [green]fix:[/] {fix}")
-            raise typer.Exit(2) from error
         except BrokenPipeError:
             sys.stdout = None  # the reader has left; do not complain about it at exit
             raise typer.Exit(141) from None
+        except (FixableError, OSError, MemoryError, RuntimeError) as error:
+            fixable = _fixable(error)
+            if ctx.params.get("debug") or fixable is None:
+                raise
+            problem, fix = map(escape, self.explain(fixable))
+            say(f"[red]error:[/] {problem}\n  [green]fix:[/] {fix}")
+            raise typer.Exit(2) from error
+
+
+def _fixable(error: Exception) -> FixableError | None:
+    """What a user is told of an exception; None if it is for programmers.
+
+    >>> print(_fixable(PermissionError(13, "Permission denied", "runs/a.pt")))
+    runs/a.pt: cannot be read (Permission denied)
+      fix: check that it is there and allowed
+    """
+    if isinstance(error, FixableError):
+        return error
+    if isinstance(error, OSError) and error.filename is not None:
+        return unreadable(os.fsdecode(error.filename), error)
+    if is_out_of_memory(error):
+        return FixableError(
+            f"there is not enough memory ({sentence(error)})",
+            "compute fewer images at once: --set compute.batch=8, compute.microbatch=8 in training",
+        )
+    return None
 
 
 def _at_home(word: str) -> str:

@@ -73,7 +73,10 @@ def load_any(path: Path, *, changes: Iterable[str] = ()) -> Checkpoint:
     source = diffusers_folder.find(path)
     if source is not None:
         with reading(path, what=_ODD):
-            return finish(diffusers.read(source), changes=changes)
+            ours = finish(diffusers.read(source), changes=changes)
+        if diffusers.is_exported(source):
+            return ours
+        return _guarded(ours, diffusers_folder.weights_in(source.folder, source.weights))
     prefix = tensorflow.find(path)
     if prefix is not None:
         with reading(path, what=_ODD):
@@ -82,8 +85,16 @@ def load_any(path: Path, *, changes: Iterable[str] = ()) -> Checkpoint:
     for kind in FILES:
         if kind.recognises(content):
             with reading(path, what=_ODD):
-                return finish(kind.read(content, path), changes=changes)
+                ours = finish(kind.read(content, path), changes=changes)
+            return _guarded(ours, path)
     raise unknown.explain(content, path)
+
+
+def _guarded(content: Checkpoint, weights: Path) -> Checkpoint:
+    """Say whether the format has a checksum."""
+    if tensorfiles.has_sums(weights):
+        return content
+    return replace(content, facts={**content.facts, "checksum": "none"})
 
 
 _ODD = "not what its names say"

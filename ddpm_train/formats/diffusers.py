@@ -167,6 +167,11 @@ def read(source: Source) -> Foreign:
     )
 
 
+def is_exported(source: Source) -> bool:
+    """Whether this is an export of ours, whose digest has been checked."""
+    return "_digest" in read_json(source.folder / "config.json")
+
+
 def _step(config: Mapping[str, Any], average: AverageFile | None, file: Path) -> int:
     step = config.get("_step", average.optimization_step if average else 0)
     if not isinstance(step, int) or isinstance(step, bool) or step < 0:

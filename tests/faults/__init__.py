@@ -1,0 +1,1 @@
+"""Faults: the real commands, attacked; ``make faults`` prints what was tried, held and failed."""

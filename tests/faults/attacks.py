@@ -1,0 +1,21 @@
+"""Every kind of attack, in one list."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.faults import disks, lines, mutations, pickles, places, sweep, training
+from tests.faults.matrix import Case
+
+KINDS = (
+    *(training.kills, training.signals, training.retention),
+    *(mutations.mutations, sweep.sweep, pickles.pickles),
+    *(disks.disks, lines.wrong_lines, places.places),
+)
+
+
+def every(material: Path, share: float) -> Iterator[Case]:
+    """All cases, in an order that mixes slow and quick ones."""
+    cases = [case for kind in KINDS for case in kind(material, share)]
+    random.Random(0).shuffle(cases)
+    yield from cases

@@ -1,0 +1,152 @@
+"""Damage to every kind of file: refused in one sentence, or nothing that is said changes."""
+
+import os
+import random
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.faults import server
+from tests.faults.matrix import Case
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of file, and the command that reads it.
+
+    Attributes:
+        name: What it is.
+        files: Which files of the material, as a pattern.
+        needs: What of the material the command needs, as patterns.
+        words: The command.
+        ours: Whether the format is ours: then damage that changes a number must be noticed.
+        count: How many mutations.
+    """
+
+    name: str
+    files: str
+    needs: tuple[str, ...]
+    words: tuple[str, ...]
+    ours: bool = True
+    count: int = 25
+
+
+NLL = ("ddpm-eval", "nll")
+QUIET = ("--reports", "reports", "--quiet", "-n", "2")
+INSPECT = ("ddpm-eval", "inspect")
+KINDS = (
+    Kind("checkpoint", "r/checkpoints/step-00000006.pt", ("r",), (*INSPECT, "r"), count=60),
+    Kind("log", "r/log.jsonl", ("r",), ("ddpm-eval", "training", "r", "--quiet"), count=50),
+    Kind("config.json", "r/config.json", ("r",), ("ddpm-train", "resume", "r"), count=25),
+    Kind("own .npz", "images.npz", ("own", "images.npz"), (*NLL, "own", *QUIET), count=40),
+    Kind("folder of pictures", "pictures/train/0*.png", ("pictures", "store"),
+         ("ddpm-eval", "fid", "store", "--reference", "pictures/train", "--extractor",
+          "digits-cnn", "--metrics", "FID"), ours=False),
+    Kind("zip of pictures", "pictures.zip", ("pictures.zip", "store"),
+         ("ddpm-eval", "fid", "store", "--reference", "pictures.zip", "--extractor",
+          "digits-cnn", "--metrics", "FID"), count=40),
+    Kind("store's description", "store/store.json", ("store",),
+         ("ddpm-eval", "store", "verify", "store")),
+    Kind("store's shards", "store/images-*", ("store",), ("ddpm-eval", "store", "verify", "store"),
+         count=35),
+    Kind("record", "reports/r/results.json", ("reports",), ("ddpm-eval", "report", "r")),
+    Kind("record's arrays", "reports/r/arrays.npz", ("reports",), ("ddpm-eval", "report", "r")),
+    Kind("our export", "diffusers/*/*", ("diffusers",), (*INSPECT, "diffusers"), count=50),
+    Kind("pesser", "ema_diffusion_x_model-10.ckpt", ("ema_*",),
+         (*INSPECT, "ema_diffusion_x_model-10.ckpt"), count=25),
+    Kind("old torch file", "legacy.ckpt", ("legacy.ckpt",), (*INSPECT, "legacy.ckpt"), ours=False),
+    Kind("TensorFlow", "bundle/*", ("bundle",), (*INSPECT, "bundle"), ours=False, count=50),
+)  # fmt: skip
+
+
+def mutations(material: Path, share: float) -> Iterator[Case]:
+    """All mutations of all kinds; what a clean file gives is asked once for each worker."""
+    for kind in KINDS:
+        for seed in range(max(1, round(kind.count * share))):
+            yield Case(f"damaged: {kind.name}", f"seed {seed}", _attack(kind, seed, material))
+
+
+_clean: dict[str, server.Result] = {}
+
+
+def _attack(kind: Kind, seed: int, material: Path) -> Callable[[Path], str]:
+    def attack(folder: Path) -> str:
+        if kind.name not in _clean:
+            _copy(kind, material, folder)
+            _clean[kind.name] = server.run(kind.words, folder)
+            if _clean[kind.name].status != 0:
+                return f"the clean file is refused: {_clean[kind.name]}"
+            server.fresh(folder)
+        _copy(kind, material, folder)
+        draw = random.Random(f"{kind.name} {seed}")
+        file = draw.choice(sorted(path for path in folder.glob(kind.files) if path.is_file()))
+        what = mutate(file, draw)
+        problem = _judge(kind, server.run(kind.words, folder), _clean[kind.name])
+        return problem and f"{what} of {file.relative_to(folder)}: {problem}"
+
+    return attack
+
+
+def _copy(kind: Kind, material: Path, folder: Path) -> None:
+    for pattern in kind.needs:
+        for source in material.glob(pattern):
+            os.system(f"cp -r '{source}' '{folder}/'")
+
+
+def _judge(kind: Kind, result: server.Result, clean: server.Result) -> str:
+    """What is wrong with a result on a damaged file; empty if nothing."""
+    if result.has_traceback or result.status not in (0, 2):
+        return str(result)
+    if result.status == 2:
+        lines = [line for line in result.text.splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith("error:")]
+        fixes = [line for line in lines if line.strip().startswith("fix:")]
+        return "" if len(errors) == len(fixes) == 1 else f"no error with a fix: {result}"
+    if kind.ours and _said(result.text) != _said(clean.text) and "warning" not in result.text:
+        return f"another result without a word: {result}"
+    return ""
+
+
+def _said(text: str) -> list[str]:
+    """The words of a result without times, paths of pipes and progress."""
+    lines = re.sub(r"\d+(\.\d+)? s\b|\d\d:\d\d:\d\d", "", text).splitlines()
+    return [line for line in lines if line.strip()]
+
+
+def mutate(path: Path, draw: random.Random) -> str:
+    """Damage a file in one of the ways that disks, networks and people have; say how."""
+    data = bytearray(path.read_bytes())
+    size = len(data)
+    start = draw.randrange(size)
+    length = min(draw.choice((1, 4, 64, 512, 4096)), size - start)
+    ways: dict[str, Callable[[], bytes]] = {
+        "a flipped bit": lambda: _flipped(data, draw.randrange(8 * size)),
+        "a flipped bit at the end": lambda: _flipped(
+            data, 8 * size - 1 - draw.randrange(min(8 * size, 4000))
+        ),
+        "a flipped bit at the start": lambda: _flipped(data, draw.randrange(min(8 * size, 4000))),
+        f"{length} zeros at {start}": lambda: data[:start] + bytes(length) + data[start + length :],
+        f"an end at {start}": lambda: data[:start],
+        f"{length} bytes cut at {start}": lambda: data[:start] + data[start + length :],
+        f"{length} bytes twice at {start}": lambda: data[: start + length] + data[start:],
+        "another digit": lambda: _other_digit(data, draw),
+        "random bytes": lambda: data[:start] + draw.randbytes(length) + data[start + length :],
+    }
+    weights = [4, 3, 3, 1, 1, 1, 1, 3, 1]
+    name = draw.choices(list(ways), weights)[0]
+    path.write_bytes(ways[name]())
+    return name
+
+
+def _flipped(data: bytearray, bit: int) -> bytes:
+    data[bit // 8] ^= 1 << bit % 8
+    return bytes(data)
+
+
+def _other_digit(data: bytearray, draw: random.Random) -> bytes:
+    """Another digit where one stands: what an edit by hand does to a text."""
+    places = [i for i, byte in enumerate(data) if 48 <= byte <= 57]
+    if places:
+        data[draw.choice(places)] = draw.randrange(48, 58)
+    return bytes(data)
