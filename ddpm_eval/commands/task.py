@@ -17,7 +17,7 @@ from ddpm_eval.settings import EvalSettings
 from ddpm_train.config import DataConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.files import remove_tree
-from ddpm_train.reading import list_folder
+from ddpm_train.reading import expanded, list_folder
 from ddpm_train.terminal import escape, is_first_process, output, say, tracker
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ def check_checkpoint(path: Path | None) -> None:
                 "no run with a checkpoint in runs/", "name a checkpoint, or ddpm-train digits"
             )
         return
-    place = path.expanduser()
+    place = expanded(path)
     if place.exists() or (place.parent.is_dir() and any(_parts(place))):
         return
     raise FixableError(f"{path}: no such checkpoint", "name a .pt file or a run's folder")
@@ -276,9 +276,9 @@ def check_images(dataset: str | None, data: Path | None) -> None:
         FixableError: Names the option.
     """
     names = get_type_hints(DataConfig)["source"].__args__
-    if data is not None and not data.expanduser().exists():
+    if data is not None and not expanded(data).exists():
         raise FixableError(f"{data}: no such file or folder", "check --data")
-    if dataset is not None and dataset not in names and not Path(dataset).expanduser().exists():
+    if dataset is not None and dataset not in names and not expanded(dataset).exists():
         raise FixableError(
             f"dataset={dataset}: no data set and no path", f"choose {', '.join(names)}, or a path"
         )

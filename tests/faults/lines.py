@@ -10,7 +10,7 @@ CNN, CHECKPOINT = "digits-cnn", "r/checkpoints/step-00000006.pt"
 RUN = ("r", "-n", "2", "--quiet")
 PATHS = ("", ".", "..", "none.pt", "none/none", "images.npz", "/dev/null", "/dev/zero", "pictures",
          "pictures.zip", "\x1b[2J.pt", "a[bold]b", ":warning:", "x" * 300, "r/config.json",
-         "r/checkpoints", "~nobody/x", "-", "é.pt", "a\nb")  # fmt: skip
+         "r/checkpoints", "~no-such-user/x", "-", "é.pt", "a\nb")  # fmt: skip
 NUMBERS = (
     *("-1", "0.5", "nan", "inf", "1e400", "", "x", "18446744073709551616", "1" * 400, "٣", "1_0"),
     *("0x10", "--", "-0", "10**9"),
