@@ -17,6 +17,7 @@ from ddpm_eval.record.store import SampleStore
 from ddpm_train import archives, data
 from ddpm_train.config import DataConfig
 from ddpm_train.data.images import Form, Images, Pixels, Split, Stack
+from ddpm_train.data.layout import SUFFIXES
 from ddpm_train.data.pictures import Pictures, decode
 from ddpm_train.data.stores import folder_or_zip
 from ddpm_train.errors import FixableError
@@ -84,6 +85,28 @@ def kind_of(path: Path) -> Kind:
         f"{path}: neither a folder, a .zip, an .npz nor a sample store",
         "write the images with numpy.savez(path, images=levels), uint8 [n, H, W, C]",
     )
+
+
+def holds_images(path: Path) -> bool:
+    """Whether a file holds images, whole or damaged, rather than a model: by its content.
+
+    Raises:
+        FixableError: It cannot be read.
+    """
+    with open_file(path) as file:
+        start = file.read(8)
+    if start.startswith(b"\x93NUMPY"):
+        return True
+    if not start.startswith(b"PK"):
+        return path.suffix.lower() in _ARRAYS
+    try:
+        names = [member.filename.lower() for member in archives.members_of(path)]
+    except FixableError:  # damaged: what it was meant to be is left to its name
+        return path.suffix.lower() in (*_ARRAYS, ".zip")
+    return any(name.endswith((".npy", *SUFFIXES)) for name in names)
+
+
+_ARRAYS = (".npz", ".npy")
 
 
 def open_images(

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from ddpm_eval.record.shards import Shards
 from ddpm_eval.record.store import SampleStore
-from ddpm_eval.sources import as_stack, kind_of, open_images
+from ddpm_eval.sources import as_stack, holds_images, kind_of, open_images
 from ddpm_train.errors import FixableError
 
 LEVELS = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), np.uint8)
@@ -123,6 +125,21 @@ def test_what_is_not_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "mixed" / "x.tiff").write_bytes(png(LEVELS[0], "TIFF"))
     with pytest.raises(FixableError, match=r"1 \.tiff would be left out"):
         open_images(tmp_path / "mixed")
+
+
+def test_images_are_told_from_models(tmp_path: Path) -> None:
+    for write, name in ((zipped, "X.bin"), (saved, "IMAGES.NPZ"), (array, "levels")):
+        write(tmp_path / name)
+        assert holds_images(tmp_path / name)
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "model.npz")  # a zip as well
+    save_file({"weight": torch.zeros(2)}, tmp_path / "x.safetensors")
+    for name in ("model.npz", "x.safetensors"):
+        assert not holds_images(tmp_path / name)
+    saved(tmp_path / "cut.npz")
+    whole = (tmp_path / "cut.npz").read_bytes()
+    for content in (whole[:-40], b""):
+        (tmp_path / "cut.npz").write_bytes(content)
+        assert holds_images(tmp_path / "cut.npz")
 
 
 @pytest.mark.parametrize("write", [saved, array])
