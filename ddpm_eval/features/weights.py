@@ -10,7 +10,7 @@ from torch import Tensor
 from ddpm_train.checkpoint import Tensors
 from ddpm_train.data.download import Published, Track, download
 from ddpm_train.errors import FixableError
-from ddpm_train.reading import existing, sha256_of
+from ddpm_train.reading import existing, expanded, sha256_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ class WeightsFile:
 
     def _find(self) -> Path:
         named = os.environ.get(self.variable)
-        places = [Path(named).expanduser()] if named else []
+        places = [expanded(named)] if named else []
         places += [hub() / name for name in self.names]
         for place in places:
             if place.is_file():
@@ -105,7 +105,7 @@ def hub() -> Path:
     """The folder where torch hub keeps weights."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
     home = Path(os.environ.get("TORCH_HOME", cache))
-    return home.expanduser() / "hub" / "checkpoints"
+    return expanded(home) / "hub" / "checkpoints"
 
 
 def check(weights: Tensors, expected: dict[str, Tensor], file: Path, what: str) -> None:

@@ -24,6 +24,7 @@ from ddpm_eval.record.record import Measurement
 from ddpm_eval.runtime import Runtime
 from ddpm_train.errors import FixableError
 from ddpm_train.fast import memory
+from ddpm_train.reading import expanded
 
 VERSION = 2
 LEAST = 2  # images: fewer have no covariance
@@ -105,7 +106,7 @@ def require_weights(settings: QualitySettings) -> None:
     Raises:
         FixableError: Names the file, or where it was looked for.
     """
-    path = Path(settings.extractor_weights).expanduser() if settings.extractor_weights else None
+    path = expanded(settings.extractor_weights) if settings.extractor_weights else None
     for name in settings.extractors:
         weights = find(name).weights
         if weights is not None:
@@ -117,7 +118,7 @@ def opened(name: str, resize: str, settings: QualitySettings, runtime: Runtime) 
     file = settings.extractor_weights
     return open_extractor(
         name,
-        path=Path(file).expanduser() if file else None,
+        path=expanded(file) if file else None,
         device=runtime.world.device,
         accept=settings.accept_weights,
         resize=resize,
