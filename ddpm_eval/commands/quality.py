@@ -170,6 +170,7 @@ def _holds_images(path: Path) -> bool:
     Raises:
         FixableError: It leads nowhere.
     """
+    from ddpm_eval.sources import holds_images
     from ddpm_train import formats, runs
 
     foreign = formats.lies_in_folder(path)
@@ -179,7 +180,7 @@ def _holds_images(path: Path) -> bool:
         )
     if path.is_dir():
         return not (runs.checkpoints(path) or foreign)
-    return path.suffix in (".npz", ".zip")
+    return holds_images(path)
 
 
 def _refuse_drawing(path: Path, settings: EvalSettings) -> None:

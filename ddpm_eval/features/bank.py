@@ -34,6 +34,7 @@ from ddpm_train.data.pictures import Pictures
 from ddpm_train.errors import FixableError
 from ddpm_train.fast import memory
 from ddpm_train.files import explain, require_space
+from ddpm_train.reading import expanded
 from ddpm_train.world import World
 
 FORMAT = 2  # of a bank; raised when other numbers would come of the same images
@@ -118,7 +119,7 @@ class FileRows:
 def cache() -> Path:
     """The folder of everything that can be made again: ``$DDPM_CACHE``, or ``data/cache``."""
     beside = Path(os.environ.get("DDPM_DATA", "data")) / "cache"
-    return Path(os.environ.get("DDPM_CACHE", beside))
+    return expanded(os.environ.get("DDPM_CACHE", beside))
 
 
 def content(images: Images) -> str:

@@ -286,3 +286,22 @@ def refused_again(*args: object) -> str:
     result = runner.invoke(app, ["fid", *map(str, args)])
     assert result.exit_code == 2, result.output
     return result.output
+
+
+@pytest.mark.parametrize("name", ["levels.npy", "IMAGES.NPZ", "archive"])
+def test_images_are_known_by_their_content(name: str) -> None:
+    levels = TEST.read(range(20))
+    with Path(name).open("wb") as file:
+        (np.save if name == "levels.npy" else np.savez)(file, levels)
+    np.savez("reference.npz", levels)
+    assert f"{FD}-20 against reference" in fid(name, "--reference", "reference.npz", *DIGITS)
+
+
+def test_the_home_folder_is_known_in_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DDPM_CACHE", "~/cache")
+    np.savez("x.npz", TEST.read(range(20)))
+    fid("x.npz", "--reference", "x.npz", *DIGITS)
+    assert (tmp_path / "home" / "cache").is_dir() and not Path("~").exists()
