@@ -39,7 +39,9 @@ def test_every_command_parses(line: str) -> None:
     found = program(line)
     assert found is not None
     group = get_command({"ddpm-train": train, "ddpm-eval": evaluate}[found[0]])
-    name, *arguments = found[1]
+    words = group.in_order(found[1])  # type: ignore[attr-defined]
+    start = next(i for i, word in enumerate(words) if word in group.commands)  # type: ignore[attr-defined]
+    name, *arguments = words[start:]
     command = group.commands[name]  # type: ignore[attr-defined]
     command.make_context(name, arguments)
     changes = [b for a, b in itertools.pairwise(arguments) if a == "--set"]
