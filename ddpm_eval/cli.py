@@ -30,6 +30,7 @@ from ddpm_eval.commands.options import (
 )
 from ddpm_train.errors import FixableError
 from ddpm_train.fast import memory
+from ddpm_train.reading import expanded
 from ddpm_train.terminal import Group, console, forgive_encodings, is_first_process
 
 
@@ -80,7 +81,7 @@ def root(
             weights=weights,
             device=device,
             threads=threads,
-            reports=reports.expanduser(),
+            reports=expanded(reports),
             name=name,
             replace=replace,
             quiet=quiet,

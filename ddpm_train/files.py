@@ -169,6 +169,22 @@ def append_to(path: Path) -> BinaryIO:
         return path.open("ab")
 
 
+def give_second_name(path: Path, second: Path) -> None:
+    """Give a file a second name, which stays when the first is deleted; a copy where links are not.
+
+    Raises:
+        FixableError: The file is not there, or the disk is full.
+    """
+    with writing(second):
+        second.unlink(missing_ok=True)
+        try:
+            os.link(path, second)
+        except FileNotFoundError as error:
+            raise FixableError(f"{path}: no such file", "name one that is there") from error
+        except OSError:  # a file system without links
+            shutil.copyfile(path, second)
+
+
 def remove(path: Path) -> None:
     """Delete a file, if it is there.
 

@@ -106,8 +106,13 @@ def _fixable(error: Exception) -> FixableError | None:
     """
     if isinstance(error, FixableError):
         return error
-    if isinstance(error, OSError) and error.filename is not None:
-        return unreadable(os.fsdecode(error.filename), error)
+    if isinstance(error, OSError) and error.errno is not None:
+        if error.filename is not None:
+            return unreadable(os.fsdecode(error.filename), error)
+        return FixableError(
+            f"the system says: {error.strerror or sentence(error)}",
+            "check the disk; with --debug it shows where this comes from",
+        )
     if is_out_of_memory(error):
         return FixableError(
             f"there is not enough memory ({sentence(error)})",

@@ -9,6 +9,7 @@ from ddpm_eval.commands.options import Changes, Checkpoint, common
 from ddpm_eval.commands.task import Task
 from ddpm_eval.settings import EvalSettings, changed
 from ddpm_train.errors import FixableError
+from ddpm_train.reading import expanded
 from ddpm_train.terminal import escape, output, say
 
 MEASURE_FIRST = "measure first: ddpm-eval nll"
@@ -71,7 +72,7 @@ def _record(name: str, reports: Path, every: list[Path]) -> Path:
     """Find the folder of the record that is meant: by its name, or else by its path."""
     from ddpm_eval.record import disk
 
-    for folder in (reports / name, Path(name).expanduser()):
+    for folder in (reports / name, expanded(name)):
         if disk.exists(folder):
             return folder
     names = ", ".join(folder.name for folder in every)

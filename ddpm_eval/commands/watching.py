@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -36,7 +35,7 @@ from ddpm_eval.measure.pictures.settings import SamplingSettings
 from ddpm_eval.measure.quality.settings import QualitySettings
 from ddpm_eval.settings import EvalSettings, changed
 from ddpm_train.errors import FixableError
-from ddpm_train.files import explain, remove_tree
+from ddpm_train.files import give_second_name, remove, remove_tree
 from ddpm_train.terminal import escape, output, say
 
 if TYPE_CHECKING:
@@ -253,11 +252,11 @@ def _open(
     from ddpm_eval.record.shards import key_of
     from ddpm_train import runs, world
     from ddpm_train.config import RunConfig
-    from ddpm_train.reading import read_json
+    from ddpm_train.reading import expanded, read_json
     from ddpm_train.settings import from_dict
 
     world.require_float64(world.choose_device(common().device), "watch")
-    folder = runs.find(None).parent.parent if run is None else run.expanduser()
+    folder = runs.find(None).parent.parent if run is None else expanded(run)
     if not (folder / "config.json").is_file():
         raise FixableError(f"{folder}: not the folder of a run", "name one: runs/cifar10, say")
     require_weights(settings.quality)
@@ -323,21 +322,8 @@ def _protocol(run: "RunConfig", settings: EvalSettings, images: _Images, key: st
 def _held(path: Path) -> Iterator[None]:
     """Give a checkpoint a second name meanwhile, since training may clear the first away."""
     held = path.with_name(HELD)
-    held.unlink(missing_ok=True)
     try:
-        _link(path, held)
+        give_second_name(path, held)
         yield
     finally:
-        held.unlink(missing_ok=True)
-
-
-def _link(path: Path, second: Path) -> None:
-    try:
-        os.link(path, second)
-    except FileNotFoundError as error:
-        raise FixableError(f"{path}: no such checkpoint", "name one that is there") from error
-    except OSError:  # a file system without links
-        try:
-            shutil.copyfile(path, second)
-        except OSError as error:
-            raise explain(error, second) from error
+        remove(held)

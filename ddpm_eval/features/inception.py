@@ -15,10 +15,6 @@ from ddpm_eval.features.extractor import Description, Extractor, Outputs
 from ddpm_eval.features.weights import WeightsFile, check
 from ddpm_train.data.download import Published
 from ddpm_train.formats import containers
-<<<<<<< HEAD
-=======
-from ddpm_train.reading import existing, expanded, sha256_of
->>>>>>> 0053628 (Say a plain sentence of any refusal of the system, and work without a home folder)
 
 _FILE = "weights-inception-2015-12-05-6726825d.pth"
 _SAME = "pt_inception-2015-12-05-6726825d.pth"  # pytorch-fid's name of the same file
@@ -99,7 +95,6 @@ def load(path: Path | None, resize: str, device: torch.device, *, accept: str = 
     Raises:
         FixableError: There is no file, it is damaged, or it is not the published one.
     """
-<<<<<<< HEAD
     file, digest = WEIGHTS.verified(path, accept)
     module = _module(file).to(device).to(memory_format=torch.channels_last)
     return Extractor(
@@ -108,61 +103,6 @@ def load(path: Path | None, resize: str, device: torch.device, *, accept: str = 
         digest=digest,
         resize=resize,
         device=device,
-=======
-    file = existing(str(path), "the Inception weights") if path else _find()
-    digest = sha256_of(file)
-    wanted = len(accept) >= 8 and digest.startswith(accept.lower())
-    if digest != PUBLISHED.sha256 and not wanted:
-        raise FixableError(
-            f"{file}: not the published Inception weights"
-            f"\n  SHA-256 {digest}, expected {accept or PUBLISHED.sha256}",
-            f"ddpm-eval fetch inception; or --accept-weights {digest[:8]} if these are meant: "
-            f"they give FD(inception-{digest[:8]}), never FID",
-        )
-    return Inception(_network(file), digest, device)
-
-
-def fetch(target: Path | None = None, *, track: Track | None = None) -> Path:
-    """Download the published weights to where torch-fidelity looks too; what is there is checked.
-
-    Raises:
-        FixableError: There is no network, or another file is in the way.
-    """
-    file = target or hub() / FILE
-    if file.exists():
-        digest = sha256_of(file)
-        if digest != PUBLISHED.sha256:
-            raise FixableError(
-                f"{file}: not the published Inception weights"
-                f"\n  SHA-256 {digest}, expected {PUBLISHED.sha256}",
-                "delete it and run ddpm-eval fetch inception again",
-            )
-        return file
-    download(file, PUBLISHED, fix=_FETCH, track=track)
-    return file
-
-
-def hub() -> Path:
-    """The folder where torch hub keeps weights."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
-    home = Path(os.environ.get("TORCH_HOME", cache))
-    return expanded(home) / "hub" / "checkpoints"
-
-
-def _find() -> Path:
-    """Look where the weights usually are."""
-    named = os.environ.get("DDPM_INCEPTION")
-    places = [expanded(named)] if named else []
-    places += [hub() / FILE, hub() / SAME]
-    for place in places:
-        if place.is_file():
-            return place
-    looked = ", ".join(["--inception", *([] if named else ["$DDPM_INCEPTION"]), *map(str, places)])
-    raise FixableError(
-        f"Inception-v3 weights not found; FID and IS need them\n  looked in: {looked}",
-        f"{_FETCH}\n  meanwhile: for 8x8 digits --extractor digits-cnn gives FD(digits-cnn), "
-        "not comparable with published FID",
->>>>>>> 0053628 (Say a plain sentence of any refusal of the system, and work without a home folder)
     )
 
 

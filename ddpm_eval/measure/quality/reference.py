@@ -12,7 +12,7 @@ from ddpm_eval.measure.quality.statistics import Statistics
 from ddpm_eval.record.protocol import ImagesFacts
 from ddpm_eval.runtime import Runtime
 from ddpm_train.errors import FixableError
-from ddpm_train.reading import expanded, sha256_of
+from ddpm_train.reading import sha256_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,6 @@ class Reference:
         images = self.required()
         return statistics_of(images, len(images), extractor, runtime, features)
 
-<<<<<<< HEAD
     def facts(self, extractor: Extractor) -> ImagesFacts:
         """Which images it is, or the statistics in its file are of."""
         if self.file is None:
@@ -53,69 +52,6 @@ class Reference:
             choice="all" if about else "unknown",
             dataset=str(about.get("dataset") or self.file.stem),
             split=str(about.get("split", "")),
-=======
-    Raises:
-        FixableError: It is missing, damaged, or does not fit the extractor.
-    """
-    kind = config.reference
-    if kind in ("train", "test"):
-        images = split("train" if kind == "train" else "test")
-        return Reference(kind=kind, name=images.name, digest=bank.content(images), images=images)
-    path = expanded(kind)
-    given = None
-    if path.is_file() and path.suffix != ".zip" and statistics.holds_statistics(path):
-        given = statistics.read(path, extractor)
-    found = None
-    if given is None or has_images(path):
-        found = open_images(path, channels=channels(extractor), resize=config.resize)
-    return Reference(
-        kind=_kind(path.resolve()),
-        name=str(given.about.get("dataset", path.name)) if given else path.name,
-        digest=sha256_of(path) if given or found is None else bank.content(found),
-        images=found,
-        statistics=given,
-    )
-
-
-def _kind(path: Path) -> str:
-    """What a reference that is no split is called: never like one.
-
-    >>> _kind(Path("/data/adm.npz")), _kind(Path("/data/train.npz"))
-    ('adm', 'data-train')
-    """
-    name = path.name if path.is_dir() else path.stem
-    return f"{path.parent.name}-{name}" if name in ("train", "test") else name
-
-
-def channels(extractor: Extractor) -> int:
-    """As what pictures are read: gray for the digits' network, RGB for others."""
-    return 1 if extractor.name == DIGITS else 3
-
-
-def held_out(
-    reference: Reference, split: Callable[[Split], Images], notify: Callable[[str], None]
-) -> Images | None:
-    """Real images that the reference does not hold, where it is a training split beside a test."""
-    if reference.kind != "train":
-        return None
-    try:
-        found = split("test")
-    except FixableError as error:
-        notify(f"held-out images would show what is good here, but {error.problem}")
-        return None
-    return found if len(found) >= LEAST else None
-
-
-def require_fit(reference: Reference, size: list[int], n: int) -> None:
-    """Refuse a reference of another size [H, W], and too few images on either side."""
-    images, about = reference.images, reference.statistics.about if reference.statistics else {}
-    other = about.get("shape", size) if images is None else list(images.read([0]).shape[1:])
-    if other[:2] != size:
-        raise FixableError(
-            f"the reference {reference.name} has images of {_size(other)}, the samples are "
-            f"{_size(size)}",
-            "name the reference that the model was trained on, in its size: --reference",
->>>>>>> 0053628 (Say a plain sentence of any refusal of the system, and work without a home folder)
         )
 
     def name(self, facts: ImagesFacts) -> str:
