@@ -1,4 +1,4 @@
-"""What the README says is run or looked up, so that it stays true."""
+"""What README and docs say is run or looked up, so that it stays true."""
 
 import importlib
 import itertools
@@ -16,12 +16,16 @@ from ddpm_train import presets, settings
 from ddpm_train.cli import app as train
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+}
+TEXT = "\n".join(PAGES.values())
 
 
 def commands() -> list[str]:
-    """Every command line in the README's console blocks, joined over line ends."""
-    blocks = re.findall(r"```console\n(.*?)```", README, re.S)
+    """Every command line in console blocks, joined over line ends."""
+    blocks = re.findall(r"```console\n(.*?)```", TEXT, re.S)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     return [line.split(" #")[0].strip() for line in lines if line.strip()]
 
@@ -36,16 +40,17 @@ def program(line: str) -> tuple[str, list[str]] | None:
 @pytest.mark.parametrize("line", [line for line in commands() if program(line)])
 def test_every_command_parses(line: str) -> None:
     """Options and arguments are those of the real commands, and every setting exists."""
-    found = program(line)
-    assert found is not None
-    group = get_command({"ddpm-train": train, "ddpm-eval": evaluate}[found[0]])
-    words = group.in_order(found[1])  # type: ignore[attr-defined]
+    parsed = program(line)
+    assert parsed is not None
+    group = get_command({"ddpm-train": train, "ddpm-eval": evaluate}[parsed[0]])
+    words = group.in_order(parsed[1])  # type: ignore[attr-defined]
     start = next(i for i, word in enumerate(words) if word in group.commands)  # type: ignore[attr-defined]
     name, *arguments = words[start:]
     command = group.commands[name]  # type: ignore[attr-defined]
     command.make_context(name, arguments)
     changes = [b for a, b in itertools.pairwise(arguments) if a == "--set"]
-    settings.override(presets.cifar10(), changes)
+    if parsed[0] == "ddpm-train":
+        settings.override(presets.cifar10(), changes)
 
 
 def test_the_laptop_command_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +66,7 @@ def test_the_laptop_command_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_every_setting_in_prose_exists() -> None:
-    changes = re.findall(r"\b((?:objective|compute|optim|unet|data)\.\w+=[\w.-]+)", README)
+    changes = re.findall(r"\b((?:objective|compute|optim|unet|data)\.\w+=[\w.-]+)", TEXT)
     assert len(changes) > 10
     for change in changes:
         settings.override(presets.cifar10(), [change])
@@ -76,7 +81,7 @@ def test_every_make_target_exists() -> None:
 
 
 def test_every_function_of_the_table_of_equations_exists() -> None:
-    section = README.split("## From the paper to the code")[1].split("\n\n")[0]
+    section = TEXT.split("## From the paper's equations to the code")[1].split("\n\n")[0]
     rows = [line.split("|")[2] for line in section.splitlines() if line.startswith("|")][2:]
     assert len(rows) > 8
     for row in rows:
@@ -92,6 +97,36 @@ def test_every_function_of_the_table_of_equations_exists() -> None:
 
 
 def test_every_file_that_is_named_exists() -> None:
-    for text in (README, (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")):
-        for name in re.findall(r"`((?:ddpm_train|ddpm_eval|tests)/[\w/.]+)`", text):
+    for text in (TEXT, (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")):
+        for name in re.findall(r"`((?:ddpm_train|ddpm_eval|tests|docs)/[\w/.]+)`", text):
             assert (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", PAGES[page]):
+        assert (ROOT / page).parent.joinpath(target).exists(), target
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which runs/digits and runs/other are runs, of three steps each."""
+    folder = tmp_path_factory.mktemp("docs")
+    short = ["--set", "optim.steps=3", "--set", "schedule.T=20", "--quiet"]
+    for name, seed in (("digits", 0), ("other", 1)):
+        out = ["--out", str(folder / "runs" / name), "--set", f"seed={seed}"]
+        outcome = CliRunner().invoke(train, ["digits", *out, *short])
+        assert outcome.exit_code == 0, outcome.output
+    return folder
+
+
+@pytest.mark.parametrize("page", [page for page, text in PAGES.items() if "```python" in text])
+def test_every_python_block_runs(
+    page: str, trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The blocks of a page run in order, in one namespace, as a reader would paste them."""
+    monkeypatch.chdir(trained)
+    names: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", PAGES[page], re.S):
+        exec(compile(block, page, "exec"), names)
+    assert capsys.readouterr().out
