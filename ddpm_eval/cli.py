@@ -8,6 +8,7 @@ from ddpm_eval.commands import (
     bench,
     bound,
     checkpoints,
+    codec,
     listing,
     pictures,
     quality,
@@ -102,6 +103,9 @@ app.command("reconstruct", epilog=EVERYWHERE)(pictures.reconstruct)
 app.command("interpolate", epilog=EVERYWHERE)(pictures.interpolate)
 app.command("neighbours", epilog=EVERYWHERE)(pictures.neighbours)
 app.command("watch", epilog=EVERYWHERE)(watching.watch)
+app.command("calibrate", epilog=EVERYWHERE)(codec.calibrate)
+app.command("compress", epilog=EVERYWHERE)(codec.compress)
+app.command("decompress", epilog=EVERYWHERE)(codec.decompress)
 app.command("training", epilog=EVERYWHERE)(records.training)
 app.command("report", epilog=EVERYWHERE)(records.report)
 app.command("import", epilog=EVERYWHERE)(checkpoints.import_)

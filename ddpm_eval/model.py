@@ -35,6 +35,7 @@ class ModelFacts:
         run: The settings that it was trained with, where they are known.
         file: What the reader of the file says: format, data set and its digest, warnings.
         log: The log of the run that it comes from, where there is one.
+        path: Where it was read, for what lies beside it.
     """
 
     digest: str
@@ -46,6 +47,7 @@ class ModelFacts:
     run: RunConfig | None = None
     file: Mapping[str, Any] = field(default_factory=dict)
     log: Path | None = None
+    path: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +184,7 @@ def load(
             run=content.run,
             file=_facts(content),
             log=log,
+            path=where,
         ),
         device=place,
         precision=precision,

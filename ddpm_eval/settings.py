@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
+from ddpm_eval.codec.settings import CalibrationSettings, CompressionSettings
 from ddpm_eval.measure.bound.settings import (
     BaselineSettings,
     BoundSettings,
@@ -50,6 +51,8 @@ class EvalSettings:
     interpolation: InterpolationSettings = field(default_factory=InterpolationSettings)
     neighbours: NeighbourSettings = field(default_factory=NeighbourSettings)
     quality: QualitySettings = field(default_factory=QualitySettings)
+    calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
+    compression: CompressionSettings = field(default_factory=CompressionSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
 
 

@@ -1,0 +1,168 @@
+"""A profile, learned from training images: the error curve, the strides, the final stage."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ddpm_eval.choice import ImageSet
+from ddpm_eval.codec import fit, strides
+from ddpm_eval.codec.bands import Bands
+from ddpm_eval.codec.codebook import NIBBLE
+from ddpm_eval.codec.contexts import Pass
+from ddpm_eval.codec.curve import Curve, Measuring, rows_to_measure
+from ddpm_eval.codec.final import Sets
+from ddpm_eval.codec.layers import STEPS
+from ddpm_eval.codec.network import estimator, fingerprint
+from ddpm_eval.codec.profile import Profile
+from ddpm_eval.codec.settings import CalibrationSettings
+from ddpm_eval.codec.words import START, Array, normals
+from ddpm_eval.model import Model
+from ddpm_eval.record.fill import Work, fill
+from ddpm_eval.record.shards import Arrays
+from ddpm_eval.runtime import Runtime
+from ddpm_train.errors import FixableError
+from ddpm_train.settings import to_dict
+
+LIMIT = 24  # the highest scale: 2^8 times the usual error
+_MARGIN = 4  # times what two batch sizes differ by: the tolerance
+_SETS = (1, 2, 4)  # how many sets of integers the final stage may have
+_RAW_BITS = 8.0  # bits/dim of pixels as they are
+
+
+def calibrate(
+    model: Model, images: ImageSet, settings: CalibrationSettings, runtime: Runtime
+) -> Profile:
+    """Learn a profile from the last n of the training images.
+
+    Raises:
+        FixableError: There are fewer images, or the network learned so little that files would be
+            larger than raw pixels.
+    """
+    chosen = _last(images, settings.n)
+    bars = model.denoise.schedule.alphas_bar.numpy()
+    curve, means = _measure(model, chosen, settings, runtime)
+    bands = Bands(model.shape)
+    levels = chosen.read(range(len(chosen))).transpose(0, 3, 1, 2)
+    ends = {row: _final_bits(levels, mu, (fit.fit(levels, mu),)) for row, mu in means.items()}
+    path, bits = strides.choose(curve, bars, bands, ends)
+    if bits > _RAW_BITS * bands.n:
+        raise FixableError(
+            f"{model.facts.name or 'model'}: its files would have {bits / bands.n:.1f} bits/dim "
+            f"and raw pixels have {_RAW_BITS:.0f}: the network learned nothing of {chosen.name}",
+            "train it longer, or name the images that it was trained on",
+        )
+    errors, last = curve.at(np.array(path)), means[path[-1]]
+    estimate, sets = estimator(model, batch=1), _sets(levels, last)
+    return Profile(
+        weights=model.facts.digest,
+        shape=model.shape,
+        rows=tuple(path),
+        alphas_bar=tuple(float(bars[row]) for row in path),
+        errors=tuple(tuple(row) for row in errors[:-1].tolist()),
+        bits=_tables(bands, strides.snr(bars[path]), errors),
+        tile_scale=int(np.median(fit.tile_scales(levels, last))),
+        sets=sets,
+        tolerance=max(settings.tolerance, _MARGIN * _difference(model, path[-1])),
+        fingerprint={
+            "digest": fingerprint(estimate, model.shape, (path[0], path[len(path) // 2], path[-1])),
+            "device": model.device.type,
+            "precision": model.precision,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        },
+        facts={
+            "model": model.facts.name,
+            "images": {"name": chosen.name, "digest": chosen.digest, "n": len(chosen)},
+            "settings": to_dict(settings),
+            "curve": {"rows": curve.rows.tolist(), "errors": curve.errors.tolist()},
+            "ends": {str(row): bits / bands.n for row, bits in ends.items()},
+            "expected": _expected(bands, bars[path], errors, _final_bits(levels, last, sets)),
+        },
+    )
+
+
+def _last(images: ImageSet, n: int) -> ImageSet:
+    if n > len(images):
+        raise FixableError(
+            f"n={n:,}: {images.name} has {len(images):,} images", "choose fewer, or 0 for all"
+        )
+    return images[len(images) - n :] if n else images
+
+
+def _measure(
+    model: Model, images: ImageSet, settings: CalibrationSettings, runtime: Runtime
+) -> tuple[Curve, dict[int, Array]]:
+    """The error curve, and mu in 1/8 of a level at each row where a chain may end."""
+    process = model.denoise.schedule
+    bars = process.alphas_bar.numpy()
+    rows = rows_to_measure(process.T, settings.rows)
+    noise = 127.5 / np.sqrt(strides.snr(bars))
+    split = max(1, sum(noise[row] <= settings.noise for row in rows))
+    estimate = estimator(model, batch=runtime.batch)
+    pixels = images.read(range(len(images)))
+    measuring = Measuring(estimate, bars, pixels, settings.seed, runtime.batch)
+    facts = {"model": model.facts.digest, "images": images.digest, "seed": settings.seed}
+
+    def make(name: str, rows: Sequence[int], *, means: bool) -> Arrays:
+        work = Work(
+            name=name,
+            facts=facts | {"n_images": len(images), "rows": list(rows), "batch": runtime.batch},
+            n=len(rows),
+            size=1,
+            make=lambda part: measuring.measure([rows[i] for i in part], means=means),
+            ticks=lambda part: len(part) * measuring.ticks,
+            label=f"{name}, {len(images):,} training images",
+        )
+        return fill(work, runtime).read()
+
+    near = make("last rows", rows[:split], means=True)
+    far = make("error curve", rows[split:], means=False)
+    curve = Curve(np.array(rows), np.concatenate([near["errors"], far["errors"]]))
+    return curve, dict(zip(rows, near["mu"].astype(np.int64), strict=False))
+
+
+def _final_bits(levels: Array, mu: Array, sets: Sets) -> float:
+    """The bits of the final stage of a tile, on average."""
+    found = fit.costs(levels, mu, sets, steps=(-1, 0, 1))
+    return float(found.min(0).mean()) + math.log2(len(sets))
+
+
+def _sets(levels: Array, mu: Array) -> tuple[tuple[Pass, ...], ...]:
+    """Learn as many sets as make the final stage the shortest."""
+    found = [fit.fit_sets(levels, mu, count) for count in _SETS]
+    return min(found, key=lambda sets: _final_bits(levels, mu, sets))
+
+
+def _tables(bands: Bands, snr: Array, errors: Array) -> tuple[tuple[int, ...], ...]:
+    """The bits of each layer for each scale: what the code needs, in whole nibbles, [K][Q]."""
+    factors = np.exp2(np.arange(-LIMIT, LIMIT + 1) / STEPS)[:, None]
+    tables = []
+    for k, gain in enumerate(np.diff(snr)):
+        divergence = strides.cost(bands, np.full(len(factors), gain), factors * errors[k])
+        nibbles = np.rint(strides.code_bits(divergence) / NIBBLE).astype(int)
+        tables.append(tuple(np.minimum(NIBBLE * nibbles, bands.n // NIBBLE * NIBBLE).tolist()))
+    return tuple(tables)
+
+
+def _difference(model: Model, row: int) -> float:
+    """By how many levels x_0_hat differs between two sizes of a batch."""
+    count = int(np.prod(model.shape))
+    x_t = np.stack([normals(START, i, count) for i in range(8)]).reshape(8, *model.shape)
+    one, all_ = (estimator(model, batch=batch)(x_t, row) for batch in (1, 8))
+    return float(127.5 * np.abs(one - all_).max())
+
+
+def _expected(bands: Bands, bars: Array, errors: Array, last: float) -> list[dict[str, Any]]:
+    """Bits/dim and root mean square error in levels that each layer leads to, on average."""
+    gains = np.diff(strides.snr(bars))
+    layers = strides.code_bits(strides.cost(bands, gains, errors[:-1])) + strides.SIDE
+    rates = np.concatenate([[0], np.cumsum(layers)]) / bands.n
+    rmse = 127.5 * np.sqrt(errors @ bands.sizes / bands.n)
+    found = [
+        {"bits_per_dim": float(rate), "rmse": float(error)}
+        for rate, error in zip(rates, rmse, strict=True)
+    ]
+    return [*found, {"bits_per_dim": float(rates[-1] + last / bands.n), "rmse": 0.0}]

@@ -1,0 +1,154 @@
+"""The final stage: from x_0_hat of the last row to the exact pixels."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from ddpm_eval.codec.bits import BitReader, BitWriter
+from ddpm_eval.codec.contexts import Misses, Pass, Told, colours, model
+from ddpm_eval.codec.levels import PARTS_BITS, below
+from ddpm_eval.codec.range_coder import RangeDecoder, RangeEncoder
+from ddpm_eval.codec.words import Array
+
+STEP = 2  # of the scale that a tile tells
+_MOST_STEPS = 64
+_WINDOW = 32  # levels around the mean that are looked at before all
+
+Sets: TypeAlias = Sequence[Sequence[Pass]]
+"""The integers of every pass, in each of the profile's sets."""
+
+
+class Symbols(NamedTuple):
+    """The levels of one pass, each array [tiles, h, w]."""
+
+    starts: Array  # where the parts of the level begin
+    sizes: Array  # how many they are, of 2^24
+    inside: Array  # whether the pixel belongs to the picture
+
+    def bits(self) -> Array:
+        """-log2 of the sizes, summed over each tile, [tiles]."""
+        each = np.where(self.inside, PARTS_BITS - np.log2(self.sizes), 0)
+        return np.asarray(each.sum((1, 2)))
+
+
+_Step: TypeAlias = tuple[int, tuple[slice, slice], Sequence[Pass], Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """What both sides know before the final stage.
+
+    Attributes:
+        mu: Means in 1/8 of a level, [tiles, C, H, W] int64.
+        inside: Which pixels belong to the picture, [tiles, H, W].
+        sets: The profile's integers.
+        planes: How many colours are told; the others are the same as the first.
+    """
+
+    mu: Array
+    inside: Array
+    sets: Sets
+    planes: int
+
+    def _passes(self, misses: Misses) -> Iterator[_Step]:
+        each = zip(misses.passes(self.planes), zip(*self.sets, strict=True), strict=False)
+        for (colour, where), numbers in each:
+            yield colour, where, numbers, self.inside[(slice(None), *where)]
+
+    def symbols(self, levels: Array, told: Told) -> list[Symbols]:
+        """The parts of each level of pixels [tiles, C, H, W], pass by pass."""
+        misses, found = Misses(self.mu), []
+        for colour, where, numbers, inside in self._passes(misses):
+            mean, scale = model(misses, colour, where, numbers, told)
+            part = levels[:, colour][(slice(None), *where)].astype(np.int64)
+            start, end = below(part, mean, scale), below(part + 1, mean, scale)
+            found.append(Symbols(start, end - start, inside))
+            misses.tell(colour, where, part, inside)
+        return found
+
+    def decode(self, data: bytes, told: Told) -> tuple[Array, int]:
+        """Turn bytes back into levels, [tiles, C, H, W] uint8; 0 outside of the picture.
+
+        Returns:
+            The levels, and ``RangeDecoder.taken``.
+        """
+        misses, decoder = Misses(self.mu), RangeDecoder(data)
+        levels = np.zeros(self.mu.shape, np.uint8)
+        for colour, where, numbers, inside in self._passes(misses):
+            mean, scale = model(misses, colour, where, numbers, told)
+            part = np.zeros(inside.shape, np.int64)
+            part[inside] = _read(decoder, mean[inside], scale[inside])
+            levels[:, colour][(slice(None), *where)] = part
+            misses.tell(colour, where, part, inside)
+        order = colours(self.mu.shape[1])
+        for colour in order[self.planes :]:
+            levels[:, colour] = levels[:, order[0]]
+        return levels, decoder.taken
+
+
+def bits(found: Iterable[Symbols]) -> Array:
+    """What all passes have, [tiles]."""
+    return np.asarray(np.sum([each.bits() for each in found], axis=0))
+
+
+def encode(found: Iterable[Symbols]) -> bytes:
+    """Turn symbols into bytes."""
+    encoder = RangeEncoder()
+    for starts, sizes, inside in found:
+        encoder.encode(starts[inside].tolist(), sizes[inside].tolist())
+    return encoder.finish()
+
+
+def _read(decoder: RangeDecoder, mean: Array, scale: Array) -> Array:
+    """Take one level for each mean and scale, [n] int64."""
+    lowest = np.clip((mean >> 4) - _WINDOW // 2, 0, 256 - _WINDOW)
+    window = lowest[:, None] + np.arange(_WINDOW + 1)
+    edges = below(window, mean[:, None], scale[:, None]).tolist()
+    found = lowest.tolist()
+    for i, row in enumerate(edges):
+        target = decoder.target()
+        if not row[0] <= target < row[-1]:
+            row, found[i] = below(np.arange(257), mean[i], scale[i]).tolist(), 0
+        place = bisect_right(row, target) - 1
+        decoder.take(row[place], row[place + 1] - row[place])
+        found[i] += place
+    return np.array(found, np.int64)
+
+
+# ------------------------------------------------------------------- what a file tells of tiles
+
+
+def usual_scales(tile_scale: int, scales: Array) -> Array:
+    """The scale T that each tile is expected to have from that of its last layer, [tiles].
+
+    A layer's scale is a third of an octave in squares, the final stage's a twelfth in levels.
+    """
+    return tile_scale + 2 * scales
+
+
+def write_told(out: BitWriter, told: Told, usual: Array, sets: int) -> None:
+    """Write how far the scale of each tile is from the usual one, and its set."""
+    for steps, chosen in zip(((told.scales - usual) // STEP).tolist(), told.sets, strict=True):
+        out.signed(steps)
+        out.number(int(chosen), _width(sets))
+
+
+def read_told(source: BitReader, usual: Array, sets: int) -> Told:
+    """Read what ``write_told`` wrote.
+
+    Raises:
+        OutOfBits: The file ends before.
+    """
+    scales, chosen = [], []
+    for expected in usual.tolist():
+        steps = max(-_MOST_STEPS, min(_MOST_STEPS, source.signed()))
+        scales.append(expected + STEP * steps)
+        chosen.append(min(source.number(_width(sets)), sets - 1))
+    return Told(np.array(scales, np.int64), np.array(chosen, np.int64))
+
+
+def _width(sets: int) -> int:
+    return (sets - 1).bit_length()

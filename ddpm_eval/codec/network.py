@@ -1,0 +1,42 @@
+"""The network as the codec sees it: x_0_hat of x_t, arrays in and out."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import torch
+
+from ddpm_eval.codec.words import START, Array, normals
+from ddpm_eval.model import Model
+
+Estimate: TypeAlias = Callable[[Array, int], Array]
+"""x_0_hat in [-1, 1] of x_t [B, C, H, W] at a row of the schedule, float32 as x_t."""
+
+
+def estimator(model: Model, *, batch: int) -> Estimate:
+    """Evaluate a model's network on ``batch`` tiles at a time."""
+
+    @torch.inference_mode()
+    def estimate(x_t: Array, row: int) -> Array:
+        parts = []
+        for part in torch.from_numpy(x_t).split(batch):
+            x = part.to(model.device, model.dtype)
+            found = model.denoise(x, torch.full((len(x),), row)).x_0_hat
+            parts.append(found.float().cpu().numpy())
+        return np.concatenate(parts)
+
+    return estimate
+
+
+def fingerprint(estimate: Estimate, shape: Sequence[int], rows: Sequence[int]) -> str:
+    """What the network computes here to the last bit: 16 hex digits of a SHA-256.
+
+    Two machines with the same fingerprint compute files alike, almost certainly.
+    """
+    sha = hashlib.sha256()
+    count = int(np.prod(shape))
+    for row in rows:
+        x_t = normals(START, row, count).reshape(1, *shape)
+        sha.update(np.ascontiguousarray(estimate(x_t, row)).tobytes())
+    return sha.hexdigest()[:16]

@@ -1,0 +1,177 @@
+"""The profile: everything but the weights that a file is written and read with, one JSON file.
+
+Its digest covers every number; a file names the digest's first three bytes, so that nothing is
+decoded by another profile than its own.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ddpm_eval.codec.bands import Bands
+from ddpm_eval.codec.contexts import PHASES, Pass
+from ddpm_eval.codec.layers import Stride
+from ddpm_eval.codec.strides import coefficients
+from ddpm_train.errors import FixableError
+from ddpm_train.files import write_text
+
+FORMAT, VERSION = "ddpm-eval codec profile", 1
+SUFFIX = ".profile.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """How files are written with one model.
+
+    Attributes:
+        weights: The digest of the weights and the model's settings.
+        shape: [C, H, W] of a tile.
+        rows: The rows of the schedule that the chain stands at, falling, [K + 1].
+        alphas_bar: Of these rows, [K + 1].
+        errors: The mean square that the network misses in each band, row by row, [K][J].
+        bits: Of a layer of one tile for each scale, [K][Q].
+        tile_scale: The usual scale of a tile in the final stage.
+        sets: The integers of the final stage: sets of which each tile chooses one.
+        tolerance: How far two machines may differ in the last x_0_hat, in levels.
+        fingerprint: What the network computes on the machine that made the profile.
+        facts: Where the numbers come from and what is expected; nothing is decoded by them.
+    """
+
+    weights: str
+    shape: tuple[int, int, int]
+    rows: tuple[int, ...]
+    alphas_bar: tuple[float, ...]
+    errors: tuple[tuple[float, ...], ...]
+    bits: tuple[tuple[int, ...], ...]
+    tile_scale: int
+    sets: tuple[tuple[Pass, ...], ...]
+    tolerance: float
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of everything in it."""
+        return hashlib.sha256(json.dumps(self._plain(), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def id(self) -> bytes:
+        """What a file names it by, 3 bytes."""
+        return bytes.fromhex(self.digest[:6])
+
+    @cached_property
+    def bands(self) -> Bands:
+        """The transform of its tiles."""
+        return Bands(self.shape)
+
+    @cached_property
+    def strides(self) -> tuple[Stride, ...]:
+        """Its strides, from noise to the last row."""
+        pairs = zip(self.alphas_bar, self.alphas_bar[1:], strict=False)
+        return tuple(
+            Stride(
+                k=k,
+                row=self.rows[k],
+                bands=self.bands,
+                of=coefficients(t, s),
+                gain=s / (1 - s) - t / (1 - t),
+                errors=np.array(self.errors[k]),
+                bits=self.bits[k],
+            )
+            for k, (t, s) in enumerate(pairs)
+        )
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON."""
+        content = {"format": FORMAT, "version": VERSION, "digest": self.digest, **self._plain()}
+        write_text(path, json.dumps(content, indent=1) + "\n")
+
+    def _plain(self) -> dict[str, Any]:
+        sets = [[{"weights": p.weights, "scale": p.scale} for p in each] for each in self.sets]
+        names = ("weights", "rows", "alphas_bar", "errors", "bits", "tile_scale", "tolerance")
+        plain = {name: getattr(self, name) for name in names}
+        others = {"fingerprint": self.fingerprint, "facts": self.facts}
+        whole = plain | {"shape": self.shape, "sets": sets} | others
+        return dict(json.loads(json.dumps(whole)))
+
+
+def beside(checkpoint: Path) -> Path:
+    """Where the profile of a checkpoint lies: beside a file, inside a folder.
+
+    >>> beside(Path("runs/a/checkpoints/step-00001000.pt")).name
+    'step-00001000.profile.json'
+    """
+    if checkpoint.is_dir():
+        return checkpoint / f"codec{SUFFIX}"
+    known = checkpoint.suffix in (".pt", ".ckpt", ".safetensors", ".bin", ".pth")
+    return checkpoint.with_name((checkpoint.stem if known else checkpoint.name) + SUFFIX)
+
+
+def load(path: Path) -> Profile:
+    """Read a profile and check every number in it.
+
+    Raises:
+        FixableError: It is missing, of another kind or a newer version, or damaged.
+    """
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        kind, version = plain["format"], plain["version"]
+    except FileNotFoundError:
+        raise FixableError(f"{path}: no such profile", "make it: ddpm-eval calibrate") from None
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise _damaged(path, "it is no profile") from error
+    if kind != FORMAT:
+        raise _damaged(path, "it is no profile")
+    if version > VERSION:
+        raise FixableError(
+            f"{path}: version {version} is newer than this program's {VERSION}",
+            "pip install --upgrade ddpm-eval",
+        )
+    try:
+        profile = _revive(plain)
+        digest = profile.digest
+    except (ValueError, LookupError, TypeError) as error:
+        raise _damaged(path, str(error)) from error
+    if digest != plain.get("digest"):
+        raise _damaged(path, "its digest does not fit its numbers")
+    return profile
+
+
+def _revive(plain: Mapping[str, Any]) -> Profile:
+    channels, height, width = plain["shape"]
+    sets = tuple(
+        tuple(
+            Pass(tuple(map(int, p["weights"])), tuple(map(int, p["scale"])))  # type: ignore[arg-type]
+            for p in each
+        )
+        for each in plain["sets"]
+    )
+    profile = Profile(
+        weights=plain["weights"],
+        shape=(channels, height, width),
+        rows=tuple(plain["rows"]),
+        alphas_bar=tuple(plain["alphas_bar"]),
+        errors=tuple(tuple(row) for row in plain["errors"]),
+        bits=tuple(tuple(row) for row in plain["bits"]),
+        tile_scale=plain["tile_scale"],
+        sets=sets,
+        tolerance=plain["tolerance"],
+        fingerprint=plain["fingerprint"],
+        facts=plain["facts"],
+    )
+    strides = len(profile.rows) - 1
+    lengths = {len(profile.alphas_bar) - 1, len(profile.errors), len(profile.bits)}
+    lengths |= {len(each) - channels * len(PHASES) + strides for each in sets or [()]}
+    if lengths != {strides}:
+        raise ValueError("its tables differ in length")
+    return profile
+
+
+def _damaged(path: Path, problem: str) -> FixableError:
+    return FixableError(f"{path}: damaged ({problem})", "make it again: ddpm-eval calibrate")

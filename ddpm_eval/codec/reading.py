@@ -1,0 +1,216 @@
+"""Files to pictures: from any prefix, and exactly where the file holds everything."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ddpm_eval.codec import agreement, final, format, layers, tiles
+from ddpm_eval.codec.bits import BitReader, OutOfBits
+from ddpm_eval.codec.contexts import Told
+from ddpm_eval.codec.layers import Layer
+from ddpm_eval.codec.network import Estimate
+from ddpm_eval.codec.profile import Profile
+from ddpm_eval.codec.range_coder import LOOK
+from ddpm_eval.codec.words import Array
+from ddpm_train.data.images import Pixels
+from ddpm_train.errors import FixableError
+
+CUT = "the file is cut off"
+DIFFERS = "its end is cut off or damaged, or this machine computes otherwise"
+_FEW_TILES = 64  # among which a damaged end is looked for longer
+_GREY = 128  # a picture of which nothing is known
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """A picture and what is known of it.
+
+    Attributes:
+        picture: Levels, [H, W, C].
+        layers: How many layers it was made from.
+        total: How many there are before the final stage.
+        lossless: Whether these are the exact pixels: their checksum fits.
+        problem: Why a lossless file did not give its exact pixels; empty if it was not asked to.
+    """
+
+    picture: Pixels
+    layers: int
+    total: int
+    lossless: bool = False
+    problem: str = ""
+
+    def __str__(self) -> str:
+        if self.lossless:
+            return "lossless, verified"
+        text = f"lossy, from {self.layers} of {self.total} layers"
+        return f"{text} ({self.problem})" if self.problem else text
+
+
+class Reader:
+    """One file on its way to a picture.
+
+    Attributes:
+        layers: The layers that are there, as the file tells them.
+        ends: At which bit behind the head each of them ends.
+        x_t: Where its chain is, [tiles, C, H, W].
+        decoded: The picture, once it is known.
+    """
+
+    def __init__(
+        self, profile: Profile, data: bytes, *, label: str = "file", most: int | None = None
+    ) -> None:
+        """Take at most so many layers out of a file; it needs no network.
+
+        Raises:
+            FixableError: The head is damaged, or the file is of another profile or goes on behind
+                its end.
+        """
+        self.label = label
+        self.head, self.start = format.parse(data, label)
+        if self.head.profile != profile.id:
+            raise FixableError(
+                f"{label}: of another profile ({self.head.profile.hex()}; this one is "
+                f"{profile.id.hex()})",
+                "name the profile that it was written with: profile=FILE",
+            )
+        self.profile, self.body = profile, data[self.start :]
+        self.tile = (profile.shape[1], profile.shape[2])
+        self.size = self.head.size or self.tile
+        self.channels = 1 if self.head.grey else profile.shape[0]
+        self.decoded: Decoded | None = None
+        self.layers, self.ends = list[Layer](), list[int]()
+        self._bits, self._wanted, self._done, self._problem = BitReader(self.body), most, 0, ""
+        if self.head.stored:
+            self._settle_stored()
+            return
+        self._read_layers()
+        if not self.layers:
+            self._settle(np.full((*self.size, self.channels), _GREY, np.uint8))
+            return
+        self.x_t = layers.begin(profile.bands, len(self.layers[0].scales))
+
+    def _read_layers(self) -> None:
+        strides, head = self.profile.strides, self.head
+        count = len(strides) if head.checksum else min(head.layers, len(strides))
+        rows, columns = tiles.grid(self.size, self.tile)
+        if rows * columns > 8 * len(self.body):
+            self._problem = CUT if count else ""
+            return
+        scales = np.zeros(rows * columns, np.int64)
+        try:
+            for stride in strides[: count if self._wanted is None else min(count, self._wanted)]:
+                layer = layers.read(self._bits, stride, scales)
+                scales = layer.scales
+                self.layers.append(layer)
+                self.ends.append(self._bits.place)
+        except OutOfBits:
+            self._problem = CUT
+        if not head.checksum and len(self.layers) == count:
+            self._refuse_more(-(-self._bits.place // 8))
+
+    def advance(self, x_0_hat: Array) -> None:
+        """Go on by one layer, or settle the picture."""
+        if self._done < len(self.layers):
+            stride = self.profile.strides[self._done]
+            self.x_t = layers.move(stride, self.layers[self._done], self.x_t, x_0_hat)
+            self._done += 1
+            return
+        whole = len(self.layers) == len(self.profile.strides)
+        if whole and self._wanted is None and self.head.checksum:
+            exact = self._exact(x_0_hat)
+            if exact is not None:
+                self._settle(exact, lossless=True)
+                return
+        levels = np.rint((np.clip(x_0_hat.astype(np.float64), -1, 1) + 1) * 127.5)
+        self._settle(tiles.join(levels.astype(np.uint8), self.size)[..., : self.channels])
+
+    def _exact(self, x_0_hat: Array) -> Pixels | None:
+        """The exact pixels, if the end of the file gives pixels whose checksum fits."""
+        self._problem = DIFFERS
+        try:
+            if self.head.portable:
+                mu = agreement.read(self._bits, x_0_hat)
+            else:
+                mu = agreement.exact_means(x_0_hat)
+            usual = final.usual_scales(self.profile.tile_scale, self.layers[-1].scales)
+            told = final.read_told(self._bits, usual, len(self.profile.sets))
+        except OutOfBits:
+            return None
+        stage = final.Stage(mu, tiles.inside(self.size, self.tile), self.profile.sets, self._planes)
+        return self._checked(stage, told, -(-self._bits.place // 8))
+
+    def _checked(self, stage: final.Stage, told: Told, place: int) -> Pixels | None:
+        """The pixels that the bytes from a place on give, if their checksum fits.
+
+        Bytes that do not belong to the file may change its last symbols: where its end might be,
+        it is looked for there too.
+        """
+        data = self.body[place:]
+        picture, taken = self._decode(stage, told, data)
+        lengths = range(max(0, taken - LOOK), min(taken + 1, len(data)))
+        for length in lengths if len(stage.mu) <= _FEW_TILES else []:
+            if format.checksum(picture) == self.head.checksum:
+                break
+            picture, _ = self._decode(stage, told, data[:length])
+        if format.checksum(picture) != self.head.checksum:
+            return None
+        levels = tiles.split(np.repeat(picture, self._repeats, 2), self.profile.shape)
+        self._refuse_more(place + len(final.encode(stage.symbols(levels, told))))
+        return picture
+
+    def _decode(self, stage: final.Stage, told: Told, data: bytes) -> tuple[Pixels, int]:
+        levels, taken = stage.decode(data, told)
+        return tiles.join(levels, self.size)[..., : self.channels], taken
+
+    @property
+    def _repeats(self) -> int:
+        return self.profile.shape[0] // self.channels
+
+    @property
+    def _planes(self) -> int:
+        return 1 if self.head.grey else self.profile.shape[0]
+
+    def _settle_stored(self) -> None:
+        shape = (*self.size, self.channels)
+        count = int(np.prod(shape))
+        known = np.frombuffer(self.body[:count], np.uint8)
+        whole = np.concatenate([known, np.full(count - len(known), _GREY, np.uint8)])
+        self._refuse_more(count)
+        picture = whole.reshape(shape)
+        fits = format.checksum(picture) == self.head.checksum
+        self._problem = CUT if len(known) < count else DIFFERS
+        self._settle(picture, lossless=fits)
+
+    def _settle(self, picture: Pixels, *, lossless: bool = False) -> None:
+        picture = np.ascontiguousarray(picture)
+        total, problem = len(self.profile.strides), "" if lossless else self._problem
+        self.decoded = Decoded(picture, len(self.layers), total, lossless, problem)
+
+    def _refuse_more(self, length: int) -> None:
+        """Refuse what goes on behind its end, ``length`` bytes behind the head."""
+        more = len(self.body) - length
+        if more > 0:
+            whole = self.start + length
+            raise FixableError(
+                f"{self.label}: {more:,} bytes too long", f"cut it to its first {whole:,} bytes"
+            )
+
+
+def decompress(
+    profile: Profile, estimate: Estimate, readers: Sequence[Reader]
+) -> Generator[None, None, list[Decoded]]:
+    """Read pictures; yields after each of the chain's K + 1 evaluations.
+
+    Raises:
+        FixableError: A file goes on behind its end.
+    """
+    for row in profile.rows:
+        active = [reader for reader in readers if reader.decoded is None]
+        if active:
+            x_t = np.concatenate([reader.x_t for reader in active])
+            parts = np.cumsum([len(reader.x_t) for reader in active])[:-1]
+            for reader, x_0_hat in zip(active, np.split(estimate(x_t, row), parts), strict=True):
+                reader.advance(x_0_hat)
+        yield
+    return [reader.decoded for reader in readers if reader.decoded is not None]

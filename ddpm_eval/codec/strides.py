@@ -1,0 +1,100 @@
+"""Strides: which rows of the schedule a file walks over, chosen for the fewest bits in all.
+
+With alpha_ts = alpha-bar_t / alpha-bar_s a stride from t to s has (Eqs. 6 and 7 of the paper, of a
+step that is longer than one)
+
+    q(x_s | x_t, x_0) = N(a x_t + b x_0, lam2 I)        p(x_s | x_t) = N(a x_t + b x_0_hat, sig2)
+    a = sqrt(alpha_ts) (1 - alpha-bar_s) / (1 - alpha-bar_t)
+    b = sqrt(alpha-bar_s) (1 - alpha_ts) / (1 - alpha-bar_t)
+    lam2 = (1 - alpha-bar_s) (1 - alpha_ts) / (1 - alpha-bar_t),   b^2 / lam2 = SNR_s - SNR_t
+
+and the best sig2 of band j is lam2 (1 + (SNR_s - SNR_t) M_j).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ddpm_eval.codec.bands import Bands
+from ddpm_eval.codec.curve import Curve
+from ddpm_eval.codec.words import Array
+
+SLOPE, OFFSET = 0.05, 3.5  # bits of the code for a stride that costs D: D (1 + SLOPE) + OFFSET
+SIDE = 1.1  # bits of a stride for the scales
+_MORE = 2.5  # and what pictures cost that are unlike the mean: fewer strides are then as good
+_NODES = 1200  # rows that are looked at, at most
+_MOST = 0.75  # bits/dim of a stride; the code has room for 1
+
+
+class Coefficients(NamedTuple):
+    """What a stride does to x_t, x_0 and the noise."""
+
+    of_x_t: float
+    of_x_0: float
+    variance: float
+
+
+def coefficients(bar_t: float, bar_s: float) -> Coefficients:
+    """The mean and variance of q(x_s | x_t, x_0), 1 > bar_s > bar_t.
+
+    >>> a, b, variance = coefficients(0.5, 0.8)
+    >>> f"{b * b / variance:.4f}", f"{0.8 / 0.2 - 0.5 / 0.5:.4f}"
+    ('3.0000', '3.0000')
+    """
+    ratio, left, right = bar_t / bar_s, 1 - bar_s, 1 - bar_t
+    return Coefficients(
+        of_x_t=ratio**0.5 * left / right,
+        of_x_0=bar_s**0.5 * (1 - ratio) / right,
+        variance=left * (1 - ratio) / right,
+    )
+
+
+def snr(alphas_bar: Array) -> Array:
+    """alpha-bar / (1 - alpha-bar); infinite at 0 noise."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(alphas_bar / (1 - alphas_bar))
+
+
+def cost(bands: Bands, gain: Array, errors: Array) -> Array:
+    """D of strides in bits: gain [...] is SNR_s - SNR_t, errors [..., J] those at t."""
+    per_band = np.log2(1 + gain[..., None] * errors)
+    return np.asarray(0.5 * per_band @ bands.sizes)
+
+
+def code_bits(divergence: Array, *, slope: float = SLOPE, offset: float = OFFSET) -> Array:
+    """The bits that the code needs for strides that cost D."""
+    return np.asarray(divergence * (1 + slope) + np.minimum(offset, divergence / 2 + 1))
+
+
+def choose(
+    curve: Curve, alphas_bar: Array, bands: Bands, ends: dict[int, float]
+) -> tuple[list[int], float]:
+    """Find the rows with the fewest bits in all, from T down to one of the ends.
+
+    Args:
+        curve: The error curve.
+        alphas_bar: The schedule, [T+1].
+        bands: Of the tiles.
+        ends: The bits of the final stage from each row where a chain may end.
+
+    Returns:
+        The rows, falling, and the bits of a tile.
+    """
+    T = len(alphas_bar) - 1
+    rows = np.unique(np.round(np.linspace(1, T, min(T, _NODES))).astype(int))
+    rows = np.union1d(rows, [row for row in ends if row <= T])
+    ratio, errors = snr(alphas_bar)[rows], curve.at(rows)
+    best, before = np.full(len(rows), np.inf), np.full(len(rows), -1)
+    best[-1] = 0
+    for i in range(len(rows) - 1, 0, -1):
+        divergence = cost(bands, ratio[:i] - ratio[i], np.broadcast_to(errors[i], (i, bands.count)))
+        total = best[i] + code_bits(divergence) + SIDE + _MORE
+        better = (total < best[:i]) & ((divergence <= _MOST * bands.n) | (np.arange(i) == i - 1))
+        best[:i][better], before[:i][better] = total[better], i
+    totals = {row: best[np.searchsorted(rows, row)] + bits for row, bits in ends.items()}
+    end = min(totals, key=lambda row: totals[row])
+    path, node = [end], int(before[np.searchsorted(rows, end)])
+    while node >= 0:
+        path.append(int(rows[node]))
+        node = int(before[node])
+    return path[::-1], float(totals[end])

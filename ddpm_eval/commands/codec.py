@@ -1,0 +1,265 @@
+"""Commands that write and read files: ``calibrate``, ``compress``, ``decompress``."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ddpm_eval.codec.settings import CalibrationSettings, CompressionSettings
+from ddpm_eval.commands.options import Changes, Checkpoint, Data, Dataset, Seed, common
+from ddpm_eval.commands.task import check_checkpoint, check_images, note
+from ddpm_eval.settings import EvalSettings, changed, values
+from ddpm_train.errors import FixableError
+from ddpm_train.files import remove_tree
+from ddpm_train.reading import read_bytes
+from ddpm_train.terminal import escape, output, say, tracker
+
+if TYPE_CHECKING:
+    from ddpm_eval.codec.codec import Codec
+    from ddpm_eval.codec.jobs import Compression, Decompression
+    from ddpm_eval.codec.profile import Profile
+    from ddpm_eval.model import Model
+    from ddpm_eval.runtime import Runtime
+
+_LISTED = 20  # files that are named one by one
+
+Of = Annotated[
+    Path | None,
+    typer.Option("--model", help="A checkpoint or a run's folder; the newest run in runs/."),
+]
+ProfileFile = Annotated[
+    Path | None, typer.Option("--profile", help="Its profile; the one beside the checkpoint.")
+]
+Out = Annotated[Path | None, typer.Option("--out", help="The folder to write; beside each file.")]
+
+
+def calibrate(
+    checkpoint: Checkpoint = None,
+    n: Annotated[int, typer.Option("-n", "--n", min=0, help="Training images; 0: all.")] = 256,
+    profile: ProfileFile = None,
+    seed: Seed = 0,
+    dataset: Dataset = None,
+    data: Data = None,
+    changes: Changes = None,
+) -> None:
+    """Learn from training images how files are written with a model: its profile.
+
+    That is the error of x_0_hat at each time, the strides with the fewest bits, the time where
+    files go over to the exact pixels, and how these are told.
+    """
+    tree = EvalSettings(calibration=CalibrationSettings(n=n, seed=seed))
+    settings, of_model = changed(tree, changes or [])
+    check_images(dataset, data)
+    with _opened(checkpoint, settings, of_model) as (model, runtime):
+        place = _place(profile, checkpoint)
+        found = _learn(model, place, settings, runtime, dataset=dataset, data=data)
+        if not common().quiet and not runtime.world.rank:
+            _describe(found, place)
+
+
+def compress(
+    images: Annotated[
+        list[Path], typer.Argument(help="PNG, WebP, TIFF, BMP, JPEG; folders; .npz of levels.")
+    ],
+    out: Out = None,
+    model: Of = None,
+    profile: ProfileFile = None,
+    bits: Annotated[
+        float, typer.Option("--bits", min=0, help="End before so many bits/dim: --bits 0.5.")
+    ] = 0.0,
+    rmse: Annotated[
+        float, typer.Option("--rmse", min=0, help="End at this error in levels: --rmse 4.")
+    ] = 0.0,
+    lossless: Annotated[
+        bool, typer.Option("--lossless", help="With the exact pixels, as it is by default.")
+    ] = False,
+    effort: Annotated[
+        int, typer.Option("--effort", min=10, max=16, help="How long codewords are looked for.")
+    ] = 13,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Exact on this kind of machine only; 0.3% smaller.")
+    ] = False,
+    show: Annotated[
+        bool, typer.Option("--show", help="Say what is in .ddpm files, instead.")
+    ] = False,
+    changes: Changes = None,
+) -> None:
+    """Compress pictures: one .ddpm file for each, which decodes from any prefix of its bytes."""
+    if lossless and (bits or rmse):
+        raise FixableError("--lossless beside --bits or --rmse", "give one of them")
+    if show:
+        _show(images, _place(profile, model))
+        return
+    ours = CompressionSettings(bits=bits, rmse=rmse, effort=effort, portable=not plain)
+    settings, of_model = changed(EvalSettings(compression=ours), changes or [])
+    from ddpm_eval.codec import pictures
+    from ddpm_eval.codec.jobs import Compression
+    from ddpm_eval.progress import finish
+
+    sources = pictures.find(images)
+    with _codec(model, profile, settings, of_model) as (codec, runtime):
+        mine = runtime.world.share(sources)
+        job = Compression(codec, settings.compression, out)
+        total = len(mine) * codec.evaluations
+        finish(job.run(mine), runtime.track, f"compress {len(mine):,} pictures", total)
+        if not common().quiet:
+            _tell_written(job)
+
+
+def decompress(
+    files: Annotated[list[Path], typer.Argument(help="Files of ddpm-eval compress.")],
+    out: Out = None,
+    model: Of = None,
+    profile: ProfileFile = None,
+    first: Annotated[
+        int | None, typer.Option("--first", min=0, help="Read only so many bytes of each.")
+    ] = None,
+    layers: Annotated[
+        int | None, typer.Option("--layers", min=0, help="Take only so many layers of each.")
+    ] = None,
+    changes: Changes = None,
+) -> None:
+    """Read pictures back: exactly where a file holds everything, else as well as it is known.
+
+    Says of each which it is: verified by the checksum, or from how many layers. The exit status is
+    1 if a file that should hold the exact pixels does not.
+    """
+    settings, of_model = changed(EvalSettings(), changes or [])
+    contents = [(path, read_bytes(path)[:first]) for path in files]
+    with _codec(model, profile, settings, of_model) as (codec, runtime):
+        from ddpm_eval.codec.jobs import Decompression
+        from ddpm_eval.progress import finish
+
+        mine = runtime.world.share(contents)
+        job = Decompression(codec, out, layers)
+        job.check(files, replace=common().replace)
+        total = len(mine) * codec.evaluations
+        finish(job.run(mine), runtime.track, f"decompress {len(mine):,} files", total)
+        if not common().quiet:
+            _tell_read(job)
+        damaged = any(picture.problem for _, picture in job.found)
+    if damaged and first is None:
+        raise typer.Exit(1)
+
+
+# ------------------------------------------------------------------------- models and profiles
+
+
+@contextlib.contextmanager
+def _opened(
+    checkpoint: Path | None, settings: EvalSettings, of_model: list[str]
+) -> Iterator[tuple["Model", "Runtime"]]:
+    """Join the other processes and load a model."""
+    check_checkpoint(checkpoint)
+    from ddpm_eval.model import load
+    from ddpm_eval.runtime import Runtime
+    from ddpm_train import world
+
+    options = common()
+    joined = world.join(options.device, threads=options.threads)
+    weights: Any = options.weights or None
+    model = load(checkpoint, weights=weights, settings=of_model, device=options.device)
+    for warning in model.facts.file.get("warnings", []):
+        note(warning)
+    track = tracker(quiet=options.quiet)
+    yield model, Runtime(world=joined, batch=settings.compute.batch, track=track, notify=note)
+    world.leave()
+
+
+@contextlib.contextmanager
+def _codec(
+    checkpoint: Path | None, profile: Path | None, settings: EvalSettings, of_model: list[str]
+) -> Iterator[tuple["Codec", "Runtime"]]:
+    """Load a model and its profile, which is made if there is none."""
+    with _opened(checkpoint, settings, of_model) as (model, runtime):
+        from ddpm_eval.codec import profile as profiles
+        from ddpm_eval.codec.codec import Codec
+
+        place = _place(profile, checkpoint)
+        if profile is None and not place.exists() and model.facts.run is not None:
+            note(f"no profile lies beside the checkpoint; {place} is made first")
+            found = _learn(model, place, settings, runtime)
+        else:
+            found = profiles.load(place)
+        yield Codec(model, found, runtime.batch), runtime
+
+
+def _place(profile: Path | None, checkpoint: Path | None) -> Path:
+    """Where a profile lies: where it is named, or beside the checkpoint."""
+    if profile is not None:
+        return profile
+    check_checkpoint(checkpoint)
+    from ddpm_eval.codec import profile as profiles
+    from ddpm_eval.model import locate
+
+    return profiles.beside(locate(checkpoint))
+
+
+def _learn(
+    model: "Model",
+    place: Path,
+    settings: EvalSettings,
+    runtime: "Runtime",
+    *,
+    dataset: str | None = None,
+    data: Path | None = None,
+) -> "Profile":
+    """Make a profile and write it; what is unfinished lies beside it until then."""
+    from ddpm_eval.door.files import calibrate
+    from ddpm_eval.door.images import images
+
+    if dataset is None and model.facts.run is None:
+        raise FixableError(
+            "the checkpoint does not say what it was trained on",
+            "name the images: --dataset cifar10, or --dataset npz --data FILE",
+        )
+    cache = place.with_name(f"{place.name}.unfinished")
+    training = images(dataset or model, split="train", path=data, like=model)
+    work = replace(runtime, cache=cache)
+    found = calibrate(model, training, **values(settings.calibration), runtime=work)
+    runtime.world.once(lambda: found.save(place))
+    runtime.world.once(lambda: remove_tree(cache))
+    return found
+
+
+# ------------------------------------------------------------------------------- what is said
+
+
+def _describe(profile: "Profile", place: Path) -> None:
+    """Say what a profile expects of files."""
+    expected, rows = profile.facts["expected"], profile.rows
+    say(f"{len(rows) - 1} strides from t = {rows[0]:,} to t = {rows[-1]:,}; as a rule", to=output)
+    for layers in sorted({*range(4, len(rows) - 1, 4), len(rows) - 1}):
+        rate, error = expected[layers]["bits_per_dim"], expected[layers]["rmse"]
+        say(f"{layers:4} layers     {rate:6.3f} bits/dim, RMSE {error:.2f}", to=output)
+    say(f"     exact pixels {expected[-1]['bits_per_dim']:.3f} bits/dim", to=output)
+    say(f"wrote {escape(str(place))}", to=output)
+
+
+def _tell_written(job: "Compression") -> None:
+    for file in job.written if len(job.written) <= _LISTED else []:
+        say(escape(str(file)), to=output)
+    if job.before:
+        say(f"{job.before:,} files were there already", to=output)
+    if len(job.written) > 1:
+        size, levels = sum(file.size for file in job.written), sum(f.levels for f in job.written)
+        rate = 8 * size / levels
+        say(f"{len(job.written):,} files: {size:,} bytes, {rate:.3f} bits/dim", to=output)
+
+
+def _tell_read(job: "Decompression") -> None:
+    for place, picture in job.found:
+        say(f"{escape(str(place))}: {escape(str(picture))}", to=output)
+
+
+def _show(files: list[Path], place: Path) -> None:
+    from ddpm_eval.codec import contents
+    from ddpm_eval.codec import profile as profiles
+
+    profile = profiles.load(place)
+    for path in files:
+        for line in contents.describe(profile, read_bytes(path), str(path)):
+            say(escape(line), to=output)

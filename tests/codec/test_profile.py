@@ -1,0 +1,100 @@
+"""Profiles: whole or refused, and for these weights alone."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ddpm_eval as de
+from ddpm_eval.choice import ImageSet
+from ddpm_eval.codec import profile as profiles
+from ddpm_eval.codec.calibrate import calibrate
+from ddpm_eval.codec.profile import Profile
+from ddpm_eval.codec.settings import CalibrationSettings
+from ddpm_eval.runtime import Runtime
+from ddpm_train.data.images import Stack
+from ddpm_train.errors import FixableError
+from tests.codec import fields
+
+
+def test_a_profile_comes_back_as_it_was(profile: Profile, tmp_path: Path) -> None:
+    profile.save(tmp_path / "p.json")
+    found = profiles.load(tmp_path / "p.json")
+    assert found == profile and found.id == profile.id and len(found.id) == 3
+
+
+def test_the_digest_covers_every_number(profile: Profile) -> None:
+    bits = ((*profile.bits[0][:-1], 0), *profile.bits[1:])
+    for other in (
+        replace(profile, tolerance=2e-4),
+        replace(profile, bits=bits),
+        replace(profile, facts={}),
+    ):
+        assert other.digest != profile.digest
+
+
+def test_damaged_and_newer_profiles_are_refused(profile: Profile, tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    profile.save(path)
+    plain = json.loads(path.read_text())
+    for change, words in (
+        ({"tile_scale": 3}, "its digest does not fit"),
+        ({"version": 2}, "version 2 is newer"),
+        ({"format": "other"}, "it is no profile"),
+        ({"rows": [3, 2]}, "differ in length"),
+        ({"shape": None}, "damaged"),
+        ({"sets": [[{}]]}, "damaged"),
+    ):
+        path.write_text(json.dumps(plain | change))
+        with pytest.raises(FixableError, match=words):
+            profiles.load(path)
+    for text in ("", "[]", "{", "null"):
+        path.write_text(text)
+        with pytest.raises(FixableError, match="damaged"):
+            profiles.load(path)
+    with pytest.raises(FixableError, match="no such profile"):
+        profiles.load(tmp_path / "other.json")
+
+
+def test_a_network_that_learned_nothing_is_refused() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (32, 16, 16, 3)).astype(np.uint8)
+    images = ImageSet.of(Stack("noise", noise))
+    with pytest.raises(FixableError, match=r"raw pixels have 8: the network learned nothing"):
+        calibrate(fields.model(), images, CalibrationSettings(n=0, rows=12), Runtime())
+
+
+def test_calibration_is_the_same_in_shards_and_in_memory(tmp_path: Path) -> None:
+    images = ImageSet.of(Stack("fields", fields.pictures(16, seed=7)))
+    settings = CalibrationSettings(n=0, rows=12)
+    one = calibrate(fields.model(), images, settings, Runtime())
+    two = calibrate(fields.model(), images, settings, Runtime(cache=tmp_path))
+    assert one == two and any(tmp_path.iterdir())
+
+
+def test_a_profile_belongs_to_its_weights(profile: Profile) -> None:
+    model, picture = fields.model(), fields.pictures(1)
+    other = replace(model, facts=replace(model.facts, digest="others"))
+    with pytest.raises(FixableError, match="made for other weights"):
+        de.compress(other, picture, profile=profile)
+    with pytest.raises(FixableError, match="the pixels of files would not be exact"):
+        de.compress(replace(model, precision="bf16"), picture, profile=profile)
+    with pytest.raises(FixableError, match="the model was read from no file"):
+        de.compress(model, picture)
+
+
+def test_pictures_from_python(profile: Profile) -> None:
+    model = fields.model()
+    pictures = [fields.pictures(1, seed=9)[0], fields.pictures(1, side=20, seed=9)[0]]
+    files = de.compress(model, pictures, profile=profile, effort=10)
+    found = de.decompress(model, files, profile=profile)
+    assert all((a.picture == b).all() for a, b in zip(found, pictures, strict=True))
+    with pytest.raises(FixableError, match="picture 0 is no array uint8"):
+        de.compress(model, [np.zeros((4, 4))], profile=profile)  # type: ignore[list-item]
+    with pytest.raises(FixableError, match="a picture of 2 channels"):
+        de.compress(model, [np.zeros((4, 4, 2), np.uint8)], profile=profile)
+    with pytest.raises(FixableError, match="effort=9"):
+        de.compress(model, pictures, profile=profile, effort=9)
+    with pytest.raises(FixableError, match=r"file 1: not a \.ddpm file"):
+        de.decompress(model, [files[0], b"x"], profile=profile)
