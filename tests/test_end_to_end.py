@@ -166,6 +166,9 @@ def test_the_report_is_written_from_the_record_alone(
     assert {path: path.read_bytes() for path in before} == before
 
 
+_DIGITS = ("--extractor", "digits-cnn")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -174,7 +177,7 @@ def test_the_report_is_written_from_the_record_alone(
         (["nll", "CKPT", "-n", "100000"], "has 297 images"),
         (["nll", "CKPT", "--data", "nowhere"], "nowhere"),
         (["nll", "CKPT", "--device", "cuda:9"], "--device cpu"),
-        (["fid", "CKPT", "--extractor", "digits-cnn", "--precision", "float8"], "choose float32"),
+        (["fid", "CKPT", *_DIGITS, "--set", "compute.precision=float8"], "choose float32"),
         (["report", "--reports", "nowhere"], "ddpm-eval nll"),
         (["report", "nobody"], "nobody"),
     ],
