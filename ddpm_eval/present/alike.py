@@ -13,7 +13,7 @@ COMPARED = ("bound", "ode", "rate_distortion", "quality")
 """Measures whose scores tell models from each other."""
 _MUST_AGREE = (
     *("images.dataset", "images.split", "images.digest", "reference.dataset", "reference.split"),
-    *("reference.digest", "extractor.name", "extractor.digest"),
+    *("reference.digest", "extractor.name", "extractor.digest", "extractor.preprocessing"),
 )
 """Settings without which two numbers say nothing of each other."""
 
@@ -43,7 +43,7 @@ def family(protocol: Protocol) -> tuple[str, ...]:
     return (
         "" if images is None else images.split,
         "" if reference is None else reference.split or reference.dataset,
-        "" if extractor is None else extractor.name,
+        *(("", "") if extractor is None else (extractor.name, extractor.preprocessing)),
     )
 
 

@@ -8,6 +8,8 @@ from ddpm_eval.metrics.registry import METRICS, definition
 from ddpm_eval.present import wording
 from ddpm_eval.present.runs import Run
 from ddpm_eval.present.tables import Cell, Column, Row, Table
+from ddpm_eval.present.wording import listed
+from ddpm_eval.record.ranking import size
 from ddpm_eval.record.record import Measurement
 from ddpm_eval.record.scores import Curve, Score
 
@@ -109,7 +111,7 @@ def quality(runs: Sequence[Run]) -> Iterator[Table]:
             tuple(_column(metric, extractor) for metric in metrics),
             tuple(dict.fromkeys(rows)),
             (),
-            _caption(network, [score for _, scores in lines for score in scores.values()]),
+            _caption(network, extractor, [measurement for _, measurement in measured]),
         )
 
 
@@ -145,16 +147,27 @@ def _network(measured: Sequence[tuple[str, Measurement]], extractor: str) -> str
     return "an unnamed network"
 
 
-def _caption(network: str, scores: Sequence[Score]) -> str:
-    counts = {score.metric: score.error.over for score in scores if score.error is not None}
-    of_recall = ", and for recall reference images"
-    parts = [
-        f"Features of {network}; n counts samples"
-        + of_recall * (counts.get("recall") == "reference images"),
-        *_errors(scores),
+def _through(measurement: Measurement, extractor: str) -> list[Score]:
+    """The scores of the samples through one extractor, by the suffix of its name."""
+    return [
+        score
+        for score in measurement.scores
+        if (score.of.extractor, score.of.whose) == (extractor, "samples")
     ]
-    text = "; ".join(parts) + "."
-    if all(score.of.extractor for score in scores):
+
+
+def _caption(network: str, extractor: str, measurements: Sequence[Measurement]) -> str:
+    """What n counts, what stands behind each ±, and what may be compared."""
+    scores = [score for item in measurements for score in _through(item, extractor)]
+    others = dict.fromkeys(
+        score.definition.title
+        for item in measurements
+        for score in _through(item, extractor)
+        if score.n != size(item.protocol)
+    )
+    counts = "n counts samples" + f", of {listed([*others])} reference images" * bool(others)
+    text = "; ".join([f"Features of {network}", counts, *_errors(scores)]) + "."
+    if extractor:
         text += (
             f" Distances through {network} are no FID: they may be compared with their own kind "
             "alone, at the same n. Held-out images are the yardstick: about what a perfect model "
@@ -171,9 +184,9 @@ def _errors(scores: Sequence[Score]) -> Iterator[str]:
             article = "the " if score.error.kind == "spread" else "a "
             interval = "half of a 95% interval" if score.error.kind == "interval" else ""
             kind = f"{interval or article + score.error.kind} over {score.error.over}"
-            kinds.setdefault(kind, {})[score.label] = None
-    for i, (kind, labels) in enumerate(kinds.items()):
-        yield f"{'± is ' * (i == 0)}{kind} for {', '.join(labels)}"
+            kinds.setdefault(kind, {})[score.definition.title_through(score.of.extractor)] = None
+    for i, (kind, titles) in enumerate(kinds.items()):
+        yield f"{'± is ' * (i == 0)}{kind} for {listed([*titles])}"
 
 
 # ------------------------------------------------------------------------------ rate, distortion

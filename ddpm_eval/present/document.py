@@ -151,16 +151,18 @@ def _settings(run: Run) -> Iterator[tuple[str, Facts]]:
 
 
 def _protocol(measurement: Measurement, record: Record) -> Facts:
-    """The settings that a measurement depends on, but for the model and its run."""
+    """The settings that a measurement depends on, each once, but for the model and its run."""
     protocol = asdict(measurement.protocol)
     if protocol["settings"] == record.subjects.get(protocol["model"], {}).get("run"):
         del protocol["settings"]
     lines = facts(protocol)
-    nothing = ("none", "(empty)")
+    named = {(wording.leaf(name), text) for name, text in lines if not name.startswith("settings.")}
     return tuple(
         (name.removeprefix("settings."), text)
         for name, text in lines
-        if text not in nothing and name != "model"
+        if text not in ("none", "(empty)")
+        and name != "model"
+        and not (name.startswith("settings.") and (wording.leaf(name), text) in named)
     )
 
 

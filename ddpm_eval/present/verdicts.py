@@ -19,7 +19,8 @@ def sentences(measurement: Measurement) -> list[str]:
     """
     verdicts: Any = measurement.facts.get("verdicts")
     if isinstance(verdicts, Mapping):
-        texts = {space: str(Verdict(**facts)) for space, facts in verdicts.items()}
+        spaces = sorted(verdicts, key=lambda space: (space != "pixels", space))
+        texts = {space: str(Verdict(**verdicts[space])) for space in spaces}
         if len(texts) < 2:
             return list(texts.values())
         return [f"In {space}: {text[:1].lower()}{text[1:]}" for space, text in texts.items()]

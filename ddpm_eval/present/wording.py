@@ -17,6 +17,7 @@ _NAMES: Mapping[str, str] = {  # settings of a protocol that have a better name 
     **{"reference.digest": "reference images", "reference.n": "number of reference images"},
     **{"reference.dataset": "reference", "reference.split": "split of the reference"},
     **{"extractor.name": "feature network", "extractor.digest": "weights of the feature network"},
+    "extractor.preprocessing": "resizing before the feature network",
     **{"estimator.budget": "budget", "estimator.target_stderr": "target standard error"},
 }
 _DIGEST = 8  # letters of a digest that a reader sees
@@ -54,6 +55,15 @@ def over(metric: str) -> str:
     return text[:1].lower() + text[1:]
 
 
+def listed(names: Sequence[str]) -> str:
+    """Names as a sentence has them.
+
+    >>> listed(["FID", "IS", "RMSE"]), listed([])
+    ('FID, IS and RMSE', '')
+    """
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
 def setting(name: str) -> str:
     """Name a setting of a protocol by its dotted name.
 
@@ -69,13 +79,19 @@ def differing(one: Protocol, other: Protocol) -> dict[str, tuple[Json, Json]]:
     A setting that the protocol names itself, the number of images say, is not named again.
     """
     pairs = changes(one, other)
-    named = {_leaf(name) for name in pairs if not name.startswith("settings.")}
-    skipped = {name for name in pairs if name.startswith("settings.") and _leaf(name) in named}
-    skipped |= {"model", "sampling.digest"}
+    own = {name: pair for name, pair in pairs.items() if not name.startswith("settings.")}
+    sides = {
+        (leaf(name), i, str(value)) for name, pair in own.items() for i, value in enumerate(pair)
+    }
+    skipped = {"model", "sampling.digest"}
+    for name in pairs.keys() - own.keys():
+        if any((leaf(name), i, str(value)) in sides for i, value in enumerate(pairs[name])):
+            skipped.add(name)
     return {name: pair for name, pair in pairs.items() if name not in skipped}
 
 
-def _leaf(name: str) -> str:
+def leaf(name: str) -> str:
+    """The last part of a dotted name."""
     return name.rpartition(".")[2]
 
 

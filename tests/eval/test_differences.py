@@ -183,8 +183,11 @@ def test_what_the_protocol_names_is_not_named_again_from_the_settings() -> None:
     other = records.changed(one, sampling={"steps": 20, "digest": "other"}, settings=tree)
     changes = wording.differing(one.protocol, other.protocol)
     assert set(changes) == {"sampling.steps", "settings.quality.n", "settings.quality.k"}
-    fewer = records.changed(other, sampling={"n": 9})
-    assert "settings.quality.n" not in wording.differing(one.protocol, fewer.protocol)
+    fewer = records.changed(other, sampling={"n": 9}, settings={"quality": {"n": 9, "k": 5}})
+    changes = wording.differing(one.protocol, fewer.protocol)
+    assert "settings.quality.n" not in changes and "sampling.n" in changes
+    calibrated = records.changed(fewer, settings={"calibration": {"n": 32}})
+    assert "settings.calibration.n" in wording.differing(one.protocol, calibrated.protocol)
 
 
 def test_of_several_measurements_those_that_agree_most_are_compared() -> None:

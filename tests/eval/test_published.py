@@ -155,7 +155,7 @@ def test_the_n_of_recall_is_of_the_reference_images_that_its_error_is_over() -> 
     (table,) = contents.quality([run(records.quality(1_000))])
     cells = dict(zip((column.name for column in table.columns), table.rows[0].cells, strict=True))
     assert (cells["Precision"].n, cells["Recall"].n) == (1_000, 1_500)
-    assert "n counts samples, and for recall reference images" in table.caption
+    assert "n counts samples, of Recall reference images" in table.caption
     assert "a standard error over reference images for Recall" in table.caption
     fid = tuple(each for each in records.quality().scores if each.metric == "fid")
     assert (

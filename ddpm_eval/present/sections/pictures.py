@@ -9,13 +9,12 @@ from ddpm_eval.present.parts import Section
 from ddpm_eval.present.runs import Run, has_model
 from ddpm_eval.present.sections.shared import (
     grid,
-    listed,
     panels_caption,
     scores,
     seeded,
     sized,
 )
-from ddpm_eval.present.wording import over
+from ddpm_eval.present.wording import listed, over
 from ddpm_eval.record.record import Measurement
 from ddpm_eval.record.scores import Curve, Grid
 

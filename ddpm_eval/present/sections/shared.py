@@ -8,7 +8,7 @@ from ddpm_eval.present.figures import Picture
 from ddpm_eval.present.parts import Section
 from ddpm_eval.present.runs import Run
 from ddpm_eval.present.tables import Table
-from ddpm_eval.present.wording import axis, over
+from ddpm_eval.present.wording import axis, listed, over
 from ddpm_eval.record.record import Measurement
 from ddpm_eval.record.scores import Curve, Grid
 
@@ -114,15 +114,6 @@ def panels_caption(text: str, curves: Sequence[Curve]) -> str:
         bands = f"one {next(iter(kinds))}"
     parts = (text, f"{sizes}." * bool(sizes), f"Bands are {bands}." * bool(kinds))
     return " ".join(part for part in parts if part)
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names as a sentence has them.
-
-    >>> listed(["FID", "IS", "RMSE"]), listed([])
-    ('FID, IS and RMSE', '')
-    """
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def scores(measurement: Measurement, run: Run) -> tuple[Table, ...]:
