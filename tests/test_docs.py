@@ -5,6 +5,7 @@ import itertools
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from ddpm_eval.cli import app as evaluate
+from ddpm_eval.settings import EvalSettings, changed
 from ddpm_train import presets, settings
 from ddpm_train.cli import app as train
 
@@ -40,17 +42,20 @@ def program(line: str) -> tuple[str, list[str]] | None:
 @pytest.mark.parametrize("line", [line for line in commands() if program(line)])
 def test_every_command_parses(line: str) -> None:
     """Options and arguments are those of the real commands, and every setting exists."""
-    parsed = program(line)
-    assert parsed is not None
-    group = get_command({"ddpm-train": train, "ddpm-eval": evaluate}[parsed[0]])
-    words = group.in_order(parsed[1])  # type: ignore[attr-defined]
-    start = next(i for i, word in enumerate(words) if word in group.commands)  # type: ignore[attr-defined]
-    name, *arguments = words[start:]
-    command = group.commands[name]  # type: ignore[attr-defined]
-    command.make_context(name, arguments)
+    called = program(line)
+    assert called is not None
+    group: Any = get_command({"ddpm-train": train, "ddpm-eval": evaluate}[called[0]])
+    words = group.in_order(called[1])  # the options of every command first
+    place = next(i for i, word in enumerate(words) if word in group.commands)
+    shared, name, arguments = words[:place], words[place], words[place + 1 :]
+    group.make_context(called[0], [*shared, name], resilient_parsing=True)
+    group.commands[name].make_context(name, arguments)
     changes = [b for a, b in itertools.pairwise(arguments) if a == "--set"]
-    if parsed[0] == "ddpm-train":
+    if called[0] == "ddpm-train":
         settings.override(presets.cifar10(), changes)
+    else:
+        _, of_model = changed(EvalSettings(), changes)
+        settings.override(presets.cifar10().model, of_model)
 
 
 def test_the_laptop_command_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,6 @@ from ddpm_eval.commands.options import (
     Data,
     Dataset,
     Inception,
-    Quiet,
     Steps,
     common,
 )
@@ -130,7 +129,6 @@ def fetch(
     to: Annotated[
         Path | None, typer.Option("--to", help="The file to write; torch hub's folder otherwise.")
     ] = None,
-    quiet: Quiet = False,
 ) -> None:
     """Download the weights of an extractor, resumed and checked."""
     from ddpm_eval.features import EXTRACTORS, find
@@ -139,7 +137,7 @@ def fetch(
     if weights is None:
         names = [entry.weights.fetch for entry in EXTRACTORS.values() if entry.weights]
         raise FixableError(f"{what}: its weights are in the package", f"fetch {', '.join(names)}")
-    with download_meter(quiet=quiet) as track:
+    with download_meter(quiet=common().quiet) as track:
         say(escape(str(weights.download(to, track=track))), to=output)
 
 

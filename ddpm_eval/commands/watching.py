@@ -16,7 +16,6 @@ from ddpm_eval.commands.options import (
     Data,
     Dataset,
     Inception,
-    Seed,
     Split,
     common,
 )
@@ -74,7 +73,6 @@ def watch(
         float, typer.Option("--every", min=0.1, help="Seconds between two looks at the run.")
     ] = 30.0,
     split: Split = "test",
-    seed: Seed = 0,
     dataset: Dataset = None,
     data: Data = None,
     changes: Changes = None,
@@ -86,8 +84,8 @@ def watch(
     when the run is complete; after a kill, rerun the same command.
     """
     tree = EvalSettings(
-        bound=BoundSettings(budget=budget, seed=seed),
-        samples=SamplingSettings(steps=steps, seed=seed),
+        bound=BoundSettings(budget=budget),
+        samples=SamplingSettings(steps=steps),
         quality=QualitySettings(
             n=n,
             extractors=() if extractor == NOTHING else (extractor,),

@@ -55,7 +55,7 @@ def _has_begun(folder: Path, facts: Mapping[str, Any], n: int) -> bool:
         return stored.n >= n
     if folder.exists() and any(_strangers(folder)):
         raise FixableError(
-            f"{folder}: not a store of samples, and not empty", "name another folder with --out"
+            f"{folder}: not a store of samples, and not empty", "name another folder: out=FOLDER"
         )
     return False
 
@@ -112,7 +112,7 @@ def _lock(folder: Path, part: range, *, wait: bool) -> Iterator[None]:
         if not wait:
             raise FixableError(
                 f"{folder}: {owner} is making samples among {part.start}..{part.stop - 1}",
-                "wait for it, or share the work out: --indices 0:25000 here, 25000:50000 there",
+                "wait for it, or share the work out: indices=0:25000 here, 25000:50000 there",
             )
 
     path = folder / ".lock"
@@ -125,7 +125,7 @@ def _check_same(stored: SampleStore, facts: Mapping[str, Any]) -> None:
     if changes:
         raise FixableError(
             f"{stored.folder}: holds samples of something else: {'; '.join(changes)}",
-            "rerun with those settings, name another folder with --out, or delete this one",
+            "rerun with those settings, name another folder: out=FOLDER, or delete this one",
         )
 
 

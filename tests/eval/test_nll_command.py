@@ -28,7 +28,6 @@ from ddpm_train.errors import FixableError
 from tests.eval.test_door import TINY
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("nll", "rate-distortion", "baselines", "training", "report")
 runner = CliRunner(env={"COLUMNS": "200", "TERM": "dumb"})
 
 
@@ -50,6 +49,16 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def commands() -> dict[str, Any]:
+    """Every command by its name, those of groups too."""
+    group: Any = get_command(app)
+    return {
+        f"{name} {inner}".strip(): command
+        for name, outer in group.commands.items()
+        for inner, command in getattr(outer, "commands", {"": outer}).items()
+    }
+
+
 def record(folder: Path) -> Record:
     return disk.load(folder / "tiny")
 
@@ -57,20 +66,27 @@ def record(folder: Path) -> Record:
 # --------------------------------------------------------------------------------- what is offered
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_no_command_has_more_than_twelve_options(command: str) -> None:
-    params = get_command(app).commands[command].params  # type: ignore[attr-defined]
-    options = [param for param in params if param.param_type_name == "option"]
-    assert len(options) <= 12, [param.name for param in options]
-    assert not any(param.hidden for param in options)
+def test_no_command_has_more_than_twelve_options() -> None:
+    for name, command in commands().items():
+        options = [param for param in command.params if param.param_type_name == "option"]
+        assert len(options) <= 12, (name, [param.name for param in options])
+        assert not any(param.hidden for param in options)
+
+
+def test_shared_options_stand_once() -> None:
+    """No command has an option of its own that every command has."""
+    shared = {name for param in get_command(app).params for name in param.opts}
+    for name, command in commands().items():
+        own = {option for param in command.params for option in param.opts}
+        assert not own & shared - {"--help"}, name
 
 
 def test_every_command_names_the_options_of_every_command() -> None:
     group: Any = get_command(app)
     shared = [name for param in group.params for name in param.opts if "completion" not in name]
-    for name in COMMANDS:
+    for name, command in commands().items():
         for option in shared:
-            assert option in group.commands[name].epilog or option == "--help"
+            assert "store" in name or option in command.epilog or option == "--help"
 
 
 def test_every_setting_is_listed() -> None:
@@ -84,8 +100,12 @@ def test_every_setting_is_listed() -> None:
 
 def test_every_option_that_an_error_names_exists() -> None:
     group: Any = get_command(app)
-    commands = [group, *group.commands.values()]
-    names = {name for each in commands for param in each.params for name in param.opts}
+    names = {
+        name
+        for command in (group, *commands().values())
+        for param in command.params
+        for name in param.opts
+    }
     for option in OPTIONS.values():
         assert option.split()[0] in names, option
 

@@ -327,7 +327,7 @@ def test_other_settings_are_refused_by_name(
     before = forks.contents(copy)
     with pytest.raises(FixableError, match=difference) as caught:
         make(copy, **options)
-    assert "--out" in caught.value.fix
+    assert "out=FOLDER" in caught.value.fix
     assert forks.contents(copy) == before
 
 
