@@ -152,6 +152,22 @@ def test_results_do_not_depend_on_batch_size_or_interruption(
     assert np.abs(one - two).max() <= 1
 
 
+def test_a_quick_look_is_listed_beside_the_long_measurement(
+    world: tuple[Path, Path], report: Record
+) -> None:
+    quick = ["-n", "4", "--first", "--reports", str(world[1]), "--name", "looks"]
+    for n in ("8", "4"):
+        quick[1] = n
+        run("nll", str(world[0]), *quick)
+    bounds = disk.load(world[1] / "looks").of("bound")
+    assert [bound.scores[0].n for bound in bounds] == [8, 4]
+    assert bits(bounds[0]) == bits(strongest(report, "bound"))
+    run("report", "looks", "--reports", str(world[1]))
+    page = (world[1] / "looks" / "report.md").read_text("utf-8")
+    table = page.partition("## Also measured")[2].partition("##")[0]
+    assert f"number of images 4 | {bits(bounds[1]):.3f}" in table
+
+
 def test_the_report_is_written_from_the_record_alone(
     world: tuple[Path, Path], report: Record
 ) -> None:
@@ -177,7 +193,7 @@ _DIGITS = ("--extractor", "digits-cnn")
         (["nll", "CKPT", "-n", "100000"], "has 297 images"),
         (["nll", "CKPT", "--data", "nowhere"], "nowhere"),
         (["nll", "CKPT", "--device", "cuda:9"], "--device cpu"),
-        (["fid", "CKPT", *_DIGITS, "--set", "compute.precision=float8"], "choose float32"),
+        (["fid", "CKPT", *_DIGITS, "--set", "compute.precision=float8"], "choose one of float32"),
         (["report", "--reports", "nowhere"], "ddpm-eval nll"),
         (["report", "nobody"], "nobody"),
     ],
