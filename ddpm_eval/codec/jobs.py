@@ -12,6 +12,7 @@ from ddpm_eval.codec.settings import CompressionSettings
 from ddpm_train.data.images import Pixels
 from ddpm_train.errors import FixableError
 from ddpm_train.files import write_atomically
+from ddpm_train.reading import read_bytes
 
 SUFFIX = ".ddpm"
 
@@ -78,7 +79,7 @@ class Compression:
         if not self.settings.lossless or not path.is_file():
             return False
         try:
-            head, _ = format.parse(path.read_bytes())
+            head, _ = format.parse(read_bytes(path))
         except FixableError:
             return False
         fresh = writing.Writer(self.codec.profile, picture, self.settings).head

@@ -20,6 +20,7 @@ from ddpm_eval.codec.layers import Stride
 from ddpm_eval.codec.strides import coefficients
 from ddpm_train.errors import FixableError
 from ddpm_train.files import write_text
+from ddpm_train.reading import read_text
 
 FORMAT, VERSION = "ddpm-eval codec profile", 1
 SUFFIX = ".profile.json"
@@ -119,12 +120,12 @@ def load(path: Path) -> Profile:
     Raises:
         FixableError: It is missing, of another kind or a newer version, or damaged.
     """
+    if not path.exists():
+        raise FixableError(f"{path}: no such profile", "make it: ddpm-eval calibrate")
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        plain = json.loads(read_text(path))
         kind, version = plain["format"], plain["version"]
-    except FileNotFoundError:
-        raise FixableError(f"{path}: no such profile", "make it: ddpm-eval calibrate") from None
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise _damaged(path, "it is no profile") from error
     if kind != FORMAT:
         raise _damaged(path, "it is no profile")
