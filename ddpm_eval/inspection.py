@@ -45,6 +45,9 @@ def describe(found: Checkpoint) -> Iterator[tuple[str, str]]:
             yield kind, text
     for warning in found.facts.get("warnings", []):
         yield "warning", warning
+    raw, ema = found.weights, found.ema
+    if raw and ema and all(torch.equal(value, raw[name]) for name, value in ema.items()):
+        yield "warning", "the averaged (EMA) weights equal the raw ones"
 
 
 def measure(found: Checkpoint) -> Iterator[tuple[str, str]]:

@@ -29,6 +29,13 @@ from ddpm_train.settings import override
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DataSettings:
+    """How pictures of another size than the model's become as large as it expects."""
+
+    resize: Literal["none", "nearest", "box", "bilinear", "bicubic", "lanczos"] = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ComputeSettings:
     """How the network is evaluated."""
 
@@ -53,6 +60,7 @@ class EvalSettings:
     quality: QualitySettings = field(default_factory=QualitySettings)
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
     compression: CompressionSettings = field(default_factory=CompressionSettings)
+    data: DataSettings = field(default_factory=DataSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
 
 

@@ -158,6 +158,7 @@ def export(
     """Write the averaged (EMA) weights alone: a quarter of the size, all that evaluation needs."""
     if os.path.lexists(target):
         raise FixableError(f"{target}: exists already", "name a new file")
+    existing(str(source), "a checkpoint")  # before torch is imported, which takes seconds
     from ddpm_train import checkpoint
 
     full = checkpoint.load(source)

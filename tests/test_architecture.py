@@ -91,6 +91,10 @@ FORBIDDEN = {  # room: what may not be imported there
         *("rich", "typer", "matplotlib", "ddpm_eval.present", "ddpm_eval.cli"),
         "ddpm_eval.commands",
     },
+    "ddpm_eval/codec": {
+        *("rich", "typer", "matplotlib", "ddpm_eval.present", "ddpm_eval.measure"),
+        *("ddpm_eval.commands", "ddpm_eval.cli", "ddpm_eval.door"),
+    },
     "ddpm_eval/features": {"typer", "matplotlib", "ddpm_eval.measure", "ddpm_eval.commands"},
     "ddpm_eval/progress.py": {"torch", "rich", "typer", "ddpm_train", "ddpm_eval"},
     **{

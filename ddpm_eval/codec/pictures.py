@@ -9,9 +9,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ddpm_train.archives import read_arrays
 from ddpm_train.data.images import Pixels
 from ddpm_train.errors import FixableError
-from ddpm_train.reading import list_folder, open_file, read_bytes, reading
+from ddpm_train.reading import list_folder, read_bytes, reading
 
 SUFFIXES = (".png", ".webp", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".ppm", ".pgm")
 _FORMATS = ("PNG", "WEBP", "TIFF", "BMP", "JPEG", "PPM")
@@ -76,8 +77,7 @@ def _below(root: Path, folder: Path, inside: PurePosixPath) -> Iterator[Source]:
 
 
 def _arrays(path: Path) -> Iterator[Source]:
-    with open_file(path, what="not a whole .npz of plain arrays") as file:
-        arrays = dict(np.load(file, allow_pickle=False))
+    arrays = read_arrays(path)
     for key, pixels in arrays.items():
         if pixels.ndim == 3:
             pixels = pixels[..., None]

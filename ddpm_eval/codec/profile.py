@@ -20,10 +20,11 @@ from ddpm_eval.codec.layers import Stride
 from ddpm_eval.codec.strides import coefficients
 from ddpm_train.errors import FixableError
 from ddpm_train.files import write_text
-from ddpm_train.reading import read_text
+from ddpm_train.reading import read_json
 
 FORMAT, VERSION = "ddpm-eval codec profile", 1
 SUFFIX = ".profile.json"
+_AGAIN = "make it again: ddpm-eval calibrate"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,16 +123,12 @@ def load(path: Path) -> Profile:
     """
     if not path.exists():
         raise FixableError(f"{path}: no such profile", "make it: ddpm-eval calibrate")
-    try:
-        plain = json.loads(read_text(path))
-        kind, version = plain["format"], plain["version"]
-    except (ValueError, LookupError, TypeError) as error:
-        raise _damaged(path, "it is no profile") from error
-    if kind != FORMAT:
+    plain = read_json(path, fix=_AGAIN)
+    if plain.get("format") != FORMAT or not isinstance(plain.get("version"), int):
         raise _damaged(path, "it is no profile")
-    if version > VERSION:
+    if plain["version"] > VERSION:
         raise FixableError(
-            f"{path}: version {version} is newer than this program's {VERSION}",
+            f"{path}: version {plain['version']} is newer than this program's {VERSION}",
             "pip install --upgrade ddpm-eval",
         )
     try:
@@ -175,4 +172,4 @@ def _revive(plain: Mapping[str, Any]) -> Profile:
 
 
 def _damaged(path: Path, problem: str) -> FixableError:
-    return FixableError(f"{path}: damaged ({problem})", "make it again: ddpm-eval calibrate")
+    return FixableError(f"{path}: damaged ({problem})", _AGAIN)

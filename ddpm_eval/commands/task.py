@@ -7,6 +7,7 @@ imported.
 import contextlib
 import shlex
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -163,7 +164,15 @@ class Work(Recording):
                 "the checkpoint does not say what it was trained on",
                 "name the images: --dataset cifar10, or --dataset npz --data FILE",
             )
-        return images(name or self.model, split=split, path=data, like=self.model)
+        resize = self.task.settings.data.resize
+        with warnings.catch_warnings(record=True) as remarks:
+            warnings.simplefilter("always")
+            opened = images(
+                name or self.model, split=split, path=data, like=self.model, resize=resize
+            )
+        for remark in remarks:
+            note(str(remark.message))
+        return opened
 
 
 def runtime_for(

@@ -134,6 +134,8 @@ def _of_run(model: Model, split: str, path: str | Path | None) -> ImageSet:
     C, H, _ = model.shape
     taken: Any = split
     images = data.load_of_run(config, model.facts.file, image_size=H, channels=C, split=taken)
+    for note in data.notes(images):
+        _warn(note)
     return ImageSet.of(images, split=split)
 
 
@@ -149,7 +151,10 @@ def _part(config: DataConfig, split: str, like: Model | None, channels: int) -> 
 
 def _open(config: DataConfig, shape: Sequence[int], split: Any) -> ImageSet:
     C, H, _ = shape
-    return ImageSet.of(data.load(config, image_size=H, channels=C, split=split), split=split)
+    images = data.load(config, image_size=H, channels=C, split=split)
+    for note in data.notes(images):
+        _warn(note)
+    return ImageSet.of(images, split=split)
 
 
 def _kind(path: Path | None) -> str:

@@ -1,5 +1,6 @@
 """Downloads against a server on this machine that fails in every way we know."""
 
+import contextlib
 import hashlib
 import os
 import threading
@@ -67,7 +68,17 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             self.end_headers()
             sent = body[start:] if way != "cut" else body[start : start + 300_000]
             state.log.append((way, asked, len(sent)))
-            self.wfile.write(sent)
+            if way == "slow":
+                self.one_byte_at_a_time(sent)
+            else:
+                self.wfile.write(sent)
+
+        def one_byte_at_a_time(self, sent: bytes) -> None:
+            with contextlib.suppress(OSError):  # until nobody listens
+                for byte in sent:
+                    self.wfile.write(bytes([byte]))
+                    self.wfile.flush()
+                    time.sleep(0.02)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -84,6 +95,19 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 def litter(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir())
+
+
+def test_a_server_of_a_byte_now_and_then_is_given_up(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each byte comes in time for the next; the file would take for ever."""
+    monkeypatch.setitem(download.__globals__, "_WINDOW", 0.3)
+    began = time.monotonic()
+    with pytest.raises(FixableError, match=r"too slow: \d+ bytes a second"):
+        download(tmp_path / "x", server.urls("slow"), fix="")
+    assert time.monotonic() - began < 5
+    download(tmp_path / "x", server.urls("slow", "good"), fix="")  # the next mirror goes on
+    assert (tmp_path / "x").read_bytes() == CONTENT
 
 
 def test_a_file_arrives_whole(tmp_path: Path, server: Server) -> None:
