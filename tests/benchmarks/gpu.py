@@ -198,14 +198,16 @@ def theirs(
 
 def extraction(device: torch.device, n: int) -> dict[str, float]:
     """Images/s through Inception with random weights: ours, and torch-fidelity's own network."""
-    from ddpm_eval.features import inception
+    from ddpm_eval.features import open_extractor
+    from ddpm_train.reading import sha256_of
     from tests.eval import inception_weights
 
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (n, 32, 32, 3), generator=generator, dtype=torch.uint8)
     chw = pixels.permute(0, 3, 1, 2).contiguous()
-    network = inception_weights.random_network(chw[:16])
-    ours = inception.Inception(network, "0" * 64, device)
+    with tempfile.TemporaryDirectory() as folder:
+        path = inception_weights.write(Path(folder, "inception.pth"), chw[:16])
+        ours = open_extractor("inception", path=path, device=device, accept=sha256_of(path))
     twin = inception_weights.random_network(chw[:16]).to(device)
     with torch.no_grad():
         rates = {
