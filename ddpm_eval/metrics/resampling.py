@@ -6,7 +6,7 @@ its variance falls as 1/n. Parts that are drawn from the same images without rep
 
     Var(metric) = f / (1 - f) Var(metric of parts)
 
-Counts of near neighbours follow it (``docs/errors.md``), where the bootstrap, which repeats images,
+Counts of near neighbours follow it, where the bootstrap, which repeats images,
 and the jackknife, which counts every pair twice, do not.
 """
 
