@@ -4,13 +4,13 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.faults import disks, lines, mutations, pickles, places, sweep, training
+from tests.faults import disks, lines, mutations, pairs, pickles, places, sweep, training
 from tests.faults.matrix import Case
 
 KINDS = (
     *(training.kills, training.signals, training.retention),
     *(mutations.mutations, sweep.sweep, pickles.pickles),
-    *(disks.disks, lines.wrong_lines, places.places),
+    *(disks.disks, lines.wrong_lines, places.places, pairs.pairs),
 )
 
 
