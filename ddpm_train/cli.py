@@ -16,14 +16,13 @@ from rich.text import Text
 from ddpm_train import settings
 from ddpm_train.config import RunConfig
 from ddpm_train.errors import FixableError
+from ddpm_train.meter import Meter, download_meter
 from ddpm_train.presets import PRESETS
 from ddpm_train.reading import existing, read_json, reading
 from ddpm_train.terminal import (
     Group,
-    Meter,
     Stop,
     console,
-    download_meter,
     escape,
     forgive_encodings,
     is_first_process,
@@ -32,7 +31,8 @@ from ddpm_train.terminal import (
 )
 
 if TYPE_CHECKING:
-    from ddpm_train.session import Event, Session, Stepped
+    from ddpm_train.events import Event, Stepped
+    from ddpm_train.session import Session
 
 LOOKED_AT = 50_000
 """So many pictures are decoded before a run begins; of more, evenly spaced ones."""
@@ -172,7 +172,7 @@ def _train(config: RunConfig, folder: Path, show: "_Display", *, accept_changes:
     """Train in a folder until done or told to stop."""
     if config.data.path:
         existing(config.data.path, "the images")  # before torch is imported, which takes seconds
-    from ddpm_train import data, loop, runs, session, world
+    from ddpm_train import data, events, loop, runs, session, world
     from ddpm_train.fast import memory
 
     memory.keep_freed()
@@ -191,7 +191,7 @@ def _train(config: RunConfig, folder: Path, show: "_Display", *, accept_changes:
                 facts = loop.facts(images)
                 warnings += session.check_same(config, facts, old, accept_changes=accept_changes)
             for warning in [*data.notes(images), *warnings]:
-                show(session.Warned(warning))
+                show(events.Warned(warning))
             trainer = loop.Trainer(config, images, member, resume=old)
             begun = None if old is None else session.Begun(source, old.step, old.facts)
             _follow(session.Session(trainer, folder, stop, begun), show)
@@ -203,7 +203,7 @@ def _train(config: RunConfig, folder: Path, show: "_Display", *, accept_changes:
 def _follow(session: "Session", show: "_Display") -> None:
     """Run a session, with everyone who wants to know."""
     from ddpm_train import tracking
-    from ddpm_train.session import Resumed
+    from ddpm_train.events import Resumed
 
     trainer, begun = session.trainer, session.begun
     if begun is not None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ddpm_train.errors import FixableError, sentence
-from ddpm_train.locks import locked, refuse, wait
+from ddpm_train.locks import locked, wait
 
 PARTIAL = ".ddpm.partial"
 """Suffix of what is still being written; readers ignore it, the next writer replaces it."""
@@ -67,7 +67,7 @@ def write_atomically(
     with writing(path):
         require_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(partial):
+        with alone(partial):
             with partial.open("wb") as file:
                 _write(write, file)
                 file.flush()
@@ -92,7 +92,7 @@ def _write(write: Callable[[BinaryIO], object], file: BinaryIO) -> None:
 
 
 @contextlib.contextmanager
-def _alone(path: Path, busy: Callable[[str], object] = wait) -> Iterator[None]:
+def alone(path: Path, busy: Callable[[str], object] = wait) -> Iterator[None]:
     """Keep other writers of a file waiting, or ``busy``; if the block fails, the file goes."""
     while True:
         with path.open("ab") as file, locked(file, path, busy=busy):
@@ -118,43 +118,6 @@ def _is(file: BinaryIO, path: Path) -> bool:
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     write_atomically(path, lambda file: file.write(text.encode()))
-
-
-@contextlib.contextmanager
-def folder_atomically(folder: Path, *, size: int = 0) -> Iterator[Path]:
-    """Give a folder to fill, which then takes the name ``folder``; it appears whole or not at all.
-
-    Args:
-        folder: Must not exist.
-        size: The bytes that will be written.
-
-    Raises:
-        FixableError: It exists, another process is writing it, or the disk is full.
-
-    >>> import tempfile
-    >>> target = Path(tempfile.mkdtemp()) / "pictures"
-    >>> with folder_atomically(target) as partial:
-    ...     write_text(partial / "a.txt", "a")
-    >>> [path.name for path in target.iterdir()]
-    ['a.txt']
-    """
-    partial = folder.with_name(folder.name + PARTIAL)
-    lock = partial.with_name(f"{partial.name}.lock")
-    with writing(folder):
-        if os.path.lexists(folder):
-            raise FixableError(f"{folder}: exists already", "name a new folder")
-        require_space(folder.parent, size + 1_000_000)
-        with _alone(lock, refuse(folder, "wait for it, or name another folder")):
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            try:
-                yield partial
-                sync_folder(partial)
-                partial.rename(folder)
-                sync_folder(folder.parent)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
-            lock.unlink()
 
 
 def append_to(path: Path) -> BinaryIO:
@@ -193,16 +156,6 @@ def remove(path: Path) -> None:
     """
     with writing(path):
         path.unlink(missing_ok=True)
-
-
-def remove_tree(folder: Path) -> None:
-    """Delete a folder of unfinished work, as far as that goes; the next writer replaces the rest.
-
-    The folder above goes too if nothing is left in it.
-    """
-    shutil.rmtree(folder, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        folder.parent.rmdir()
 
 
 def set_aside(path: Path) -> Path | None:

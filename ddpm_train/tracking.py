@@ -8,9 +8,9 @@ import numpy as np
 
 from ddpm_train.data.pictures import opened
 from ddpm_train.errors import FixableError
+from ddpm_train.events import Event, Sampled, Stepped
 from ddpm_train.files import writing
 from ddpm_train.reading import read_bytes
-from ddpm_train.session import Event, Sampled, Stepped
 
 Tracker = Callable[[Event], None]
 

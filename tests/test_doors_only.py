@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-DOORS = ("files", "reading", "locks", "archives", "tensorfiles")
+DOORS = ("files", "folders", "reading", "locks", "archives", "tensorfiles")
 METHODS = {
     *("open", "read_text", "read_bytes", "write_text", "write_bytes", "unlink", "rename", "touch"),
     *("mkdir", "rmdir", "iterdir", "symlink_to", "hardlink_to", "readinto"),
@@ -25,7 +25,8 @@ INSIDE = {  # what is done to bytes or files that a door has opened, or inside i
     "ddpm_train/data/cifar.py": {"tarfile.open"},
     "ddpm_train/data/download.py": {"partial.open", "partial.unlink", "os.fsync"},
     "ddpm_train/data/pictures.py": {"Image.open"},
-    "ddpm_train/data/stores.py": {"lmdb.open", "os.scandir"},
+    "ddpm_train/data/lmdbs.py": {"lmdb.open"},
+    "ddpm_train/data/stores.py": {"os.scandir"},
     "ddpm_eval/codec/pictures.py": {"Image.open"},
     "ddpm_eval/features/bank.py": {"os.preadv"},
     "ddpm_eval/features/inception.py": {"torch.save"},

@@ -13,9 +13,10 @@ from ddpm_eval.commands.options import Changes, Checkpoint, Data, Dataset, Seed,
 from ddpm_eval.commands.task import check_checkpoint, check_images, note
 from ddpm_eval.settings import EvalSettings, changed, values
 from ddpm_train.errors import FixableError
-from ddpm_train.files import remove_tree
+from ddpm_train.folders import remove_tree
+from ddpm_train.meter import tracker
 from ddpm_train.reading import read_bytes
-from ddpm_train.terminal import escape, output, say, tracker
+from ddpm_train.terminal import escape, output, say
 
 if TYPE_CHECKING:
     from ddpm_eval.codec.codec import Codec

@@ -28,7 +28,8 @@ from ddpm_eval.measure.pictures.settings import SamplingSettings
 from ddpm_eval.measure.quality.settings import QualitySettings
 from ddpm_eval.settings import EvalSettings, changed
 from ddpm_train.errors import FixableError
-from ddpm_train.terminal import download_meter, escape, output, say
+from ddpm_train.meter import download_meter
+from ddpm_train.terminal import escape, output, say
 
 if TYPE_CHECKING:
     from ddpm_eval.choice import ImageSet

@@ -21,8 +21,9 @@ from ddpm_eval.commands.task import Task, note
 from ddpm_eval.measure.pictures.settings import SamplingSettings
 from ddpm_eval.settings import ComputeSettings, EvalSettings, changed
 from ddpm_train.errors import FixableError
+from ddpm_train.meter import tracker
 from ddpm_train.reading import expanded
-from ddpm_train.terminal import escape, is_first_process, output, say, tracker
+from ddpm_train.terminal import escape, is_first_process, output, say
 
 Store = Annotated[Path, typer.Argument(help="The folder of a store: the one with store.json.")]
 

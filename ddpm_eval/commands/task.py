@@ -17,9 +17,10 @@ from ddpm_eval.commands.options import common, in_options
 from ddpm_eval.settings import EvalSettings
 from ddpm_train.config import DataConfig
 from ddpm_train.errors import FixableError
-from ddpm_train.files import remove_tree
+from ddpm_train.folders import remove_tree
+from ddpm_train.meter import tracker
 from ddpm_train.reading import expanded, list_folder
-from ddpm_train.terminal import escape, is_first_process, output, say, tracker
+from ddpm_train.terminal import escape, is_first_process, output, say
 
 if TYPE_CHECKING:
     from ddpm_eval.choice import ImageSet

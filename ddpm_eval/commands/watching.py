@@ -34,7 +34,8 @@ from ddpm_eval.measure.pictures.settings import SamplingSettings
 from ddpm_eval.measure.quality.settings import QualitySettings
 from ddpm_eval.settings import EvalSettings, changed
 from ddpm_train.errors import FixableError
-from ddpm_train.files import give_second_name, remove, remove_tree
+from ddpm_train.files import give_second_name, remove
+from ddpm_train.folders import remove_tree
 from ddpm_train.terminal import escape, output, say
 
 if TYPE_CHECKING:

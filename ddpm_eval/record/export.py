@@ -10,7 +10,8 @@ from PIL import Image
 
 from ddpm_eval.progress import Track, quiet
 from ddpm_train.errors import FixableError
-from ddpm_train.files import folder_atomically, require_space, write_atomically, writing
+from ddpm_train.files import require_space, write_atomically, writing
+from ddpm_train.folders import folder_atomically
 
 if TYPE_CHECKING:
     from ddpm_train.data import Images

@@ -23,7 +23,7 @@ from ddpm_train.formats import (
     unknown,
     w86763777,
 )
-from ddpm_train.formats.canonical import finish
+from ddpm_train.formats.finishing import finish
 from ddpm_train.formats.foreign import Foreign
 from ddpm_train.reading import reading
 from ddpm_train.settings import differences, override, to_dict

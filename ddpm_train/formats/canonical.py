@@ -12,13 +12,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from ddpm_train import checkpoint
-from ddpm_train.checkpoint import Checkpoint, Tensors
+from ddpm_train.checkpoint import Tensors
 from ddpm_train.config import ModelConfig, UNetConfig
 from ddpm_train.errors import FixableError
-from ddpm_train.formats.foreign import Foreign, Origins, listed, sentences
+from ddpm_train.formats.foreign import Origins
 
 Rules = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
 
@@ -26,6 +23,7 @@ Rules = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
 def rename(weights: Tensors, rules: Rules) -> Tensors:
     """Apply every rule (pattern, replacement) to every name, in order.
 
+    >>> import torch
     >>> rename({"mid.attn_1.q": torch.zeros(1)}, [(r"^mid.attn_1", "middle.attention")]).keys()
     dict_keys(['middle.attention.q'])
     """
@@ -148,89 +146,6 @@ def walk(names: Iterable[str], pattern: str, *, ends: str) -> dict[int, tuple[in
     return places
 
 
-def finish(foreign: Foreign, *, changes: Iterable[str] = ()) -> Checkpoint:
-    """Make a checkpoint of ours, every name and shape checked against the network.
-
-    Args:
-        foreign: The checkpoint under our names.
-        changes: Settings that the file does not tell, ``unet.heads=4``.
-
-    Raises:
-        FixableError: A setting that matters is not known, names or shapes differ from the
-            network's, or a weight is not finite.
-    """
-    model, origins = foreign.settled(changes)
-    groups = {"weights": foreign.weights, "ema": foreign.ema or foreign.unlabelled}
-    for group in groups.values():
-        if group:
-            model = replace(model, unet=_of_shapes(model.unet, group, origins))
-    notes = list(foreign.notes)
-    net = checkpoint.build_network(model)
-    for name, group in groups.items():
-        if group:
-            if any(tensor.dtype in (torch.float16, torch.bfloat16) for tensor in group.values()):
-                notes.append("weights were stored in 16 bits and are used in 32")
-            groups[name] = _fit(group, model.unet, net.state_dict())
-            checkpoint.load_weights(net, groups[name])
-    if not groups["ema"]:
-        notes.append("there are no averaged (EMA) weights: measure with weights=raw")
-    rows = listed(model, origins)
-    notes = [f"assumed: {text}" for text in sentences(rows, "assumed")] + notes
-    facts: dict[str, object] = {
-        "format": foreign.format,
-        "origins": rows,
-        "warnings": list(dict.fromkeys(notes)),
-    }
-    if foreign.unlabelled:
-        facts["weights"] = "as given"
-    return Checkpoint(
-        model=model,
-        step=foreign.step,
-        facts=facts,
-        weights=groups["weights"],
-        ema=groups["ema"],
-    )
-
-
-def _of_shapes(unet: UNetConfig, weights: Tensors, origins: Origins) -> UNetConfig:
-    """Compare settings with shapes before a network of their size is built.
-
-    Levels with attention stay where they are when the image size is set.
-    """
-    shaped, _ = architecture(weights, image_size=unet.image_size)
-    kinds = {name: origins.get(f"unet.{name}", ("",))[0] for name in _COMPARED}
-    if origins.get("unet.image_size", ("",))[0] == "set" and kinds["attn_resolutions"] != "set":
-        origins.derived("the image size and the shapes of the weights", "unet.attn_resolutions")
-        unet = replace(unet, attn_resolutions=shaped.attn_resolutions)
-    for name in _COMPARED:
-        ours, theirs = getattr(unet, name), getattr(shaped, name)
-        if ours != theirs and (name != "attn_resolutions" or set(ours) != set(theirs)):
-            raise FixableError(
-                f"unet.{name}={ours} and the others do not fit the network of these weights, "
-                f"which has {theirs}",
-                "correct the settings, or leave them out where shapes tell them",
-            )
-    _require_heads(unet)
-    return unet
-
-
-def _require_heads(unet: UNetConfig) -> None:
-    levels = enumerate(unet.channel_mult)
-    widths = {unet.base_channels * mult for level, mult in levels
-              if unet.image_size >> level in unet.attn_resolutions}  # fmt: skip
-    for width in {*widths, unet.base_channels * unet.channel_mult[-1]}:
-        heads = unet.head_channels or unet.heads
-        if heads < 1 or width % heads:
-            name = "head_channels" if unet.head_channels else "heads"
-            raise FixableError(
-                f"unet.{name}={heads} does not divide attention's {width} channels",
-                f"set unet.{name} to the value that it was trained with",
-            )
-
-
-_COMPARED = ("channels", "base_channels", "channel_mult", "num_res_blocks", "attn_resolutions")
-
-
 def paper_process(model: ModelConfig, fixed: frozenset[str] = frozenset()) -> ModelConfig:
     """Take the fixed variance that the paper used at this image size (section 4)."""
     if "objective.variance" in fixed:
@@ -253,48 +168,3 @@ def step_in_name(path: Path) -> int:
 def _count(weights: Mapping[str, object], pattern: str) -> int:
     matches = [re.search(pattern, name) for name in weights]
     return len({match[1] for match in matches if match})
-
-
-def _fit(group: Tensors, unet: UNetConfig, ours: Mapping[str, torch.Tensor]) -> Tensors:
-    """Split fused attention, and drop or add the two last dimensions of 1x1 convolutions."""
-    fitted: Tensors = {}
-    for name, tensor in group.items():
-        stem, fused, kind = name.rpartition(".qkv.")
-        if fused:
-            split = split_heads(tensor, unet.heads_of(len(tensor) // 3))
-            fitted |= {f"{stem}.{part}.{kind}": split[i] for i, part in enumerate("qkv")}
-        else:
-            fitted[name] = tensor
-    for name, tensor in fitted.items():
-        shape = ours[name].shape if name in ours else tensor.shape
-        if tensor.shape != shape and _bare(tensor.shape) == _bare(shape):
-            tensor = tensor.reshape(shape)
-        fitted[name] = tensor.float()
-        if not tensor.isfinite().all():
-            raise FixableError(f"{name} holds NaN or Inf", "use a checkpoint of an earlier step")
-    return fitted
-
-
-def split_heads(qkv: torch.Tensor, heads: int) -> torch.Tensor:
-    """Take apart rows that lie as (head, q or k or v, channel), [3C, ...] -> [3, C, ...].
-
-    Raises:
-        FixableError: The rows do not divide.
-
-    >>> split_heads(torch.arange(12), 2)[0].tolist()  # q of both heads
-    [0, 1, 6, 7]
-    """
-    if len(qkv) % (3 * heads):
-        raise FixableError(
-            f"{len(qkv) // 3} channels of attention do not make {heads} heads", "set unet.heads"
-        )
-    apart = qkv.reshape(heads, 3, -1, *qkv.shape[1:])
-    return apart.transpose(0, 1).reshape(3, -1, *qkv.shape[1:])
-
-
-def _bare(shape: torch.Size) -> tuple[int, ...]:
-    """A shape without the trailing ones."""
-    sizes = list(shape)
-    while len(sizes) > 2 and sizes[-1] == 1:
-        sizes.pop()
-    return tuple(sizes)

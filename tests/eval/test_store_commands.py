@@ -20,7 +20,8 @@ from ddpm_train import checkpoint, data
 from ddpm_train.config import DataConfig
 from ddpm_train.data.images import Stack
 from ddpm_train.errors import FixableError
-from ddpm_train.files import PARTIAL, folder_atomically
+from ddpm_train.files import PARTIAL
+from ddpm_train.folders import folder_atomically
 from tests.eval import forks
 from tests.train.conftest import make_tiny
 

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from ddpm_train import checkpoint, runs
 from ddpm_train.cli import app
 from ddpm_train.log import read_log
+from ddpm_train.meter import Meter, duration
 from ddpm_train.presets import PRESETS
-from ddpm_train.terminal import Meter, duration
 
 RUN = CliRunner()
 SMALL = [

@@ -12,8 +12,8 @@ from ddpm_train import checkpoint, data, runs
 from ddpm_train.checkpoint import Checkpoint, NewerVersionError
 from ddpm_train.config import LogConfig, RunConfig
 from ddpm_train.errors import FixableError
+from ddpm_train.events import Saved, Warned
 from ddpm_train.keeping import Keeper
-from ddpm_train.session import Saved, Warned
 from tests.train.test_checkpoint import rewritten
 from tests.train.test_session import go_on, images  # noqa: F401
 

@@ -18,9 +18,10 @@ from PIL import Image
 from ddpm_train import checkpoint, data, loop, runs, session
 from ddpm_train.config import DataConfig, RunConfig
 from ddpm_train.errors import FixableError
+from ddpm_train.events import Ended, Event, Sampled, Saved
 from ddpm_train.log import read_log
 from ddpm_train.loop import Trainer
-from ddpm_train.session import Begun, Ended, Event, Sampled, Saved, Session
+from ddpm_train.session import Begun, Session
 from ddpm_train.settings import override
 from ddpm_train.world import World
 
