@@ -71,10 +71,10 @@ def add(
         stays = [
             item for item in old.measurements if item not in gone and item.key != measurement.key
         ]
-        known = {key: facts for key, facts in subjects.items() if facts}
+        described = {key: facts for key, facts in subjects.items() if facts}
         new = Record(
             name=old.name,
-            subjects={**subjects, **old.subjects, **known},
+            subjects={**subjects, **old.subjects, **described},
             measurements=(*stays, measurement),
         )
         _write(folder, *layout.encode(new), layout.encode(old)[1])
