@@ -9,6 +9,7 @@ from ddpm_eval.present import wording
 from ddpm_eval.present.runs import Run
 from ddpm_eval.present.tables import Cell, Column, Row, Table
 from ddpm_eval.present.wording import listed
+from ddpm_eval.record.protocol import Protocol
 from ddpm_eval.record.ranking import size
 from ddpm_eval.record.record import Measurement
 from ddpm_eval.record.scores import Curve, Score
@@ -163,7 +164,7 @@ def _caption(network: str, extractor: str, measurements: Sequence[Measurement]) 
         score.definition.title
         for item in measurements
         for score in _through(item, extractor)
-        if score.n != size(item.protocol)
+        if _counts_reference(score, item.protocol)
     )
     counts = "n counts samples" + f", of {listed([*others])} reference images" * bool(others)
     text = "; ".join([f"Features of {network}", counts, *_errors(scores)]) + "."
@@ -174,6 +175,11 @@ def _caption(network: str, extractor: str, measurements: Sequence[Measurement]) 
             "would get with as many images."
         )
     return text
+
+
+def _counts_reference(score: Score, protocol: Protocol) -> bool:
+    reference = protocol.reference
+    return reference is not None and score.n == reference.n != size(protocol)
 
 
 def _errors(scores: Sequence[Score]) -> Iterator[str]:

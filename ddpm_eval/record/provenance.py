@@ -26,9 +26,8 @@ def gather(
         device: Where the network ran.
         size: The number of processes.
     """
-    command = [Path(argv[0]).name, *argv[1:]] if argv else []
     return {
-        "command": public(shlex.join(command)),
+        "command": public(shlex.join(_command(argv))),
         "seconds": round(seconds, 1),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "processes": size,
@@ -40,6 +39,19 @@ def gather(
             "numpy": np.__version__,
         },
     }
+
+
+def _command(argv: Sequence[str]) -> list[str]:
+    """The words that start the program again, without the folder that it lies in.
+
+    >>> _command(["/usr/bin/ddpm-eval", "nll"]), _command(["/x/ddpm_eval/__main__.py", "nll"])
+    (['ddpm-eval', 'nll'], ['python', '-m', 'ddpm_eval', 'nll'])
+    """
+    if not argv:
+        return []
+    program = Path(argv[0])
+    is_module = program.name == "__main__.py"
+    return [*(["python", "-m", program.parent.name] if is_module else [program.name]), *argv[1:]]
 
 
 def public(text: str) -> str:

@@ -81,10 +81,9 @@ def valued(measurement: Measurement, **values: float) -> Measurement:
 
 
 def counted(measurement: Measurement, n: int) -> Measurement:
-    """A measurement whose scores are of n images; of recall its reference images stay."""
-    scores = (
-        each if each.metric == "recall" else replace(each, n=n) for each in measurement.scores
-    )
+    """A measurement whose scores of images or samples are of n; those of others stay."""
+    before = measurement.scores[0].n
+    scores = (replace(each, n=n) if each.n == before else each for each in measurement.scores)
     return replace(measurement, scores=tuple(scores))
 
 
@@ -108,8 +107,10 @@ def quality(
         reference={"dataset": dataset, "split": split, "n": 50_000, "digest": reference},
         extractor={"name": extractor, "digest": "cd" * 32},
     )
+    of_reference = measured("quality").protocol.reference
+    old = 0 if of_reference is None else of_reference.n
     scores = [
-        replace(score, of=replace(score.of, extractor=""))
+        replace(score, n=50_000 if score.n == old else score.n, of=replace(score.of, extractor=""))
         for score in counted(other, n).scores
         if score.of.whose == "samples"
     ]

@@ -219,10 +219,8 @@ def test_a_spread_that_is_no_standard_error_is_not_taken_for_one() -> None:
     parts = rng.normal(9.4, 0.3, (4000, 10))  # IS of ten parts, measured 4,000 times
     spread = Error(size=float(parts.std(1).mean()), kind="spread", over="10 parts", parts=10)
     one = records.quality()
-    scores = (
-        replace(each, error=spread) if each.metric == "inception_score" else each
-        for each in one.scores
-    )
+    errors = {"inception_score": spread, "kid": replace(spread, over="100 subsets", parts=0)}
+    scores = (replace(each, error=errors.get(each.metric, each.error)) for each in one.scores)
     one = replace(one, scores=tuple(scores))
     kid = one.score("kid")
     assert kid is not None and kid.error is not None

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ddpm_eval.metrics.registry import METRICS
 from ddpm_eval.present import comparable, contents, differences, published, references, tables
 from ddpm_eval.present.runs import Run
 from ddpm_eval.present.table4 import table_4
@@ -154,9 +155,10 @@ def test_adm_s_table_has_the_run_s_data_set_alone_and_says_that_the_evaluator_di
 def test_the_n_of_recall_is_of_the_reference_images_that_its_error_is_over() -> None:
     (table,) = contents.quality([run(records.quality(1_000))])
     cells = dict(zip((column.name for column in table.columns), table.rows[0].cells, strict=True))
-    assert (cells["Precision"].n, cells["Recall"].n) == (1_000, 1_500)
-    assert "n counts samples, of Recall reference images" in table.caption
-    assert "a standard error over reference images for Recall" in table.caption
+    assert (cells["Precision"].n, cells["Recall"].n) == (1_000, 50_000)
+    assert "n counts samples, of Recall and Coverage reference images" in table.caption
+    over_both = "a standard error over samples and reference for KID, Precision, Recall, Density,"
+    assert over_both in table.caption
     fid = tuple(each for each in records.quality().scores if each.metric == "fid")
     assert (
         "recall"
@@ -179,12 +181,12 @@ def test_each_network_has_a_table_of_its_own_with_its_yardstick() -> None:
     assert [row.name for row in plain.rows] == ["mine", "other"]
     assert [column.name for column in plain.columns][:2] == ["IS", "FID"]
     assert not any("digits" in column.name for column in plain.columns)
-    names = {"Precision", "Recall"}
-    assert all(c.name in names or "(digits-cnn)" in c.name for c in other.columns)
+    bare = {column.name for column in other.columns if "(digits-cnn)" not in column.name}
+    assert bare == {metric.title for metric in METRICS.values() if metric.plain}
     assert "digits-cnn" in other.title and "Inception-v3" in plain.title
     place = [column.name for column in other.columns].index("FD(digits-cnn)")
     shown = {row.name: str(row.cells[place]) for row in other.rows}
-    assert shown == {"mine": "1.34 ± 0.16 (n=512)", "held-out images": "0.360 (n=297)"}
+    assert shown == {"mine": "1.34 ± 0.16 (n=512)", "held-out images": "0.36 ± 0.09 (n=297)"}
     assert "no FID" in other.caption and "no FID" not in plain.caption
     assert plain.rows[0].block == "against CIFAR-10 train, 50,000 images"
 
@@ -207,7 +209,7 @@ def test_runs_stand_above_one_yardstick() -> None:
 
 def test_the_verdict_of_a_small_network_says_that_it_is_no_fid() -> None:
     said = comparable.verdict(run(records.measured("quality")))
-    assert "FD(digits-cnn) 1.34 ± 0.16 (n=512); held-out images have 0.360 (n=297)." in said
+    assert "FD(digits-cnn) 1.34 ± 0.16 (n=512); held-out images have 0.36 ± 0.09 (n=297)." in said
     assert "not an FID" in said
     assert said.endswith("nothing to compare yet.")
 
