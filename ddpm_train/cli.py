@@ -219,11 +219,12 @@ def _follow(session: "Session", show: "_Display") -> None:
 
 def _look_through(images: Any, stop: Stop, *, quiet: bool) -> None:
     """Decode pictures before training, lest a broken one ends it after hours."""
-    from ddpm_train.data import Pictures
+    from ddpm_train.data import Pictures, without_labels
 
-    if isinstance(images, Pictures):
-        with Meter("look at pictures", min(len(images), LOOKED_AT), quiet=quiet) as meter:
-            for done in images.check(LOOKED_AT):
+    pictures = without_labels(images)
+    if isinstance(pictures, Pictures):
+        with Meter("look at pictures", min(len(pictures), LOOKED_AT), quiet=quiet) as meter:
+            for done in pictures.check(LOOKED_AT):
                 meter.move(done)
                 if stop():
                     break

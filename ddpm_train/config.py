@@ -24,6 +24,7 @@ class DataConfig:
     path: str = ""  # empty: where the source is kept by default
     flip: bool = True  # random horizontal flips
     resize: Literal["none", "nearest", "box", "bilinear", "bicubic", "lanczos"] = "none"
+    labels: bool = False  # the class of each image too: the network takes them (unet.classes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

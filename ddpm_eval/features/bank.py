@@ -30,6 +30,7 @@ from ddpm_eval.record.shards import Arrays
 from ddpm_eval.runtime import Runtime
 from ddpm_train.data import Images
 from ddpm_train.data.images import Pixels
+from ddpm_train.data.labels import without_labels
 from ddpm_train.data.pictures import Pictures
 from ddpm_train.errors import FixableError
 from ddpm_train.fast import memory
@@ -129,7 +130,8 @@ def content(images: Images) -> str:
         if np.array_equal(images.indices, np.arange(len(images.source))):
             return whole
         return hashlib.sha256(whole.encode() + images.indices.tobytes()).hexdigest()
-    return images.content if isinstance(images, Pictures) else images.digest
+    pictures = without_labels(images)
+    return pictures.content if isinstance(pictures, Pictures) else pictures.digest
 
 
 def place(runtime: Runtime) -> Path | None:

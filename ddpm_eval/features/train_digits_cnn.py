@@ -46,16 +46,8 @@ def train(*, steps: int = STEPS, seed: int = 0) -> Network:
 
 def labelled(split: Split) -> tuple[Tensor, Tensor]:
     """The digits of a split in [-1, 1], and what they are."""
-    from sklearn.datasets import load_digits
-
-    stack = digits(split, Form(8, 1))
-    coarse = load_digits()
-    known = {
-        image.tobytes(): int(label)
-        for image, label in zip(coarse.images.astype(np.uint8), coarse.target, strict=True)
-    }
-    names = [known[(image[..., 0] // 15).tobytes()] for image in stack.pixels]
-    return to_model(stack.pixels), torch.tensor(names)
+    images = digits(split, Form(8, 1))
+    return to_model(images.read(range(len(images)))), torch.from_numpy(images.labels)
 
 
 def shift(images: Tensor, down: int, right: int) -> Tensor:

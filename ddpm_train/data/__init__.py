@@ -1,8 +1,9 @@
 """Training and test images, from wherever they are kept, as uint8 [n, H, W, C].
 
-images.py holds what every source gives and the one crossing between uint8 and [-1, 1]; cifar.py,
-download.py and arrays.py read images that fit in memory; pictures.py decodes PNG, JPEG and WebP
-when they are asked for, and stores.py says where those lie: a folder, a zip or an lmdb.
+images.py holds what every source gives and the one crossing between uint8 and [-1, 1]; labels.py
+adds the class of each image; cifar.py, download.py and arrays.py read images that fit in memory;
+pictures.py decodes PNG, JPEG and WebP when they are asked for, and stores.py says where those lie:
+a folder, a zip or an lmdb.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,19 +14,23 @@ from ddpm_train.config import DataConfig
 from ddpm_train.data import arrays, cifar, stores
 from ddpm_train.data.download import Track
 from ddpm_train.data.images import Form, Images, Split, to_model, to_uint8
+from ddpm_train.data.labels import Labelled, grouped, labels_of, without_labels
 from ddpm_train.data.pictures import Pictures
 from ddpm_train.errors import FixableError
 
 __all__ = [
     "Images",
+    "Labelled",
     "Pictures",
     "Split",
     "Track",
+    "labels_of",
     "load",
     "load_of_run",
     "notes",
     "to_model",
     "to_uint8",
+    "without_labels",
 ]
 
 
@@ -40,14 +45,15 @@ def load(
     """Open the images that a run is trained or measured on.
 
     Args:
-        config: Where they are kept and how they are resized.
+        config: Where they are kept, how they are resized, and whether their classes are wanted.
         image_size: The height and width that the network expects, in pixels.
         channels: The channels that the network expects.
         split: Which part; sources without parts hold training images only.
         track: Is told (bytes done, bytes in all) while CIFAR-10 is downloaded.
 
     Raises:
-        FixableError: The images are missing, damaged, or of another size or number of channels.
+        FixableError: The images are missing, damaged, or of another size or number of channels, or
+            classes are wanted and there are none.
 
     >>> digits = load(DataConfig(source="digits"), image_size=8, channels=1, split="test")
     >>> digits.name, len(digits), digits.read([0, 5]).shape
@@ -57,11 +63,29 @@ def load(
     sources: dict[str, Callable[[], Images]] = {
         "cifar10": partial(cifar.load, config.path, split, form, track=track),
         "digits": partial(arrays.digits, split, form),
-        "npz": partial(arrays.npz, config.path, split, form),
+        "npz": partial(arrays.npz, config.path, split, form, labels=config.labels),
         "folder": lambda: Pictures(stores.folder_or_zip(config.path, split), form),
         "lmdb": lambda: Pictures(stores.lmdb_or_folder(config.path, split), form),
     }
-    return sources[config.source]()
+    images = sources[config.source]()
+    if isinstance(images, Pictures) and config.labels:
+        return _by_folder(images, config, split)
+    return images if config.labels else without_labels(images)
+
+
+def _by_folder(images: Pictures, config: DataConfig, split: Split) -> Labelled:
+    """Join pictures with their folders; the training pictures decide what classes there are."""
+    groups = images.groups
+    if not groups:
+        raise FixableError(
+            f"{config.path}: an lmdb does not say of which class a picture is",
+            "set data.labels=false and unet.classes=0, or give a folder with a subfolder for each "
+            "class",
+        )
+    training = groups
+    if split != "train":
+        training = stores.folder_or_zip(config.path, "train").groups
+    return grouped(images, groups, training, config.path)
 
 
 def load_of_run(
@@ -106,4 +130,5 @@ PUBLISHED = ("cifar10", "digits")
 
 def notes(images: Images) -> tuple[str, ...]:
     """What was left out of images, or taken for something, for people."""
-    return images.notes if isinstance(images, Pictures) else ()
+    pictures = without_labels(images)
+    return pictures.notes if isinstance(pictures, Pictures) else ()

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from ddpm_train.data.download import Published, Track, download, is_html
-from ddpm_train.data.images import Form, Pixels, Split, Stack, stack
+from ddpm_train.data.images import Form, Pixels, Split, stack
+from ddpm_train.data.labels import Labelled, Labels
 from ddpm_train.errors import FixableError
 from ddpm_train.reading import existing, expanded, md5_of, open_file, read_bytes, reading
 
@@ -27,6 +28,12 @@ BATCHES: dict[Split, tuple[str, ...]] = {
     "train": tuple(f"data_batch_{i}" for i in range(1, 6)),
     "test": ("test_batch",),
 }
+
+
+CLASSES = (
+    *("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+)
+"""The names of the classes 0..9, as ``batches.meta`` has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,7 @@ def load(
     *,
     track: Track | None = None,
     release: Release = OFFICIAL,
-) -> Stack:
+) -> Labelled:
     """Read CIFAR-10: 50,000 training or 10,000 test images, 32x32 RGB, in the archive's order.
 
     Args:
@@ -82,12 +89,13 @@ def load(
     """
     source = _source(path, release.archive, track)
     batches = _from_folder if source.is_dir() else _from_archive
-    planes = {name: _planes(raw, source / name) for name, raw in batches(source, split, release)}
+    parts = {name: _batch(raw, source / name) for name, raw in batches(source, split, release)}
     for name in BATCHES[split]:
-        if name not in planes:
+        if name not in parts:
             raise FixableError(f"{source}: {name} is missing", _AGAIN)
-    rows = np.concatenate([planes[name] for name in BATCHES[split]])
-    return stack(f"CIFAR-10 {split}", rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), form)
+    rows, labels = (np.concatenate([parts[name][i] for name in BATCHES[split]]) for i in range(2))
+    pixels = rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return Labelled(stack(f"CIFAR-10 {split}", pixels, form), labels, CLASSES)
 
 
 _AGAIN = (
@@ -205,11 +213,14 @@ class _Unpickler(pickle.Unpickler):
         return _STAND_INS[module, name]
 
 
-def _planes(raw: bytes, path: Path) -> Pixels:
-    """Give a batch's uint8 [n, 3072]."""
+def _batch(raw: bytes, path: Path) -> tuple[Pixels, Labels]:
+    """Give a batch's uint8 [n, 3072] and its classes [n]."""
     with reading(path, fix=_AGAIN, what="not a batch of CIFAR-10"):
         batch = _Unpickler(io.BytesIO(raw), encoding="bytes").load()
         _, shape, dtype, fortran, levels = batch[b"data"].state
         if dtype.name not in (b"u1", "u1") or fortran or shape[1] != 3 * 32 * 32:
             raise ValueError(f"{dtype.name!r} {shape} instead of uint8 [n, 3072]")
-        return np.frombuffer(levels, np.uint8).reshape(shape)
+        labels = np.array(batch[b"labels"], np.int64)
+        if labels.shape != shape[:1] or not set(labels.tolist()) <= {*range(len(CLASSES))}:
+            raise ValueError("other classes than 0..9")
+        return np.frombuffer(levels, np.uint8).reshape(shape), labels

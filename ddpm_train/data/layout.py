@@ -34,6 +34,11 @@ class Layout:
 
     names: list[str]
     notes: tuple[str, ...] = ()
+    depth: int = 0  # folders above those that stand for classes
+
+    def groups(self) -> list[str]:
+        """The folder of each picture below that of the split; empty: it lies in none."""
+        return [_top(name, self.depth) for name in self.names]
 
 
 def lay_out(files: Iterable[str], split: Split, root: Path) -> Layout:
@@ -71,7 +76,7 @@ def lay_out(files: Iterable[str], split: Split, root: Path) -> Layout:
                 f"{root}: has no test split",
                 "put the pictures into its subfolders train/ and test/, or use the train split",
             )
-        return Layout(pictures, notes)
+        return Layout(pictures, notes, depth)
     folders = _splits(roles, tops, root)
     notes += _meaning(folders, root)
     if folders["val"]:
@@ -84,7 +89,8 @@ def lay_out(files: Iterable[str], split: Split, root: Path) -> Layout:
             f"{root}: holds only {only}/, no {split} split",
             f"give a folder with both, or the path of {only}/ itself",
         )
-    return Layout([name for name in pictures if _top(name, depth) == folders[split]], notes)
+    chosen = [name for name in pictures if _top(name, depth) == folders[split]]
+    return Layout(chosen, notes, depth + 1)
 
 
 def is_hidden(name: str) -> bool:

@@ -15,6 +15,7 @@ class Lmdb:
     """Pictures in an LSUN lmdb, in the order of their keys (listed once, kept in memory)."""
 
     notes: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()  # its keys say nothing of classes
 
     def __init__(self, root: Path, split: Split) -> None:
         self._root = root.resolve()

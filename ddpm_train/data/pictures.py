@@ -36,6 +36,10 @@ class Store(Protocol):
     def notes(self) -> tuple[str, ...]:
         """What was left out or taken for something, for people."""
 
+    @property
+    def groups(self) -> Sequence[str]:
+        """The folder of each picture below that of the split; empty where nobody knows."""
+
     def __len__(self) -> int: ...
 
     def label(self, i: int) -> str:
@@ -88,6 +92,11 @@ class Pictures:
     def notes(self) -> tuple[str, ...]:
         """What was left out or taken for something, for people."""
         return self._store.notes
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """The folder of each picture below that of the split."""
+        return self._store.groups
 
     @property
     def digest(self) -> str:

@@ -62,7 +62,7 @@ class Folder:
             self._sizes = dict(_files_below(root, "", ()))
             self.name = f"{own_name(root.resolve().name)} {split}"
         layout = lay_out(self._sizes, split, root)
-        self._names, self.notes = layout.names, layout.notes
+        self._names, self.notes, self.groups = layout.names, layout.notes, layout.groups()
 
     def __len__(self) -> int:
         return len(self._names)
@@ -119,7 +119,7 @@ class Zip:
                 raise damaged(path, f"two members are {name}", fix=_WRITE)
             members[name] = item
         layout = lay_out(members, split, path)
-        self._path, self.notes = path, layout.notes
+        self._path, self.notes, self.groups = path, layout.notes, layout.groups()
         self._names = layout.names
         self._members = [members[name] for name in layout.names]
         self.name = f"{own_name(path.stem)} {split}"

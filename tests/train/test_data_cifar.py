@@ -80,7 +80,8 @@ def test_batches_pickled_by_python_3_are_read(tmp_path: Path) -> None:
     content = []
     for i, name in enumerate(NAMES):
         planes = images(i).transpose(0, 3, 1, 2).reshape(20, 3072)
-        content.append((f"{FOLDER}/{name}", pickle.dumps({b"data": planes}, protocol=2)))
+        plain = {b"data": planes, b"labels": [3] * 20}
+        content.append((f"{FOLDER}/{name}", pickle.dumps(plain, protocol=2)))
     release = write(tmp_path / ARCHIVE, content)
     assert np.array_equal(everything(load(tmp_path, "test", release)), images(5))
 
@@ -124,6 +125,8 @@ def test_a_pickle_is_never_run(tmp_path: Path, protocol: int, function: Any) -> 
         pickle.dumps({b"data": np.zeros((2, 3072), np.float32)}, 2),
         pickle.dumps({b"data": np.zeros((2, 3071), np.uint8)}, 2),
         pickle.dumps({b"data": np.array([Payload, {}], object)}, 2),
+        pickle.dumps({b"data": np.zeros((2, 3072), np.uint8), b"labels": [0, 10]}, 2),
+        pickle.dumps({b"data": np.zeros((2, 3072), np.uint8), b"labels": [0]}, 2),
         batch(images(0)).replace(b"u1", b"u2"),
         batch(images(0)).replace(b"J\x14\x00\x00\x00", b"J\x15\x00\x00\x00"),  # 21 images, said
     ],

@@ -19,6 +19,7 @@ from ddpm_eval.metrics.registry import METRICS
 from ddpm_eval.record.protocol import Json, Protocol
 from ddpm_eval.record.record import Measurement
 from ddpm_eval.record.scores import Curve, Qualifiers, Score
+from ddpm_train.data.labels import without_labels
 from ddpm_train.data.pictures import Pictures
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def _lossy(sets: Sets) -> int:
     """How many of all images are JPEG files."""
     reference = sets.comparison.reference.images
     both = sets.comparison.samples, *([reference] if reference is not None else [])
-    sources = [images.source for images in both]
+    sources = [without_labels(images.source) for images in both]
     return sum(source.lossy for source in sources if isinstance(source, Pictures))
 
 
