@@ -44,10 +44,10 @@ class Rate:
 
     def per_second(self) -> tuple[float, float, float]:
         """Images/s: lower quartile, median, upper quartile of the rounds."""
-        found = sorted(self.images / each for each in self.seconds)
-        if len(found) == 1:
-            return found[0], found[0], found[0]
-        low, middle, high = statistics.quantiles(found, n=4, method="inclusive")
+        rates = sorted(self.images / seconds for seconds in self.seconds)
+        if len(rates) == 1:
+            return rates[0], rates[0], rates[0]
+        low, middle, high = statistics.quantiles(rates, n=4, method="inclusive")
         return low, middle, high
 
     def flops(self) -> float:
@@ -72,9 +72,9 @@ def flop(config: UNetConfig) -> float:
 
 def convolution(precision: str, device: torch.device) -> tuple[Callable[[], object], float]:
     """A 3x3 convolution of 16 images, 16x16 with 256 channels, some times, and its operations."""
-    how: Any = {"device": device, "dtype": DTYPES[precision]}
-    x = torch.ones(16, 256, 16, 16, **how).to(memory_format=torch.channels_last)
-    weight = torch.ones(256, 256, 3, 3, **how).to(memory_format=torch.channels_last)
+    placement: Any = {"device": device, "dtype": DTYPES[precision]}
+    x = torch.ones(16, 256, 16, 16, **placement).to(memory_format=torch.channels_last)
+    weight = torch.ones(256, 256, 3, 3, **placement).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def run() -> Tensor:
@@ -144,11 +144,11 @@ def measure(
     config: RunConfig, precisions: Sequence[str], batch: int, rounds: int, device: torch.device
 ) -> tuple[list[Rate], dict[str, float]]:
     """Time every job in turns, ``rounds`` times, and the roofline of each precision beside them."""
-    each, passes = flop(config.unet), {"forward": 1, "training step": 3, "sampling": STEPS}
+    operations, passes = flop(config.unet), {"forward": 1, "training step": 3, "sampling": STEPS}
     work: dict[tuple[str, str], Callable[[], object]] = {}
     for precision in precisions:
-        made = jobs(config, precision, batch, device)
-        work |= {(job, precision): run for job, run in made.items()}
+        steps = jobs(config, precision, batch, device)
+        work |= {(job, precision): run for job, run in steps.items()}
         work[("roofline", precision)] = convolution(precision, device)[0]
     seconds: dict[tuple[str, str], list[float]] = {key: [] for key in work}
     for number in range(rounds + 1):
@@ -161,7 +161,7 @@ def measure(
             job=job,
             precision=precision,
             images=batch,
-            flop=batch * each * passes[job],
+            flop=batch * operations * passes[job],
             seconds=tuple(taken),
         )
         for (job, precision), taken in seconds.items()

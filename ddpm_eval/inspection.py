@@ -18,14 +18,14 @@ PAPER = ("cifar10", "celebahq256", "lsun-bedroom-large")
 LARGEST = 64  # pixels across the fixed input; larger ones tell no more and take a minute
 
 
-def describe(found: Checkpoint) -> Iterator[tuple[str, str]]:
+def describe(loaded: Checkpoint) -> Iterator[tuple[str, str]]:
     """Say what a checkpoint is: name and value of each fact, warnings last."""
-    model, unet = found.model, found.model.unet
-    main = found.ema or found.weights
-    yield "format", str(found.facts.get("format", checkpoint.FORMAT))
+    model, unet = loaded.model, loaded.model.unet
+    main = loaded.ema or loaded.weights
+    yield "format", str(loaded.facts.get("format", checkpoint.FORMAT))
     yield "parameters", f"{sum(value.numel() for value in main.values()):,}"
-    yield "step", f"{found.step:,}" if found.step else "not stated"
-    yield "weights", held(found)
+    yield "step", f"{loaded.step:,}" if loaded.step else "not stated"
+    yield "weights", held(loaded)
     yield "images", f"{unet.image_size}x{unet.image_size}x{unet.channels}"
     schedule = model.schedule
     ends = {
@@ -38,38 +38,39 @@ def describe(found: Checkpoint) -> Iterator[tuple[str, str]]:
     yield "variance", model.objective.variance
     yield "network", ", ".join(architecture(unet))
     yield "paper", comparable(model)
-    if found.facts.get("checksum") == "none":
+    if loaded.facts.get("checksum") == "none":
         yield "checksum", "none in this format: damage on its way would not be noticed"
     for kind in KINDS[:-1]:  # what is assumed is a warning
-        for text in sentences(found.facts.get("origins", []), kind):
+        for text in sentences(loaded.facts.get("origins", []), kind):
             yield kind, text
-    for warning in found.facts.get("warnings", []):
+    for warning in loaded.facts.get("warnings", []):
         yield "warning", warning
-    raw, ema = found.weights, found.ema
+    raw, ema = loaded.weights, loaded.ema
     if raw and ema and all(torch.equal(value, raw[name]) for name, value in ema.items()):
         yield "warning", "the averaged (EMA) weights equal the raw ones"
 
 
-def measure(found: Checkpoint) -> Iterator[tuple[str, str]]:
+def measure(loaded: Checkpoint) -> Iterator[tuple[str, str]]:
     """What takes a moment: the digest of the weights and the fingerprint of the function."""
-    errors = found.tables.get("errors")
-    yield "digest", checkpoint.weights_digest(found.ema or found.weights, found.model, errors)
-    values = (f"{rms:.9f} at t = {t}" for t, rms in fingerprint(found).items())
+    errors = loaded.tables.get("errors")
+    yield "digest", checkpoint.weights_digest(loaded.ema or loaded.weights, loaded.model, errors)
+    values = (f"{rms:.9f} at t = {t}" for t, rms in fingerprint(loaded).items())
     yield "fingerprint", ", ".join(values)
 
 
-def held(found: Checkpoint) -> str:
+def held(loaded: Checkpoint) -> str:
     """Which weights a checkpoint holds."""
-    if found.facts.get("weights") == "as given":
+    if loaded.facts.get("weights") == "as given":
         return "one set, not said whether averaged"
-    sets = {"averaged (EMA)": found.ema, "raw": found.weights, "optimizer": found.optimizer}
+    sets = {"averaged (EMA)": loaded.ema, "raw": loaded.weights, "optimizer": loaded.optimizer}
     return ", ".join(name for name, tensors in sets.items() if tensors)
 
 
 def architecture(unet: UNetConfig) -> list[str]:
     """The settings of the network that are not the paper's for CIFAR-10."""
-    other = settings.differences(to_dict(UNetConfig(dropout=unet.dropout)), to_dict(unet))
-    return [each.replace(" -> ", " becomes ") for each in other] or ["the paper's for CIFAR-10"]
+    changes = settings.differences(to_dict(UNetConfig(dropout=unet.dropout)), to_dict(unet))
+    texts = [change.replace(" -> ", " becomes ") for change in changes]
+    return texts or ["the paper's for CIFAR-10"]
 
 
 def comparable(model: ModelConfig) -> str:
@@ -88,14 +89,14 @@ def comparable(model: ModelConfig) -> str:
 
 
 @torch.inference_mode()
-def fingerprint(found: Checkpoint) -> dict[int, float]:
+def fingerprint(loaded: Checkpoint) -> dict[int, float]:
     """The root mean square of the output for fixed noise at t = 1, T/2 and T.
 
     In float64, so that two readings of one network agree to all nine digits that are shown, on
     any machine, and a wrong padding, sine table or epsilon does not.
     """
-    net = checkpoint.network(found, ema=bool(found.ema)).double()
-    unet, T = found.model.unet, found.model.schedule.T
+    net = checkpoint.network(loaded, ema=bool(loaded.ema)).double()
+    unet, T = loaded.model.unet, loaded.model.schedule.T
     size = min(unet.image_size, LARGEST)
     shape = unet.channels, size, size
     x = normal(Stream(0, "init"), [0], shape, steps=0).double()

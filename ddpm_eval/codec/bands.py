@@ -66,8 +66,8 @@ class Bands:
 
     def invert(self, coefficients: Array) -> Array:
         """Turn coefficients [tiles, n] into tiles [tiles, C, H, W]."""
-        found = self._apply(self._colours.T, cosines(self.block).T, coefficients)
-        return found.reshape(-1, *self.shape)
+        tiles = self._apply(self._colours.T, cosines(self.block).T, coefficients)
+        return tiles.reshape(-1, *self.shape)
 
     @property
     def _colours(self) -> Array:

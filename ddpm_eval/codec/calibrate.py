@@ -126,14 +126,14 @@ def _measure(
 
 def _final_bits(levels: Array, mu: Array, sets: Sets) -> float:
     """The bits of the final stage of a tile, on average."""
-    found = fit.costs(levels, mu, sets, steps=(-1, 0, 1))
-    return float(found.min(0).mean()) + math.log2(len(sets))
+    bits = fit.costs(levels, mu, sets, steps=(-1, 0, 1))
+    return float(bits.min(0).mean()) + math.log2(len(sets))
 
 
 def _sets(levels: Array, mu: Array) -> tuple[tuple[Pass, ...], ...]:
     """Learn as many sets as make the final stage the shortest."""
-    found = [fit.fit_sets(levels, mu, count) for count in _SETS]
-    return min(found, key=lambda sets: _final_bits(levels, mu, sets))
+    candidates = [fit.fit_sets(levels, mu, count) for count in _SETS]
+    return min(candidates, key=lambda sets: _final_bits(levels, mu, sets))
 
 
 def _tables(bands: Bands, snr: Array, errors: Array) -> tuple[tuple[int, ...], ...]:
@@ -161,8 +161,8 @@ def _expected(bands: Bands, bars: Array, errors: Array, last: float) -> list[dic
     layers = strides.code_bits(strides.cost(bands, gains, errors[:-1])) + strides.SIDE
     rates = np.concatenate([[0], np.cumsum(layers)]) / bands.n
     rmse = 127.5 * np.sqrt(errors @ bands.sizes / bands.n)
-    found = [
+    layers_reached = [
         {"bits_per_dim": float(rate), "rmse": float(error)}
         for rate, error in zip(rates, rmse, strict=True)
     ]
-    return [*found, {"bits_per_dim": float(rates[-1] + last / bands.n), "rmse": 0.0}]
+    return [*layers_reached, {"bits_per_dim": float(rates[-1] + last / bands.n), "rmse": 0.0}]

@@ -35,9 +35,9 @@ class Codec:
     def __post_init__(self) -> None:
         name = self.model.facts.name or "model"
         if self.profile.weights != self.model.facts.digest:
-            made = self.profile.facts.get("model") or "others"
+            producer = self.profile.facts.get("model") or "others"
             raise FixableError(
-                f"profile: made for other weights ({made}) than those of {name}",
+                f"profile: made for other weights ({producer}) than those of {name}",
                 "make one for these: ddpm-eval calibrate",
             )
         if self.model.precision != "float32":

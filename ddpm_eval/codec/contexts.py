@@ -77,12 +77,12 @@ def around(plane: Array) -> tuple[Array, Array]:
 def roughness(mu: Array) -> Array:
     """g: how much mu differs from its four neighbours, summed over colours, [tiles, H, W]."""
     down, right = np.abs(np.diff(mu, axis=2)).sum(1), np.abs(np.diff(mu, axis=3)).sum(1)
-    found = np.zeros((len(mu), *mu.shape[2:]), np.int64)
-    found[:, 1:] += down
-    found[:, :-1] += down
-    found[:, :, 1:] += right
-    found[:, :, :-1] += right
-    return found
+    sums = np.zeros((len(mu), *mu.shape[2:]), np.int64)
+    sums[:, 1:] += down
+    sums[:, :-1] += down
+    sums[:, :, 1:] += right
+    sums[:, :, :-1] += right
+    return sums
 
 
 class Misses:
@@ -113,10 +113,10 @@ class Misses:
         activity = self._activity + _activity(plane)
         return [*self._finished, *around(plane)], logarithm(activity + 1)
 
-    def tell(self, colour: int, pixels: tuple[slice, slice], levels: Array, known: Array) -> None:
+    def tell(self, colour: int, pixels: tuple[slice, slice], levels: Array, inside: Array) -> None:
         """Take the levels of a pass, [tiles, h, w], where they are ``known``."""
         where = (slice(None), colour, *pixels)
-        self.e[where] = np.where(known, MU_STEPS * levels - self.mu[where], 0)
+        self.e[where] = np.where(inside, MU_STEPS * levels - self.mu[where], 0)
 
 
 def _activity(plane: Array) -> Array:
@@ -125,15 +125,15 @@ def _activity(plane: Array) -> Array:
     return 4 * size + beside + corners
 
 
-class Told(NamedTuple):
-    """What a file tells of each tile for the final stage, [tiles] int64."""
+class Side(NamedTuple):
+    """Side information: what a file holds of each tile for the final stage, [tiles] int64."""
 
     scales: Array  # T
     sets: Array  # which of the profile's sets of integers it uses
 
 
 def model(
-    misses: Misses, colour: int, pixels: tuple[slice, slice], numbers: Sequence[Pass], told: Told
+    misses: Misses, colour: int, pixels: tuple[slice, slice], numbers: Sequence[Pass], side: Side
 ) -> tuple[Array, Array]:
     """The mean and the scale of each pixel of a pass, both [tiles, h, w] int64.
 
@@ -142,14 +142,14 @@ def model(
         colour: Of the pass.
         pixels: Of the pass.
         numbers: The integers of the pass in each set.
-        told: Of the tiles.
+        side: The side information of the tiles.
     """
     where = (slice(None), *pixels)
     features, activity = misses.features(colour)
-    weights = np.array([each.weights for each in numbers])[told.sets, :, None, None]
+    weights = np.array([choice.weights for choice in numbers])[side.sets, :, None, None]
     moved = sum(weights[:, i] * feature[where] for i, feature in enumerate(features))
     mean = 2 * misses.mu[:, colour][where] + (moved >> WEIGHT_BITS)
-    v = np.array([each.scale for each in numbers])[told.sets, :, None, None]
-    scale = v[:, 0] + v[:, 1] * told.scales[:, None, None]
+    v = np.array([choice.scale for choice in numbers])[side.sets, :, None, None]
+    scale = v[:, 0] + v[:, 1] * side.scales[:, None, None]
     scale = scale + v[:, 2] * activity[where] + v[:, 3] * misses.log_rough[where]
     return np.clip(mean, 0, 4080), np.clip(scale >> SCALE_BITS, 0, SCALES - 1)

@@ -37,10 +37,10 @@ class Curve:
 
     def at(self, rows: Array) -> Array:
         """The errors at other rows, by lines through their logarithms, [len(rows), J]."""
-        known, wanted = np.log(self.rows), np.log(rows)
+        measured, wanted = np.log(self.rows), np.log(rows)
         logarithms = np.log(np.maximum(self.errors, _LEAST))
-        found = np.stack([np.interp(wanted, known, line) for line in logarithms.T], 1)
-        return np.asarray(np.exp(found))
+        lines = np.stack([np.interp(wanted, measured, line) for line in logarithms.T], 1)
+        return np.asarray(np.exp(lines))
 
 
 def rows_to_measure(T: int, count: int) -> list[int]:
@@ -85,10 +85,10 @@ class Measuring:
 
     def measure(self, rows: Sequence[int], *, means: bool) -> Generator[None, None, Arrays]:
         """The errors at rows [K, J], and with ``means`` mu of all images [K, N, C, H, W] int16."""
-        found = []
+        tables = []
         for row in rows:
-            found.append((yield from self._row(row, means=means)))
-        return {name: np.stack([each[name] for each in found]) for name in found[0]}
+            tables.append((yield from self._row(row, means=means)))
+        return {name: np.stack([table[name] for table in tables]) for name in tables[0]}
 
     def _row(self, row: int, *, means: bool) -> Generator[None, None, Arrays]:
         height, width, channels = self.pixels.shape[1:]
@@ -100,8 +100,8 @@ class Measuring:
             errors.append(squares(bands, x_0 - x_0_hat))
             estimates.append(agreement.exact_means(x_0_hat).astype(np.int16))
             yield
-        found = {"errors": np.concatenate(errors).mean(0)}
-        return found | {"mu": np.concatenate(estimates)} if means else found
+        measured = {"errors": np.concatenate(errors).mean(0)}
+        return measured | {"mu": np.concatenate(estimates)} if means else measured
 
     def _noisy(self, part: range, row: int) -> tuple[Array, Array]:
         """Images x_0 and x_t drawn of them, both [B, C, H, W]."""

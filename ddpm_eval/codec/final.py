@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from ddpm_eval.codec.bits import BitReader, BitWriter
-from ddpm_eval.codec.contexts import Misses, Pass, Told, colours, model
+from ddpm_eval.codec.contexts import Misses, Pass, Side, colours, model
 from ddpm_eval.codec.levels import PARTS_BITS, below
 from ddpm_eval.codec.range_coder import RangeDecoder, RangeEncoder
 from ddpm_eval.codec.words import Array
@@ -30,8 +30,8 @@ class Symbols(NamedTuple):
 
     def bits(self) -> Array:
         """-log2 of the sizes, summed over each tile, [tiles]."""
-        each = np.where(self.inside, PARTS_BITS - np.log2(self.sizes), 0)
-        return np.asarray(each.sum((1, 2)))
+        information = np.where(self.inside, PARTS_BITS - np.log2(self.sizes), 0)
+        return np.asarray(information.sum((1, 2)))
 
 
 _Step: TypeAlias = tuple[int, tuple[slice, slice], Sequence[Pass], Array]
@@ -54,22 +54,22 @@ class Stage:
     planes: int
 
     def _passes(self, misses: Misses) -> Iterator[_Step]:
-        each = zip(misses.passes(self.planes), zip(*self.sets, strict=True), strict=False)
-        for (colour, where), numbers in each:
+        passes = zip(misses.passes(self.planes), zip(*self.sets, strict=True), strict=False)
+        for (colour, where), numbers in passes:
             yield colour, where, numbers, self.inside[(slice(None), *where)]
 
-    def symbols(self, levels: Array, told: Told) -> list[Symbols]:
+    def symbols(self, levels: Array, side: Side) -> list[Symbols]:
         """The parts of each level of pixels [tiles, C, H, W], pass by pass."""
-        misses, found = Misses(self.mu), []
+        misses, passes = Misses(self.mu), []
         for colour, where, numbers, inside in self._passes(misses):
-            mean, scale = model(misses, colour, where, numbers, told)
+            mean, scale = model(misses, colour, where, numbers, side)
             part = levels[:, colour][(slice(None), *where)].astype(np.int64)
             start, end = below(part, mean, scale), below(part + 1, mean, scale)
-            found.append(Symbols(start, end - start, inside))
+            passes.append(Symbols(start, end - start, inside))
             misses.tell(colour, where, part, inside)
-        return found
+        return passes
 
-    def decode(self, data: bytes, told: Told) -> tuple[Array, int]:
+    def decode(self, data: bytes, side: Side) -> tuple[Array, int]:
         """Turn bytes back into levels, [tiles, C, H, W] uint8; 0 outside of the picture.
 
         Returns:
@@ -78,7 +78,7 @@ class Stage:
         misses, decoder = Misses(self.mu), RangeDecoder(data)
         levels = np.zeros(self.mu.shape, np.uint8)
         for colour, where, numbers, inside in self._passes(misses):
-            mean, scale = model(misses, colour, where, numbers, told)
+            mean, scale = model(misses, colour, where, numbers, side)
             part = np.zeros(inside.shape, np.int64)
             part[inside] = _read(decoder, mean[inside], scale[inside])
             levels[:, colour][(slice(None), *where)] = part
@@ -89,15 +89,15 @@ class Stage:
         return levels, decoder.taken
 
 
-def bits(found: Iterable[Symbols]) -> Array:
+def bits(passes: Iterable[Symbols]) -> Array:
     """What all passes have, [tiles]."""
-    return np.asarray(np.sum([each.bits() for each in found], axis=0))
+    return np.asarray(np.sum([symbols.bits() for symbols in passes], axis=0))
 
 
-def encode(found: Iterable[Symbols]) -> bytes:
+def encode(passes: Iterable[Symbols]) -> bytes:
     """Turn symbols into bytes."""
     encoder = RangeEncoder()
-    for starts, sizes, inside in found:
+    for starts, sizes, inside in passes:
         encoder.encode(starts[inside].tolist(), sizes[inside].tolist())
     return encoder.finish()
 
@@ -107,15 +107,15 @@ def _read(decoder: RangeDecoder, mean: Array, scale: Array) -> Array:
     lowest = np.clip((mean >> 4) - _WINDOW // 2, 0, 256 - _WINDOW)
     window = lowest[:, None] + np.arange(_WINDOW + 1)
     edges = below(window, mean[:, None], scale[:, None]).tolist()
-    found = lowest.tolist()
+    levels = lowest.tolist()
     for i, row in enumerate(edges):
         target = decoder.target()
         if not row[0] <= target < row[-1]:
-            row, found[i] = below(np.arange(257), mean[i], scale[i]).tolist(), 0
+            row, levels[i] = below(np.arange(257), mean[i], scale[i]).tolist(), 0
         place = bisect_right(row, target) - 1
         decoder.take(row[place], row[place + 1] - row[place])
-        found[i] += place
-    return np.array(found, np.int64)
+        levels[i] += place
+    return np.array(levels, np.int64)
 
 
 # ------------------------------------------------------------------- what a file tells of tiles
@@ -129,15 +129,15 @@ def usual_scales(tile_scale: int, scales: Array) -> Array:
     return tile_scale + 2 * scales
 
 
-def write_told(out: BitWriter, told: Told, usual: Array, sets: int) -> None:
+def write_side(out: BitWriter, side: Side, usual: Array, sets: int) -> None:
     """Write how far the scale of each tile is from the usual one, and its set."""
-    for steps, chosen in zip(((told.scales - usual) // STEP).tolist(), told.sets, strict=True):
+    for steps, chosen in zip(((side.scales - usual) // STEP).tolist(), side.sets, strict=True):
         out.signed(steps)
         out.number(int(chosen), _width(sets))
 
 
-def read_told(source: BitReader, usual: Array, sets: int) -> Told:
-    """Read what ``write_told`` wrote.
+def read_side(source: BitReader, usual: Array, sets: int) -> Side:
+    """Read what ``write_side`` wrote.
 
     Raises:
         OutOfBits: The file ends before.
@@ -147,7 +147,7 @@ def read_told(source: BitReader, usual: Array, sets: int) -> Told:
         steps = max(-_MOST_STEPS, min(_MOST_STEPS, source.signed()))
         scales.append(expected + STEP * steps)
         chosen.append(min(source.number(_width(sets)), sets - 1))
-    return Told(np.array(scales, np.int64), np.array(chosen, np.int64))
+    return Side(np.array(scales, np.int64), np.array(chosen, np.int64))
 
 
 def _width(sets: int) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import ndtr
 
-from ddpm_eval.codec.contexts import MU_STEPS, PHASES, SCALE_BITS, WEIGHT_BITS, Misses, Pass, Told
+from ddpm_eval.codec.contexts import MU_STEPS, PHASES, SCALE_BITS, WEIGHT_BITS, Misses, Pass, Side
 from ddpm_eval.codec.final import STEP, Sets, Stage, bits
 from ddpm_eval.codec.levels import MEAN_STEPS, scale_of
 from ddpm_eval.codec.words import Array
@@ -29,11 +29,11 @@ def costs(pixels: Array, mu: Array, sets: Sets, *, steps: Sequence[int] = (0,)) 
     """The bits of each tile [N, C, H, W] with each set and the best of some scales, [S, N]."""
     inside, own = np.ones((len(mu), *mu.shape[2:]), np.bool_), tile_scales(pixels, mu)
     stage, chosen = Stage(mu, inside, sets, mu.shape[1]), np.zeros(len(mu), np.int64)
-    found = [
-        [bits(stage.symbols(pixels, Told(own + STEP * step, chosen + i))) for step in steps]
+    bits_of_sets = [
+        [bits(stage.symbols(pixels, Side(own + STEP * step, chosen + i))) for step in steps]
         for i in range(len(sets))
     ]
-    return np.asarray(np.array(found).min(1))
+    return np.asarray(np.array(bits_of_sets).min(1))
 
 
 def fit_sets(pixels: Array, mu: Array, count: int) -> tuple[tuple[Pass, ...], ...]:
@@ -51,13 +51,13 @@ def fit_sets(pixels: Array, mu: Array, count: int) -> tuple[tuple[Pass, ...], ..
 def fit(pixels: Array, mu: Array) -> tuple[Pass, ...]:
     """Learn all passes from tiles [N, C, H, W], their levels and mu in 1/8 of a level."""
     misses, passes, levels = Misses(mu), [], pixels.astype(np.int64)
-    own, known = tile_scales(pixels, mu), np.array(1, np.bool_)
+    own, inside = tile_scales(pixels, mu), np.array(1, np.bool_)
     stride = max(1, mu[:, 0].size // (len(PHASES) * _MOST))  # between tiles that are learned from
     for colour, where in misses.passes(mu.shape[1]):
         part = (slice(None, None, stride), *where)
         features, activity = misses.features(colour)
-        told = levels[:, colour][part]
-        missed = (MU_STEPS * told - misses.mu[:, colour][part]).ravel()
+        targets = levels[:, colour][part]
+        missed = (MU_STEPS * targets - misses.mu[:, colour][part]).ravel()
         table = np.stack([feature[part].ravel() for feature in features], 1)
         weights = np.rint(_least_squares(table.astype(float), missed) * (2 << WEIGHT_BITS))
         moved = (table @ weights.astype(np.int64)) >> WEIGHT_BITS
@@ -67,7 +67,7 @@ def fit(pixels: Array, mu: Array) -> tuple[Pass, ...]:
         columns = [np.ones(shape), tile, activity[part], misses.log_rough[part]]
         numbers = _scale(np.stack([column.ravel() for column in columns], 1).astype(float), rest)
         passes.append(Pass(tuple(weights.astype(int).tolist()), numbers))
-        misses.tell(colour, where, levels[:, colour][(slice(None), *where)], known)
+        misses.tell(colour, where, levels[:, colour][(slice(None), *where)], inside)
     return tuple(passes)
 
 
@@ -78,23 +78,23 @@ def _least_squares(table: Array, wanted: Array) -> Array:
     return np.asarray(np.linalg.solve(square, table.T @ wanted))
 
 
-def _scale(known: Array, missed: Array) -> tuple[int, int, int, int]:
-    """v: the most likely scales that are linear in what is known, by Newton's method.
+def _scale(features: Array, missed: Array) -> tuple[int, int, int, int]:
+    """v: the most likely scales that are linear in the features, by Newton's method.
 
     Args:
-        known: What they depend on, the first column 1, [n, 4].
+        features: What they depend on, the first column 1, [n, 4].
         missed: By how many levels the means miss, [n].
     """
-    v = np.zeros(known.shape[1])
+    v = np.zeros(features.shape[1])
     v[0] = np.log(np.square(missed).mean() + _ROUNDING) / 2
-    centre = known.mean(0)
+    centre = features.mean(0)
     centre[0] = 0
-    known = known - centre
+    features = features - centre
     for _ in range(_ROUNDS):
-        slope = _slope(missed, np.exp(np.clip(known @ v, -4, 6)))
-        curvature = (known * np.square(slope)[:, None]).T @ known
+        slope = _slope(missed, np.exp(np.clip(features @ v, -4, 6)))
+        curvature = (features * np.square(slope)[:, None]).T @ features
         curvature += np.eye(len(v)) * (1e-6 * np.trace(curvature) / len(v) + 1e-9)
-        move = np.clip(np.linalg.solve(curvature, known.T @ slope), -0.5, 0.5)
+        move = np.clip(np.linalg.solve(curvature, features.T @ slope), -0.5, 0.5)
         v = v - move
         if np.abs(move).max() < _SMALL:
             break

@@ -102,7 +102,7 @@ class Decompression:
     codec: Codec
     out: Path | None = None
     layers: int | None = None
-    found: list[tuple[Path, Decoded]] = field(default_factory=list)
+    pictures: list[tuple[Path, Decoded]] = field(default_factory=list)
 
     def run(self, files: Sequence[tuple[Path, bytes]]) -> Generator[None, None, None]:
         """Read all files; yields ``codec.evaluations`` times for each of them."""
@@ -116,7 +116,7 @@ class Decompression:
             for (path, _), picture in zip(group, decoded, strict=True):
                 place = self.place(path)
                 _write(place, pictures.encode_png(picture.picture))
-                self.found.append((place, picture))
+                self.pictures.append((place, picture))
 
     def place(self, path: Path) -> Path:
         """Where the picture of a file goes."""

@@ -133,7 +133,7 @@ def write(
     points = []
     for lane in _lanes(len(missed)):
         order, part = stride.bands.order(len(lane)), slice(lane.start, lane.stop)
-        m, x = (each[part].ravel()[order].astype(np.float32) for each in (target, excess))
+        m, x = (values[part].ravel()[order].astype(np.float32) for values in (target, excess))
         count = stride.count(scales[part])
         nibbles = search.encode(m, x, count, stride.k, survivors=survivors)
         bits.nibbles(nibbles)

@@ -44,8 +44,8 @@ def deviation(scale: Array) -> Array:
 
 def scale_of(deviations: Array) -> Array:
     """The nearest scale to deviations in levels, 0 .. SCALES - 1."""
-    found = np.rint((np.log2(np.maximum(deviations, 1e-9)) - _LOWEST) * _PER_OCTAVE)
-    return np.asarray(np.clip(found, 0, SCALES - 1), np.int64)
+    scales = np.rint((np.log2(np.maximum(deviations, 1e-9)) - _LOWEST) * _PER_OCTAVE)
+    return np.asarray(np.clip(scales, 0, SCALES - 1), np.int64)
 
 
 def below(level: Array, mean: Array, scale: Array) -> Array:

@@ -22,8 +22,8 @@ def estimator(model: Model, *, batch: int) -> Estimate:
         parts = []
         for part in torch.from_numpy(x_t).split(batch):
             x = part.to(model.device, model.dtype)
-            found = model.denoise(x, torch.full((len(x),), row)).x_0_hat
-            parts.append(found.float().cpu().numpy())
+            x_0_hat = model.denoise(x, torch.full((len(x),), row)).x_0_hat
+            parts.append(x_0_hat.float().cpu().numpy())
         return np.concatenate(parts)
 
     return estimate

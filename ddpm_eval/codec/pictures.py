@@ -44,16 +44,16 @@ def find(paths: Sequence[Path]) -> list[Source]:
     Raises:
         FixableError: There is nothing, or two pictures would have one name.
     """
-    found = [source for path in paths for source in _sources(path)]
+    sources = [source for path in paths for source in _sources(path)]
     names: dict[str, str] = {}
-    for source in found:
+    for source in sources:
         if source.name in names:
             raise FixableError(
                 f"{source.label}: its file would be called as that of {names[source.name]}",
                 "compress them one after the other, into two folders",
             )
         names[source.name] = source.label
-    return found
+    return sources
 
 
 def _sources(path: Path) -> Iterator[Source]:

@@ -95,7 +95,7 @@ class Profile:
         write_text(path, json.dumps(content, indent=1) + "\n")
 
     def _plain(self) -> dict[str, Any]:
-        sets = [[{"weights": p.weights, "scale": p.scale} for p in each] for each in self.sets]
+        sets = [[{"weights": p.weights, "scale": p.scale} for p in passes] for passes in self.sets]
         names = ("weights", "rows", "alphas_bar", "errors", "bits", "tile_scale", "tolerance")
         plain = {name: getattr(self, name) for name in names}
         others = {"fingerprint": self.fingerprint, "facts": self.facts}
@@ -111,8 +111,8 @@ def beside(checkpoint: Path) -> Path:
     """
     if checkpoint.is_dir():
         return checkpoint / f"codec{SUFFIX}"
-    known = checkpoint.suffix in (".pt", ".ckpt", ".safetensors", ".bin", ".pth")
-    return checkpoint.with_name((checkpoint.stem if known else checkpoint.name) + SUFFIX)
+    is_file = checkpoint.suffix in (".pt", ".ckpt", ".safetensors", ".bin", ".pth")
+    return checkpoint.with_name((checkpoint.stem if is_file else checkpoint.name) + SUFFIX)
 
 
 def load(path: Path) -> Profile:
@@ -146,9 +146,9 @@ def _revive(plain: Mapping[str, Any]) -> Profile:
     sets = tuple(
         tuple(
             Pass(tuple(map(int, p["weights"])), tuple(map(int, p["scale"])))  # type: ignore[arg-type]
-            for p in each
+            for p in passes
         )
-        for each in plain["sets"]
+        for passes in plain["sets"]
     )
     profile = Profile(
         weights=plain["weights"],
@@ -165,7 +165,7 @@ def _revive(plain: Mapping[str, Any]) -> Profile:
     )
     strides = len(profile.rows) - 1
     lengths = {len(profile.alphas_bar) - 1, len(profile.errors), len(profile.bits)}
-    lengths |= {len(each) - channels * len(PHASES) + strides for each in sets or [()]}
+    lengths |= {len(passes) - channels * len(PHASES) + strides for passes in sets or [()]}
     if lengths != {strides}:
         raise ValueError("its tables differ in length")
     return profile

@@ -7,7 +7,7 @@ import numpy as np
 
 from ddpm_eval.codec import agreement, final, format, layers, tiles
 from ddpm_eval.codec.bits import BitReader, OutOfBits
-from ddpm_eval.codec.contexts import Told
+from ddpm_eval.codec.contexts import Side
 from ddpm_eval.codec.layers import Layer
 from ddpm_eval.codec.network import Estimate
 from ddpm_eval.codec.profile import Profile
@@ -134,33 +134,33 @@ class Reader:
             else:
                 mu = agreement.exact_means(x_0_hat)
             usual = final.usual_scales(self.profile.tile_scale, self.layers[-1].scales)
-            told = final.read_told(self._bits, usual, len(self.profile.sets))
+            side = final.read_side(self._bits, usual, len(self.profile.sets))
         except OutOfBits:
             return None
         stage = final.Stage(mu, tiles.inside(self.size, self.tile), self.profile.sets, self._planes)
-        return self._checked(stage, told, -(-self._bits.place // 8))
+        return self._checked(stage, side, -(-self._bits.place // 8))
 
-    def _checked(self, stage: final.Stage, told: Told, place: int) -> Pixels | None:
+    def _checked(self, stage: final.Stage, side: Side, place: int) -> Pixels | None:
         """The pixels that the bytes from a place on give, if their checksum fits.
 
         Bytes that do not belong to the file may change its last symbols: where its end might be,
         it is looked for there too.
         """
         data = self.body[place:]
-        picture, taken = self._decode(stage, told, data)
+        picture, taken = self._decode(stage, side, data)
         lengths = range(max(0, taken - LOOK), min(taken + 1, len(data)))
         for length in lengths if len(stage.mu) <= _FEW_TILES else []:
             if format.checksum(picture) == self.head.checksum:
                 break
-            picture, _ = self._decode(stage, told, data[:length])
+            picture, _ = self._decode(stage, side, data[:length])
         if format.checksum(picture) != self.head.checksum:
             return None
         levels = tiles.split(np.repeat(picture, self._repeats, 2), self.profile.shape)
-        self._refuse_more(place + len(final.encode(stage.symbols(levels, told))))
+        self._refuse_more(place + len(final.encode(stage.symbols(levels, side))))
         return picture
 
-    def _decode(self, stage: final.Stage, told: Told, data: bytes) -> tuple[Pixels, int]:
-        levels, taken = stage.decode(data, told)
+    def _decode(self, stage: final.Stage, side: Side, data: bytes) -> tuple[Pixels, int]:
+        levels, taken = stage.decode(data, side)
         return tiles.join(levels, self.size)[..., : self.channels], taken
 
     @property
@@ -174,12 +174,12 @@ class Reader:
     def _settle_stored(self) -> None:
         shape = (*self.size, self.channels)
         count = int(np.prod(shape))
-        known = np.frombuffer(self.body[:count], np.uint8)
-        whole = np.concatenate([known, np.full(count - len(known), _GREY, np.uint8)])
+        stored = np.frombuffer(self.body[:count], np.uint8)
+        whole = np.concatenate([stored, np.full(count - len(stored), _GREY, np.uint8)])
         self._refuse_more(count)
         picture = whole.reshape(shape)
         fits = format.checksum(picture) == self.head.checksum
-        self._problem = CUT if len(known) < count else DIFFERS
+        self._problem = CUT if len(stored) < count else DIFFERS
         self._settle(picture, lossless=fits)
 
     def _settle(self, picture: Pixels, *, lossless: bool = False) -> None:

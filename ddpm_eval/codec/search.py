@@ -64,9 +64,9 @@ class _Survivors:
 
     def advance(self, scores: Array) -> None:
         """Let each survivor choose one of 16, and keep the best."""
-        found = scores.take(codebook.blocks(self.states), axis=0)
-        found += self.scores[:, None]
-        flat = found.ravel()
+        sums = scores.take(codebook.blocks(self.states), axis=0)
+        sums += self.scores[:, None]
+        flat = sums.ravel()
         best = np.arange(flat.size) if flat.size <= self.size else self._best(flat)
         parents = best >> NIBBLE
         self.scores = flat.take(best)
@@ -83,8 +83,8 @@ class _Survivors:
         """About ``size`` of the highest scores: above a threshold that a sample tells."""
         sample = scores[:: max(1, scores.size // _SAMPLED) | 1]
         rank = len(sample) - 1 - len(sample) * self.size // scores.size
-        found = np.flatnonzero(scores >= np.partition(sample, rank)[rank])
-        return found[: 2 * self.size]  # where scores are equal, they may be many
+        places = np.flatnonzero(scores >= np.partition(sample, rank)[rank])
+        return places[: 2 * self.size]  # where scores are equal, they may be many
 
     def best(self, count: int) -> Array:
         """The nibbles of the best survivor, [count] uint8."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from ddpm_eval.codec import agreement, final, fit, format, layers, tiles
 from ddpm_eval.codec.bits import BitWriter
-from ddpm_eval.codec.contexts import Told
+from ddpm_eval.codec.contexts import Side
 from ddpm_eval.codec.network import Estimate
 from ddpm_eval.codec.profile import Profile
 from ddpm_eval.codec.settings import CompressionSettings
@@ -94,18 +94,18 @@ class Writer:
         usual, count = final.usual_scales(self.profile.tile_scale, self.scales), len(stage.sets)
         own = np.rint((fit.tile_scales(self.levels, stage.mu) - usual) / final.STEP)
         middle, zero = usual + final.STEP * own.astype(np.int64), np.zeros_like(usual)
-        sets = self._cheapest(stage, [Told(middle, zero + i) for i in range(count)]).sets
-        scales = [Told(middle + final.STEP * step, sets) for step in _TRIED]
-        told = self._cheapest(stage, scales)
-        final.write_told(bits, told, usual, count)
-        return stage.symbols(self.levels, told)
+        sets = self._cheapest(stage, [Side(middle, zero + i) for i in range(count)]).sets
+        scales = [Side(middle + final.STEP * step, sets) for step in _TRIED]
+        side = self._cheapest(stage, scales)
+        final.write_side(bits, side, usual, count)
+        return stage.symbols(self.levels, side)
 
-    def _cheapest(self, stage: final.Stage, tried: Sequence[Told]) -> Told:
+    def _cheapest(self, stage: final.Stage, tried: Sequence[Side]) -> Side:
         """Of each tile the choice with the fewest bits."""
-        costs = [final.bits(stage.symbols(self.levels, told)) for told in tried]
+        costs = [final.bits(stage.symbols(self.levels, side)) for side in tried]
         best = np.argmin(costs, axis=0)
-        scales, sets = (np.choose(best, [told[i] for told in tried]) for i in range(2))
-        return Told(scales, sets)
+        scales, sets = (np.choose(best, [side[i] for side in tried]) for i in range(2))
+        return Side(scales, sets)
 
 
 def compress(

@@ -23,23 +23,23 @@ def bench(
     from ddpm_train import world
     from ddpm_train.fast import capability
 
-    config, here = PRESETS[preset](), world.join(common().device, threads=common().threads).device
-    fast = here.type != "cpu" or capability.multiplies_bf16()
+    config, device = PRESETS[preset](), world.join(common().device, threads=common().threads).device
+    fast = device.type != "cpu" or capability.multiplies_bf16()
     precisions = ["float32", "bf16"] if fast else ["float32"]
-    rates, roofline = timing.measure(config, precisions, batch, rounds, here)
+    rates, roofline = timing.measure(config, precisions, batch, rounds, device)
     T = config.schedule.T
-    say(f"{preset}, batch {batch}, {here}; medians of {rounds} rounds (quartiles)", to=output)
+    say(f"{preset}, batch {batch}, {device}; medians of {rounds} rounds (quartiles)", to=output)
     for rate in rates:
         low, middle, high = rate.per_second()
         if rate.job == "sampling":
-            low, middle, high = (each * timing.STEPS / T for each in (low, middle, high))
+            low, middle, high = (rate * timing.STEPS / T for rate in (low, middle, high))
         share = rate.flops() / roofline[rate.precision]
         say(
             f"{rate.job:14}{rate.precision:9}{middle:9.3g} images/s ({low:.3g} .. {high:.3g})"
             f"{rate.flops() / 1e9:9.0f} GFLOP/s{share:7.0%} of a convolution",
             to=output,
         )
-    for precision, found in roofline.items():
-        say(f"{'convolution':14}{precision:9}{'':33}{found / 1e9:9.0f} GFLOP/s", to=output)
+    for precision, speed in roofline.items():
+        say(f"{'convolution':14}{precision:9}{'':33}{speed / 1e9:9.0f} GFLOP/s", to=output)
     if not fast:
         say("bf16 left out: this processor emulates it; use float32", to=output)

@@ -56,9 +56,9 @@ def calibrate(
     check_images(dataset, data)
     with _opened(checkpoint, settings, of_model) as (model, runtime):
         place = _place(profile, checkpoint)
-        found = _learn(model, place, settings, runtime, dataset=dataset, data=data)
+        fitted = _learn(model, place, settings, runtime, dataset=dataset, data=data)
         if not common().quiet and not runtime.world.rank:
-            _describe(found, place)
+            _describe(fitted, place)
 
 
 def compress(
@@ -141,7 +141,7 @@ def decompress(
         finish(job.run(mine), runtime.track, f"decompress {len(mine):,} files", total)
         if not common().quiet:
             _tell_read(job)
-        damaged = any(picture.problem for _, picture in job.found)
+        damaged = any(picture.problem for _, picture in job.pictures)
     if damaged and first is None:
         raise typer.Exit(1)
 
@@ -182,10 +182,10 @@ def _codec(
         place = _place(profile, checkpoint)
         if profile is None and not place.exists() and model.facts.run is not None:
             note(f"no profile lies beside the checkpoint; {place} is made first")
-            found = _learn(model, place, settings, runtime)
+            fitted = _learn(model, place, settings, runtime)
         else:
-            found = profiles.load(place)
-        yield Codec(model, found, runtime.batch), runtime
+            fitted = profiles.load(place)
+        yield Codec(model, fitted, runtime.batch), runtime
 
 
 def _place(profile: Path | None, checkpoint: Path | None) -> Path:
@@ -220,10 +220,10 @@ def _learn(
     cache = place.with_name(f"{place.name}.unfinished")
     training = images(dataset or model, split="train", path=data, like=model)
     work = replace(runtime, cache=cache)
-    found = calibrate(model, training, **values(settings.calibration), runtime=work)
-    runtime.world.once(lambda: found.save(place))
+    fitted = calibrate(model, training, **values(settings.calibration), runtime=work)
+    runtime.world.once(lambda: fitted.save(place))
     runtime.world.once(lambda: remove_tree(cache))
-    return found
+    return fitted
 
 
 # ------------------------------------------------------------------------------- what is said
@@ -252,7 +252,7 @@ def _tell_written(job: "Compression") -> None:
 
 
 def _tell_read(job: "Decompression") -> None:
-    for place, picture in job.found:
+    for place, picture in job.pictures:
         say(f"{escape(str(place))}: {escape(str(picture))}", to=output)
 
 

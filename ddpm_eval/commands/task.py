@@ -302,7 +302,7 @@ def check_extractor(names: Sequence[str], weights: Path | None, accept: str) -> 
     """
     options = {"extractor_weights": weights, "accept_weights": accept}
     for name, value in options.items():
-        if value and not any(each != "digits-cnn" for each in names):
+        if value and not any(name != "digits-cnn" for name in names):
             extractor = f"with --extractor {names[0]}" if names else "without --extractor"
             raise FixableError(
                 f"{name}={value}: of no effect {extractor}",

@@ -143,7 +143,7 @@ class _Watching:
     recording: Recording
     protocol: "Protocol"
 
-    def kept(self) -> "Measurement | None":
+    def recorded(self) -> "Measurement | None":
         """What the record has of this run, measured with these settings."""
         from ddpm_eval.measure.watch import NAME
 
@@ -153,8 +153,8 @@ class _Watching:
         """The checkpoints that are measured already."""
         from ddpm_eval.measure import watch as watched
 
-        kept = self.kept()
-        return [] if kept is None else watched.points(kept)
+        measurement = self.recorded()
+        return [] if measurement is None else watched.points(measurement)
 
     def new(self) -> Iterator[Path]:
         """The checkpoints that are not measured yet, the oldest first."""
@@ -189,11 +189,11 @@ class _Watching:
             precision=compute.precision,
             compile=compute.compile,
         )
-        step, known = runs.step_in(path), self.points()
+        step, points = runs.step_in(path), self.points()
         point = watched.Point(step, model.facts.digest, self._scores(model))
         by = watched.key_of(next((s for s in point.scores if s.metric == "fid"), point.scores[0]))
-        result = watched.measurement([*known, point], self.protocol, by)
-        is_best = watched.best([*known, point], by).step == step
+        result = watched.measurement([*points, point], self.protocol, by)
+        is_best = watched.best([*points, point], by).step == step
         if is_best:
             path.with_name(HELD).replace(path.with_name(BEST))
         origin = provenance.gather(

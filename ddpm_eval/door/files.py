@@ -126,10 +126,10 @@ def compress(
     taken = _pictures(images)
 
     def files() -> Generator[None, None, list[bytes]]:
-        found: list[bytes] = []
+        coded: list[bytes] = []
         for group in codec.groups(taken, lambda picture: picture.shape[:2]):
-            found += yield from codec.compress(group, settings)
-        return found
+            coded += yield from codec.compress(group, settings)
+        return coded
 
     track, total = runtime_of(model, runtime).track, codec.evaluations * len(taken)
     return finish(files(), track, f"compress {len(taken):,} pictures", total)
@@ -180,27 +180,29 @@ def decompress(
     ]
 
     def pictures() -> Generator[None, None, list[Decoded]]:
-        found: list[Decoded] = []
+        decoded: list[Decoded] = []
         for group in codec.groups(readers, lambda reader: reader.size):
-            found += yield from codec.decompress(group)
-        return found
+            decoded += yield from codec.decompress(group)
+        return decoded
 
     track, total = runtime_of(model, runtime).track, codec.evaluations * len(readers)
     return finish(pictures(), track, f"decompress {len(readers):,} files", total)
 
 
 def _checked(model: Any) -> Model:
-    found = model_of(model)
-    require_float64(found.device, "files", fix="use device=cpu")
-    return found
+    loaded = model_of(model)
+    require_float64(loaded.device, "files", fix="use device=cpu")
+    return loaded
 
 
 def _codec(
     model: Any, profile: Profile | str | Path | None, batch: int, runtime: Runtime | None
 ) -> Codec:
-    found = _checked(model)
+    loaded = _checked(model)
     named = expanded(profile, "profile") if isinstance(profile, str | Path) else profile
-    return Codec(found, find_profile(found, named), runtime_of(found, runtime, batch=batch).batch)
+    return Codec(
+        loaded, find_profile(loaded, named), runtime_of(loaded, runtime, batch=batch).batch
+    )
 
 
 def _pictures(images: Any) -> list[Pixels]:
@@ -210,8 +212,8 @@ def _pictures(images: Any) -> list[Pixels]:
         FixableError: A picture is of another type or shape.
     """
     if not isinstance(images, list | tuple):
-        found = open_images(images)
-        return list(found.read(range(len(found))))
+        opened = open_images(images)
+        return list(opened.read(range(len(opened))))
     for i, picture in enumerate(images):
         fits = isinstance(picture, np.ndarray) and picture.dtype == np.uint8
         if not fits or picture.ndim != 3 or not picture.size:

@@ -157,10 +157,10 @@ def _of_model(
     """Refuse what cannot be measured, then draw samples, then measure them."""
     n = settings.n or PROTOCOL_N
     against = _reference(model, reference, settings)
-    known = Origin().by(model)
+    origin = Origin().by(model)
     channels, height, width = model.shape
     measures.require(
-        against, (height, width, channels), n, settings, runtime, trained_on=known.trained_on
+        against, (height, width, channels), n, settings, runtime, trained_on=origin.trained_on
     )
     real = _held_out(model, reference, held_out, runtime)
 

@@ -112,8 +112,8 @@ def measured_all(
     )
     subjects = {model.facts.digest: identity(model) for model in models} | dict(images or {})
     return tuple(
-        each  # recorded before
-        if each.provenance
-        else replace(each, provenance={**origin, "models": subjects})
-        for each in measurements
+        measurement  # recorded before
+        if measurement.provenance
+        else replace(measurement, provenance={**origin, "models": subjects})
+        for measurement in measurements
     )

@@ -23,7 +23,7 @@ class _Network:
     def __init__(self, tower: nn.Module, device: torch.device) -> None:
         self.tower = tower
         self.mean, self.std = (
-            255 * torch.tensor(each, device=device)[:, None, None] for each in (MEAN, STD)
+            255 * torch.tensor(values, device=device)[:, None, None] for values in (MEAN, STD)
         )
 
     def __call__(self, levels: Tensor) -> Outputs:

@@ -47,15 +47,15 @@ class _Reader(pickle.Unpickler):
             return _Module
         if module == "torch" and name in _DTYPES:
             return _DTYPES[name]
-        known: dict[tuple[str, str], Any] = {
+        globals_: dict[tuple[str, str], Any] = {
             ("torch._utils", "_rebuild_tensor_v2"): _tensor,
             ("torch.jit._pickle", "restore_type_tag"): lambda value, _tag: value,
             ("collections", "OrderedDict"): OrderedDict,
             **{("torch.jit._pickle", builder): list for builder in _LISTS},
         }
-        if (module, name) not in known:
+        if (module, name) not in globals_:
             raise pickle.UnpicklingError(f"{module}.{name} is no tensor")
-        return known[module, name]
+        return globals_[module, name]
 
     def persistent_load(self, pid: Any) -> Tensor:
         _, dtype, key, _, _ = pid
@@ -76,7 +76,7 @@ def read(path: Path) -> dict[str, Tensor]:
         FixableError: The file is damaged or no TorchScript archive.
     """
     with open_zip(path) as (archive, members), reading(path):
-        names = [each.filename for each in members if each.filename.endswith("/data.pkl")]
+        names = [member.filename for member in members if member.filename.endswith("/data.pkl")]
         if not names:
             raise damaged(path, "no TorchScript archive")
         root = _Reader(archive, names[0].rpartition("/")[0]).load()

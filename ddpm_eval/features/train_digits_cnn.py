@@ -61,8 +61,8 @@ def accuracy(network: Network, split: Split) -> float:
     """The share of a split's digits that the classifier names."""
     images, labels = labelled(split)
     with torch.inference_mode():
-        found: float = (network(images)[1].argmax(1) == labels).float().mean().item()
-    return found
+        accuracy: float = (network(images)[1].argmax(1) == labels).float().mean().item()
+    return accuracy
 
 
 def main() -> None:

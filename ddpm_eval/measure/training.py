@@ -31,9 +31,9 @@ def measure(model: Model, runtime: Runtime) -> Measurement:
     protocol = Protocol(
         version=VERSION, model=facts.digest, weights=facts.weights, settings=public(run)
     )
-    known = runtime.recorded(MEASURE, protocol)
-    if known is not None:
-        return known
+    recorded = runtime.recorded(MEASURE, protocol)
+    if recorded is not None:
+        return recorded
     return Measurement(
         measure=MEASURE,
         protocol=protocol,

@@ -62,7 +62,7 @@ class Evidence:
 
     >>> x = np.random.default_rng(0).normal(size=(100, 4))
     >>> evidence = Evidence(samples=FeatureSet.of(x + 1), reference=FeatureSet.of(x))
-    >>> round(evidence.distance.value, 6), evidence.both[0] is evidence.samples.rows
+    >>> round(evidence.distance.value, 6), evidence.features[0] is evidence.samples.rows
     (4.0, True)
     """
 
@@ -76,7 +76,7 @@ class Evidence:
         return self.samples.pool.n
 
     @property
-    def both(self) -> tuple[Rows, Rows]:
+    def features(self) -> tuple[Rows, Rows]:
         """The features of the samples and of the reference."""
         return self.samples.required(), self.reference.required()
 
@@ -93,12 +93,12 @@ class Evidence:
     @cached_property
     def neighbourhoods(self) -> Neighbourhoods:
         """Who lies near whom."""
-        return neighbourhoods(*self.both, device=self.device)
+        return neighbourhoods(*self.features, device=self.device)
 
     @cached_property
     def manifold(self) -> Manifold:
         """Precision, recall, density and coverage."""
-        return manifold_of(*self.both, Neighbours(), self.device, self.neighbourhoods)
+        return manifold_of(*self.features, Neighbours(), self.device, self.neighbourhoods)
 
     @cached_property
     def growth(self) -> Growth:

@@ -84,10 +84,10 @@ def manifold_of(
     reference: Rows,
     k: Neighbours,
     device: "torch.device | str",
-    known: Neighbourhoods | None = None,
+    pairs: Neighbourhoods | None = None,
 ) -> Manifold:
     """Take all four numbers and their errors from one pass, or from one that was made already."""
-    known = known or neighbourhoods(samples, reference, k=k, device=device)
+    pairs = pairs or neighbourhoods(samples, reference, k=k, device=device)
 
     def measure(x: Rows, y: Rows) -> Array:
         return _values(neighbourhoods(x, y, k=k, device=device), k)
@@ -95,7 +95,7 @@ def manifold_of(
     errors = stderr_over_both(measure, samples, reference, least=k.most + 2)
     n, m = len(samples), len(reference)
     estimates = []
-    for i, (value, count) in enumerate(zip(_values(known, k), (n, m, n, m), strict=True)):
+    for i, (value, count) in enumerate(zip(_values(pairs, k), (n, m, n, m), strict=True)):
         size = 0.0 if errors is None else float(errors[i])
         if not size and i != 2:  # equal in all parts: a share of few that is all or none
             size = share_stderr(float(value), count)
@@ -104,7 +104,7 @@ def manifold_of(
     return Manifold(*estimates)
 
 
-def _values(known: Neighbourhoods, k: Neighbours) -> Array:
-    density = known.density.mean() / k.density
-    shares = known.precise.mean(), known.recalled.mean(), density, known.covered.mean()
+def _values(pairs: Neighbourhoods, k: Neighbours) -> Array:
+    density = pairs.density.mean() / k.density
+    shares = pairs.precise.mean(), pairs.recalled.mean(), density, pairs.covered.mean()
     return np.array(shares)

@@ -60,9 +60,9 @@ def authenticity(
     return authentic(neighbourhoods(rows(samples), rows(training), device=device))
 
 
-def authentic(known: Neighbourhoods) -> Estimate:
+def authentic(pairs: Neighbourhoods) -> Estimate:
     """Take AuthPct from a pass over all pairs."""
-    share = _share(known.apart < known.nearest[:, 0])
+    share = _share(pairs.apart < pairs.nearest[:, 0])
     error = share.error
     size = 0.0 if error is None else 100 * error.size
     return Estimate(value=100 * share.value, n=share.n, error=Error(size=size, over="samples"))

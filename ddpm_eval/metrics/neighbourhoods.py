@@ -93,7 +93,7 @@ def neighbourhoods(
             covered[part] |= inside.any(0)
             closest = _closest(closest, squared, first)
         parts.append((precise, density, closest[0].sqrt(), near[closest[1][:, 0], 0].sqrt()))
-    precise, density, nearest, apart = (torch.cat(each) for each in zip(*parts, strict=True))
+    precise, density, nearest, apart = (torch.cat(part) for part in zip(*parts, strict=True))
     arrays = precise, recalled, density, covered, nearest, apart
     return Neighbourhoods(*(array.cpu().numpy() for array in arrays))
 

@@ -118,7 +118,7 @@ _METRICS: dict[str, Metric] = {
         other_title="KD",
         needs=_BOTH,
         least=kernel.LEAST,
-        compute=lambda evidence: kernel_distance(*evidence.both),
+        compute=lambda evidence: kernel_distance(*evidence.features),
     ),
     "precision": Metric(
         title="Precision",
@@ -156,14 +156,14 @@ _METRICS: dict[str, Metric] = {
         title="MIND",
         better="lower",
         needs=_BOTH,
-        compute=lambda evidence: mind(*evidence.both),
+        compute=lambda evidence: mind(*evidence.features),
     ),
     "cmmd": Metric(
         title="CMMD",
         better="lower",
         needs=_BOTH,
         only=frozenset({"clip-l14-336"}),
-        compute=lambda evidence: cmmd(*evidence.both),
+        compute=lambda evidence: cmmd(*evidence.features),
     ),
     "memorised_share": Metric(
         title="Memorised share",

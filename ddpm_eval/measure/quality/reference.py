@@ -80,7 +80,7 @@ class Reference:
             about = content.about if content is not None else {}
             other = tuple(about.get("shape", size)[:2])
         if other != size:
-            theirs, ours = ("x".join(map(str, each)) for each in (other, size))
+            theirs, ours = ("x".join(map(str, shape)) for shape in (other, size))
             name = self.images.name if self.images is not None else str(self.file)
             raise FixableError(
                 f"reference: {name} has images of {theirs}, the samples are {ours}",

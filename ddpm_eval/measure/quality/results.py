@@ -181,8 +181,8 @@ def _label(sets: Sets, protocol: Protocol) -> str:
 def _lossy(sets: Sets) -> int:
     """How many of all images are JPEG files."""
     reference = sets.comparison.reference.images
-    both = sets.comparison.samples, *([reference] if reference is not None else [])
-    sources = [without_labels(images.source) for images in both]
+    sides = sets.comparison.samples, *([reference] if reference is not None else [])
+    sources = [without_labels(images.source) for images in sides]
     return sum(source.lossy for source in sources if isinstance(source, Pictures))
 
 
@@ -227,11 +227,11 @@ def mean_ratio(measured: Sequence[Measurement]) -> tuple[Measurement, ...]:
     which it would be if they erred together.
     """
     first_ways: dict[str, Measurement] = {}
-    for each in measured:
-        if each.protocol.extractor is not None:
-            first_ways.setdefault(each.protocol.extractor.name, each)
-    ratios = [(each, each.score("relative_fd")) for each in first_ways.values()]
-    pairs = [(each, ratio) for each, ratio in ratios if ratio is not None]
+    for item in measured:
+        if item.protocol.extractor is not None:
+            first_ways.setdefault(item.protocol.extractor.name, item)
+    ratios = [(item, item.score("relative_fd")) for item in first_ways.values()]
+    pairs = [(item, ratio) for item, ratio in ratios if ratio is not None]
     if len(pairs) < 2:
         return ()
     first = pairs[0][0].protocol
@@ -247,7 +247,7 @@ def mean_ratio(measured: Sequence[Measurement]) -> tuple[Measurement, ...]:
         error=error,
         of=Qualifiers(whose="samples", extractor=f"(mean of {len(pairs)})"),
     )
-    settings: dict[str, Json] = {"mean_of": [each.protocol.key for each, _ in pairs]}
+    settings: dict[str, Json] = {"mean_of": [item.protocol.key for item, _ in pairs]}
     protocol = Protocol(
         version=first.version,
         model=first.model,

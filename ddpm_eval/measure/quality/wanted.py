@@ -30,13 +30,13 @@ def named(names: Sequence[str]) -> tuple[str, ...]:
     >>> named(["FID", "kid", "fid-infinity"])
     ('fid', 'kid', 'fid_infinity')
     """
-    known = quality_metrics()
-    titles = {metric.title.lower(): key for key, metric in known.items()}
+    metrics = quality_metrics()
+    titles = {metric.title.lower(): key for key, metric in metrics.items()}
     keys = []
     for name in names:
         key = titles.get(name.lower(), name.lower())
-        if key not in known:
-            choices = ", ".join(metric.title for metric in known.values())
+        if key not in metrics:
+            choices = ", ".join(metric.title for metric in metrics.values())
             raise FixableError(f"metrics={name}: not a metric", f"choose from {choices}")
         keys.append(key)
     return tuple(keys)
