@@ -209,8 +209,14 @@ def _facts(content: checkpoint.Checkpoint) -> dict[str, Any]:
 
 
 def public(run: RunConfig) -> dict[str, Any]:
-    """The settings of a run without the folders of who ran it."""
-    return to_dict(replace(run, data=replace(run.data, path=Path(run.data.path).name)))
+    """The settings of a run without the folders of who ran it.
+
+    A run without labels has the settings that it had before there was a choice.
+    """
+    plain = to_dict(replace(run, data=replace(run.data, path=Path(run.data.path).name)))
+    if not run.data.labels:
+        del plain["data"]["labels"]
+    return plain
 
 
 def identity(model: Model) -> dict[str, Any]:

@@ -26,6 +26,7 @@ class Batch(NamedTuple):
     weights: Tensor
     eps: Tensor
     keep: Tensor | None
+    labels: Tensor | None
 
     def split(self, parts: int) -> Iterable["Batch"]:
         """Cut into microbatches of sizes that differ by one at most."""
@@ -53,13 +54,15 @@ class Batches:
     ) -> None:
         self.config, self.images, self.world = config, images, world
         self.dtype, self.dropout_elements = dtype, dropout_elements
+        self._labels = data.labels_of(images)
         self._order: tuple[int, np.ndarray] | None = None  # the last epoch's permutation
 
     def draw(self, step: int) -> Batch:
         """Read the images of a step and draw their flips, uniform times, noise and dropout."""
         size = self.config.optim.batch_size
         positions = self.world.share(range(step * size, (step + 1) * size))
-        pixels = self.images.read([self.image_at(position) for position in positions])
+        indices = [self.image_at(position) for position in positions]
+        pixels = self.images.read(indices)
         stream = Stream(self.config.seed, "train")
         drawn, eps = [], np.empty((len(pixels), *pixels.shape[:0:-1]), np.float32)
         for row, position in enumerate(positions):
@@ -83,6 +86,7 @@ class Batches:
             torch.ones(len(drawn), dtype=self.dtype, device=self.world.device),
             self._to_device(torch.from_numpy(eps)),
             keep,
+            self._classes(indices),
         )
 
     def timed(
@@ -116,6 +120,12 @@ class Batches:
             generator = Stream(self.config.seed, "order").generator(epoch)
             self._order = epoch, generator.permutation(len(self.images))
         return int(self._order[1][place])
+
+    def _classes(self, indices: list[int]) -> Tensor | None:
+        """The class of each image, [B]; None for images without classes."""
+        if self._labels is None:
+            return None
+        return torch.from_numpy(self._labels[indices]).to(self.world.device)
 
     def _to_device(self, images: Tensor) -> Tensor:
         return images.to(self.world.device, self.dtype, memory_format=torch.channels_last)

@@ -63,11 +63,7 @@ class Trainer:
                 f"optim.batch_size={config.optim.batch_size} images for {world.size} processes",
                 "start fewer processes or raise optim.batch_size",
             )
-        if config.unet.classes:
-            raise FixableError(
-                f"unet.classes={config.unet.classes}: the images have no labels",
-                "set unet.classes=0",
-            )
+        _check_classes(config, images)
         self.config, self.images, self.world = config, images, world
         self.step = 0 if resume is None else resume.step
         self.dtype = DTYPES[config.compute.precision]
@@ -146,7 +142,10 @@ class Trainer:
         )
 
     def samples(self, count: int, *, stopping: Callable[[], bool]) -> np.ndarray | None:
-        """Images 0..count-1 of the averaged weights, uint8 [count, H, W, C]; None if stopped."""
+        """Images 0..count-1 of the averaged weights, uint8 [count, H, W, C]; None if stopped.
+
+        The classes follow each other in turn.
+        """
         network = copy.deepcopy(self.network).eval()
         checkpoint.load_weights(network, self.average.shadow)
         process = self.denoise.schedule
@@ -157,7 +156,8 @@ class Trainer:
         unet = self.config.unet
         shape = (unet.channels, unet.image_size, unet.image_size)
         x = prior(stream, indices, shape).to(self.world.device, self.dtype)
-        for frame in chain(Ancestral(denoise), x, indices, stream):
+        labels = torch.arange(count) % unet.classes if unet.classes else None
+        for frame in chain(Ancestral(denoise), x, indices, stream, condition=labels):
             if stopping():
                 return None
             x = frame.x_0_hat
@@ -183,7 +183,8 @@ class Trainer:
         x_t = self.objective.noisy(batch.x_0, batch.t, batch.eps)
         bf16 = self.config.compute.precision == "bf16"
         with torch.autocast(self.world.device.type, torch.bfloat16, enabled=bf16):
-            output = self.model(x_t, batch.t.to(self.world.device), keep=batch.keep)
+            t = batch.t.to(self.world.device)
+            output = self.model(x_t, t, condition=batch.labels, keep=batch.keep)
         losses = self.objective.loss(output, batch.x_0, x_t, batch.t, batch.eps)
         loss = (batch.weights * losses).sum() / self.config.optim.batch_size
         return loss, self._errors(output.detach(), batch.x_0, x_t, batch.t)
@@ -266,9 +267,30 @@ class Trainer:
             }
 
 
+def _check_classes(config: RunConfig, images: data.Images) -> None:
+    """Refuse a network with other classes than the images have.
+
+    Raises:
+        FixableError: Names both.
+    """
+    wanted, classes = config.unet.classes, data.classes_of(images)
+    if wanted and not classes:
+        raise FixableError(
+            f"unet.classes={wanted}: the images have no labels",
+            "set data.labels=true, or unet.classes=0",
+        )
+    if wanted != len(classes):
+        raise FixableError(
+            f"unet.classes={wanted}: the images have {len(classes):,} classes",
+            f"set unet.classes={len(classes)}",
+        )
+
+
 def facts(images: data.Images) -> dict[str, object]:
     """What a resumed run must share with the one before, beside its settings."""
+    classes = data.classes_of(images)
     return {
+        **({"classes": list(classes)} if classes else {}),
         "data": images.name,
         "data_digest": images.digest,
         "data_n": len(images),

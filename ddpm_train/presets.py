@@ -25,6 +25,17 @@ def cifar10() -> RunConfig:
     return RunConfig(preset="cifar10", data=DataConfig(source="cifar10"))
 
 
+def cifar10_conditional() -> RunConfig:
+    """CIFAR-10, conditional on the class: the paper's network with a label embedding."""
+    run = cifar10()
+    return replace(
+        run,
+        preset="cifar10-conditional",
+        data=replace(run.data, labels=True),
+        unet=replace(run.unet, classes=10),
+    )
+
+
 def _size256(preset: str, *, source: Literal["folder", "lmdb"], steps: int) -> RunConfig:
     """The settings that the paper's 256x256 runs share: 113.7M parameters."""
     return RunConfig(
@@ -87,6 +98,17 @@ def digits() -> RunConfig:
         optim=OptimConfig(lr=2e-3, warmup_steps=100, batch_size=64, steps=1000, ema_decay=0.99),
         compute=ComputeConfig(threads=1),  # too small to share
         log=LogConfig(sample_every=500, checkpoint_every=250, keep=4),  # for watch
+    )
+
+
+def digits_conditional() -> RunConfig:
+    """scikit-learn's 8x8 digits, conditional on the class: the whole way in two minutes."""
+    run = digits()
+    return replace(
+        run,
+        preset="digits-conditional",
+        data=replace(run.data, labels=True),
+        unet=replace(run.unet, classes=10),
     )
 
 
@@ -156,12 +178,14 @@ def likelihood32() -> RunConfig:
 
 PRESETS: dict[str, Callable[[], RunConfig]] = {
     "cifar10": cifar10,
+    "cifar10-conditional": cifar10_conditional,
     "celebahq256": celebahq256,
     "lsun-bedroom": lsun_bedroom,
     "lsun-bedroom-large": lsun_bedroom_large,
     "lsun-church": lsun_church,
     "lsun-cat": lsun_cat,
     "digits": digits,
+    "digits-conditional": digits_conditional,
     "folder": folder,
     "iddpm-cifar10": iddpm_cifar10,
     "likelihood32": likelihood32,

@@ -14,7 +14,7 @@ from ddpm_train.config import DataConfig
 from ddpm_train.data import arrays, cifar, stores
 from ddpm_train.data.download import Track
 from ddpm_train.data.images import Form, Images, Split, to_model, to_uint8
-from ddpm_train.data.labels import Labelled, grouped, labels_of, without_labels
+from ddpm_train.data.labels import Labelled, classes_of, grouped, labels_of, without_labels
 from ddpm_train.data.pictures import Pictures
 from ddpm_train.errors import FixableError
 
@@ -24,6 +24,7 @@ __all__ = [
     "Pictures",
     "Split",
     "Track",
+    "classes_of",
     "labels_of",
     "load",
     "load_of_run",

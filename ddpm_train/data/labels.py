@@ -55,6 +55,11 @@ def labels_of(images: Images) -> Labels | None:
     return images.labels if isinstance(images, Labelled) else None
 
 
+def classes_of(images: Images) -> tuple[str, ...]:
+    """Give the name of every class; none for images without classes."""
+    return images.classes if isinstance(images, Labelled) else ()
+
+
 def without_labels(images: Images) -> Images:
     """Give the images alone."""
     return images.images if isinstance(images, Labelled) else images

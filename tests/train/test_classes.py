@@ -8,17 +8,21 @@ from torch import Tensor
 
 from ddpm_train import checkpoint, data, networks
 from ddpm_train.config import DataConfig, ModelConfig, RunConfig, UNetConfig
+from ddpm_train.data import arrays
+from ddpm_train.data.images import Form
 from ddpm_train.errors import FixableError
 from ddpm_train.fast import capability
 from ddpm_train.fast.plain import Plain
 from ddpm_train.fast.prepare import prepare
 from ddpm_train.loop import Trainer
 from ddpm_train.networks.unet import UNet
-from tests.train.test_loop import WORLD
+from ddpm_train.settings import override
+from tests.train.test_loop import WORLD, advance
 from tests.train.test_unet import TINY, inputs, lively, relative
 
 CLASSES = replace(TINY, classes=3)
 LABELS = torch.tensor([2, 0])
+DIGITS = arrays.digits("train", Form(8, 1))
 
 
 @torch.no_grad()
@@ -92,6 +96,44 @@ def test_a_run_without_labels_does_not_train_a_network_with_classes(tiny: RunCon
     config = replace(tiny, unet=replace(tiny.unet, classes=3))
     with pytest.raises(FixableError, match=r"unet\.classes=3: the images have no labels"):
         Trainer(config, images, WORLD)
+
+
+@pytest.mark.parametrize("classes", [0, 3, 11])
+def test_a_network_has_the_classes_of_its_images(tiny: RunConfig, classes: int) -> None:
+    config = replace(tiny, unet=replace(tiny.unet, classes=classes))
+    with pytest.raises(FixableError, match=rf"classes={classes}: the images have 10 classes"):
+        Trainer(config, DIGITS, WORLD)
+
+
+def conditional(tiny: RunConfig, images: data.Images) -> Trainer:
+    changes = ["unet.classes=10", "compute.precision=float64", "optim.warmup_steps=0"]
+    return Trainer(override(tiny, changes), images, WORLD)
+
+
+def test_a_step_moves_the_rows_of_the_classes_that_it_saw(tiny: RunConfig) -> None:
+    trainer = conditional(tiny, DIGITS)
+    before = trainer.parameters["labels.weight"].detach().clone()
+    advance(trainer)
+    trainer.close()
+    moved = (trainer.parameters["labels.weight"] != before).any(1)
+    seen = {int(DIGITS.labels[trainer.batches.image_at(i)]) for i in range(6)}
+    assert set(moved.nonzero().flatten().tolist()) == seen
+
+
+def test_numbers_of_classes_are_names(tiny: RunConfig) -> None:
+    """Other numbers for the classes, and the rows in that order: the same run."""
+    order = torch.tensor([3, 1, 4, 0, 5, 9, 2, 6, 8, 7])
+    renamed = data.Labelled(DIGITS.images, order.numpy()[DIGITS.labels], DIGITS.classes)
+    one, other = conditional(tiny, DIGITS), conditional(tiny, renamed)
+    with torch.no_grad():
+        other.parameters["labels.weight"][order] = one.parameters["labels.weight"].clone()
+    for _ in range(4):
+        losses = [advance(trainer).loss for trainer in (one, other)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-12)
+    for trainer in (one, other):
+        trainer.close()
+    rows = [trainer.parameters["labels.weight"].detach() for trainer in (one, other)]
+    torch.testing.assert_close(rows[1][order], rows[0], rtol=1e-9, atol=1e-12)
 
 
 def test_networks_are_built_by_their_settings() -> None:

@@ -25,7 +25,9 @@ from ddpm_train.settings import override, to_dict
 from ddpm_train.world import World
 
 WORLD = World(torch.device("cpu"))
+CONDITIONAL = ["data.labels=true", "unet.classes=10"]
 LIKELIHOOD = ["objective.loss=L", "objective.variance=optimal", "objective.times=importance"]
+KINDS: list[list[str]] = [[], LIKELIHOOD, CONDITIONAL]
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +35,15 @@ def images() -> data.Images:
     return data.load(DataConfig(source="digits"), image_size=8, channels=1)
 
 
+def shown(config: RunConfig, images: data.Images) -> data.Images:
+    """The images, with their classes where the settings want them."""
+    if not config.data.labels:
+        return images
+    return data.load(config.data, image_size=8, channels=1)
+
+
 def train(config: RunConfig, images: data.Images, steps: int = 6) -> Checkpoint:
-    trainer = Trainer(config, images, WORLD)
+    trainer = Trainer(config, shown(config, images), WORLD)
     for _ in range(steps):
         advance(trainer)
     trainer.close()
@@ -123,7 +132,7 @@ def test_every_epoch_shows_every_image_once(tiny: RunConfig, images: data.Images
     assert sorted(first) == sorted(second) == list(range(n)) and first != second
 
 
-@pytest.mark.parametrize("settings", [[], LIKELIHOOD], ids=["simple", "likelihood"])
+@pytest.mark.parametrize("settings", KINDS, ids=["simple", "likelihood", "conditional"])
 @pytest.mark.parametrize("microbatch", [1, 4])
 def test_microbatches_change_nothing(
     tiny: RunConfig, images: data.Images, microbatch: int, settings: list[str]
@@ -134,7 +143,7 @@ def test_microbatches_change_nothing(
     assert distance(parts, whole) < 1e-9
 
 
-@pytest.mark.parametrize("settings", [[], LIKELIHOOD], ids=["simple", "likelihood"])
+@pytest.mark.parametrize("settings", KINDS, ids=["simple", "likelihood", "conditional"])
 def test_a_resumed_run_is_the_same_run(
     tiny: RunConfig, images: data.Images, tmp_path: Path, settings: list[str]
 ) -> None:
@@ -142,7 +151,8 @@ def test_a_resumed_run_is_the_same_run(
     whole = train(tiny, images)
     for cut in (0, 1, 4):
         checkpoint.save(tmp_path / "cut.pt", train(tiny, images, steps=cut))
-        trainer = Trainer(tiny, images, WORLD, resume=checkpoint.load(tmp_path / "cut.pt"))
+        old = checkpoint.load(tmp_path / "cut.pt")
+        trainer = Trainer(tiny, shown(tiny, images), WORLD, resume=old)
         while trainer.step < 6:
             advance(trainer)
         trainer.close()
@@ -259,7 +269,7 @@ world.leave()
 """
 
 
-@pytest.mark.parametrize("settings", [[], LIKELIHOOD], ids=["simple", "likelihood"])
+@pytest.mark.parametrize("settings", KINDS, ids=["simple", "likelihood", "conditional"])
 def test_the_number_of_processes_changes_nothing(
     tiny: RunConfig, tmp_path: Path, images: data.Images, settings: list[str]
 ) -> None:
