@@ -154,6 +154,9 @@ def presets(
 def export(
     source: Annotated[Path, typer.Argument(help="A checkpoint of ddpm-train.")],
     target: Annotated[Path, typer.Argument(help="The file to write.")],
+    half: Annotated[
+        bool, typer.Option("--half", help="Round them to 16 bits (float16): half the size again.")
+    ] = False,
 ) -> None:
     """Write the averaged (EMA) weights alone: a quarter of the size, all that evaluation needs."""
     if os.path.lexists(target):
@@ -164,8 +167,10 @@ def export(
     full = checkpoint.load(source)
     if not full.ema:
         raise FixableError(f"{source}: holds no averaged weights", "export a training checkpoint")
-    checkpoint.save(target, replace(full, weights={}, optimizer={}))
-    say(f"wrote {escape(str(target))} (step {full.step:,}, EMA weights)", to=output)
+    ema = {name: value.half() for name, value in full.ema.items()} if half else full.ema
+    checkpoint.save(target, replace(full, weights={}, optimizer={}, ema=ema))
+    rounded = ", rounded to 16 bits" if half else ""
+    say(f"wrote {escape(str(target))} (step {full.step:,}, EMA weights{rounded})", to=output)
 
 
 def _train(config: RunConfig, folder: Path, show: "_Display", *, accept_changes: bool) -> None:

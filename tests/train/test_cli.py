@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from ddpm_train import checkpoint, runs
@@ -45,6 +46,14 @@ def test_train_again_resume_and_export(tmp_path: Path) -> None:
         full.ema, full.model
     )
     assert out.stat().st_size < 0.3 * path.stat().st_size
+    half = tmp_path / "half.pt"
+    assert RUN.invoke(app, ["export", str(path), str(half), "--half"]).exit_code == 0
+    rounded, size = checkpoint.load(half), sum(value.nbytes for value in slim.ema.values())
+    assert sum(value.nbytes for value in rounded.ema.values()) == size / 2
+    net, exact = checkpoint.network(rounded), checkpoint.network(slim).state_dict()
+    for name, value in net.state_dict().items():  # half a unit of float16's last place, at most
+        limit = exact[name].abs() * 2**-11 + 2**-25
+        assert value.dtype == torch.float32 and ((value - exact[name]).abs() <= limit).all()
 
 
 def test_json_lines_are_the_events(tmp_path: Path) -> None:
