@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ddpm_eval.choice import ImageSet
+from ddpm_eval.choice import ImageSet, choose
 from ddpm_eval.codec import fit, strides
 from ddpm_eval.codec.bands import Bands
 from ddpm_eval.codec.codebook import NIBBLE
@@ -35,13 +35,13 @@ _RAW_BITS = 8.0  # bits/dim of pixels as they are
 def calibrate(
     model: Model, images: ImageSet, settings: CalibrationSettings, runtime: Runtime
 ) -> Profile:
-    """Learn a profile from the last n of the training images.
+    """Learn a profile from n training images, drawn by the seed.
 
     Raises:
         FixableError: There are fewer images, or the network learned so little that files would be
             larger than raw pixels.
     """
-    chosen = _last(images, settings.n)
+    chosen = choose(images, settings.n, seed=settings.seed)
     bars = model.denoise.schedule.alphas_bar.numpy()
     curve, means = _measure(model, chosen, settings, runtime)
     bands = Bands(model.shape)
@@ -75,21 +75,13 @@ def calibrate(
         },
         facts={
             "model": model.facts.name,
-            "images": {"name": chosen.name, "digest": chosen.digest, "n": len(chosen)},
+            "images": {"name": chosen.name, **to_dict(chosen.facts)},
             "settings": to_dict(settings),
             "curve": {"rows": curve.rows.tolist(), "errors": curve.errors.tolist()},
             "ends": {str(row): bits / bands.n for row, bits in ends.items()},
             "expected": _expected(bands, bars[path], errors, _final_bits(levels, last, sets)),
         },
     )
-
-
-def _last(images: ImageSet, n: int) -> ImageSet:
-    if n > len(images):
-        raise FixableError(
-            f"n={n:,}: {images.name} has {len(images):,} images", "choose fewer, or 0 for all"
-        )
-    return images[len(images) - n :] if n else images
 
 
 def _measure(

@@ -3,18 +3,18 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from ddpm_train.leaves import Range
+from ddpm_train.leaves import Range, Seed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationSettings:
     """What a profile is learned from."""
 
-    n: Annotated[int, Range(0)] = 256  # training images, the last ones; 0: all
+    n: Annotated[int, Range(0)] = 256  # training images, drawn by the seed; 0: all
     rows: Annotated[int, Range(8, 1000)] = 48  # times at which the error curve is measured
     noise: Annotated[float, Range(0)] = 16.0  # levels of it where the chain may end, at most
     tolerance: Annotated[float, Range(0, 1)] = 1e-4  # levels two machines may differ by, at least
-    seed: Annotated[int, Range(0)] = 0  # of the noise
+    seed: Seed = 0  # of the images and the noise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

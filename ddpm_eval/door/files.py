@@ -45,12 +45,12 @@ def calibrate(
     Args:
         model: From ``load`` or ``wrap``.
         images: What ``images`` gives or takes; None: the training images of the model's run.
-        n: How many of them, the last ones; 0: all.
+        n: How many of them, drawn by the seed; 0: all.
         rows: Times at which the error of x_0_hat is measured.
         noise: The most noise, in levels, at the time where files go over to exact pixels; 1 makes
             lossy files finer.
         tolerance: How many levels two machines may differ by in the last x_0_hat, at least.
-        seed: Of the noise.
+        seed: Of the images drawn and of the noise.
         batch: Images in one evaluation of the network.
         cache: A folder where unfinished work survives.
         runtime: How the work is carried out, in place of ``batch`` and ``cache``.

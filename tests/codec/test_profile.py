@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ddpm_eval as de
-from ddpm_eval.choice import ImageSet
+from ddpm_eval.choice import ImageSet, choose
 from ddpm_eval.codec import profile as profiles
 from ddpm_eval.codec.calibrate import calibrate
 from ddpm_eval.codec.profile import Profile
@@ -98,3 +98,14 @@ def test_pictures_from_python(profile: Profile) -> None:
         de.compress(model, pictures, profile=profile, effort=9)
     with pytest.raises(FixableError, match=r"file 1: not a \.ddpm file"):
         de.decompress(model, [files[0], b"x"], profile=profile)
+
+
+def test_the_images_to_learn_from_are_drawn_by_the_seed() -> None:
+    images = ImageSet.of(Stack("fields", fields.pictures(24, seed=3)))
+    settings = CalibrationSettings(n=8, rows=12)
+    one = calibrate(fields.model(), images, settings, Runtime())
+    chosen = choose(images, 8, seed=0)
+    assert one.facts["images"]["choice"] == "drawn" and one.facts["images"]["n"] == 8
+    two = calibrate(fields.model(), chosen, replace(settings, n=0), Runtime())
+    last = calibrate(fields.model(), images[16:], replace(settings, n=0), Runtime())
+    assert two.errors == one.errors != last.errors
