@@ -139,13 +139,13 @@ def _differences(pair: Pair, bounds: list[Pair]) -> Iterator[Difference]:
     family = alike.family(a.protocol)
     terms = next((item for item in bounds if alike.family(item[0].protocol) == family), None)
     for one in a.scores:
-        if _tells(a, one):
+        if tells(a, one):
             other = next((x for x in b.scores if (x.metric, x.of) == (one.metric, one.of)), None)
             if other is not None:
                 yield _difference(pair, (one, other), terms)
 
 
-def _tells(measurement: Measurement, score: Score) -> bool:
+def tells(measurement: Measurement, score: Score) -> bool:
     """Whether a score tells models from each other: no yardstick, and no other variance."""
     of = score.of
     return (
@@ -163,7 +163,7 @@ def _difference(pair: Pair, scores: tuple[Score, Score], terms: Pair | None) -> 
     error, basis = _independent(one, other)
     changes = wording.differing(pair[0].protocol, pair[1].protocol)
     difference = Difference(
-        name=_name(pair[0], one),
+        name=name_of(pair[0], one),
         one=one,
         other=other,
         gap=replace(gap, error=error),
@@ -181,7 +181,7 @@ def _difference(pair: Pair, scores: tuple[Score, Score], terms: Pair | None) -> 
     return replace(difference, gap=exactly, basis=f"paired over {one.n:,} images")
 
 
-def _name(measurement: Measurement, score: Score) -> str:
+def name_of(measurement: Measurement, score: Score) -> str:
     """What is compared, with the split or the reference where it is not the usual one."""
     protocol = measurement.protocol
     name = _NAMES.get((measurement.measure, score.metric, score.of.part), score.label)

@@ -11,6 +11,7 @@ from ddpm_eval.present import (
     differences,
     likelihoods,
     published,
+    retraining,
     sections,
     wording,
 )
@@ -39,6 +40,7 @@ def compose(records: Sequence[Record], *, compare: bool = False) -> Document:
         Section(
             "Beside the published numbers", tables=(*published.tables(runs), *_likelihoods(runs))
         ),
+        *_trainings(runs),
         *sections.build(runs),
         *chain.from_iterable(map(_others, runs)),
         *chain.from_iterable(map(_origins, runs)),
@@ -56,16 +58,24 @@ def _likelihoods(runs: Sequence[Run]) -> Iterator[Table]:
         yield table
 
 
+def _trainings(runs: Sequence[Run]) -> Iterator[Section]:
+    """What training with other seeds changes, where several of the runs differ by theirs alone."""
+    table = retraining.table(runs)
+    if table is not None:
+        yield Section("Trainings of one configuration", tables=(table,))
+
+
 def _against(one: Record, other: Record) -> Iterator[Section]:
     """What differs between two runs, in words and in numbers."""
     gaps = differences.between(one, other)
     if not gaps:
         yield Section("What differs", ("The two records hold no number in common.",))
         return
-    sentences = tuple(item.sentence(one.name, other.name) for item in gaps)
+    sentences = [item.sentence(one.name, other.name) for item in gaps]
+    sentences += filter(None, [retraining.remark(one, other)])
     table = differences.table(one, other, gaps)
     settings = tuple(alike.facts(one, other))
-    yield Section("What differs", sentences, tables=(table,), facts=settings)
+    yield Section("What differs", tuple(sentences), tables=(table,), facts=settings)
 
 
 def _share(records: Sequence[Record]) -> int:
