@@ -29,6 +29,7 @@ from ddpm_eval.codec.words import Array
 
 MU_STEPS = 8  # of mu to a level
 WEIGHT_BITS, SCALE_BITS = 11, 10
+SCALE_NUMBERS = 4  # v_0 .. v_3
 PHASES = ((0, 0), (1, 1), (0, 1), (1, 0))  # row and column, modulo 2, of the pixels of a pass
 
 

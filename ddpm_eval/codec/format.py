@@ -3,12 +3,13 @@
 byte 0      0xDD
 byte 1      the version (upper four bits) and flags: 1 lossless, 2 portable, 4 sized, 8 stored
 bytes 2-4   the profile
-bytes 5-7   of a lossless file: the first bytes of the SHA-256 of the pixels
-byte 5      of any other: how many layers there are
-then        of a sized file: width and height, seven bits to a byte, and 1 for a grey picture
+bytes 5-7   of a lossless file: the first bytes of the SHA-256 of its shape and pixels
+byte 5      of any other: how many layers there are, seven bits to a byte
+then        of a sized file: width and height likewise, and one byte: 1 for a grey picture, else 0
 """
 
 import hashlib
+import struct
 from dataclasses import dataclass
 
 from ddpm_train.data.images import Pixels
@@ -47,12 +48,12 @@ class Head:
         """Write it."""
         flags = _LOSSLESS * (self.checksum is not None) | _PORTABLE * self.portable
         flags |= _SIZED * (self.size is not None) | _STORED * self.stored
-        rest = bytes([self.layers]) if self.checksum is None else self.checksum
+        rest = varint(self.layers) if self.checksum is None else self.checksum
         head = bytes([MAGIC, VERSION << 4 | flags]) + self.profile + rest
         if self.size is None:
             return head
         height, width = self.size
-        return head + _varint(width) + _varint(height) + bytes([self.grey])
+        return head + varint(width) + varint(height) + bytes([self.grey])
 
 
 def parse(data: bytes, label: str = "file") -> tuple[Head, int]:
@@ -61,43 +62,52 @@ def parse(data: bytes, label: str = "file") -> tuple[Head, int]:
     Raises:
         FixableError: It is none, of another version, cut off or damaged.
     """
-    if len(data) < 2 or data[0] != MAGIC:
+    version, flags = (data[1] >> 4, data[1] & 15) if len(data) > 1 else (0, 0)
+    if not version or data[0] != MAGIC:
         raise FixableError(f"{label}: not a .ddpm file", "name files of ddpm-eval compress")
-    version, flags = data[1] >> 4, data[1] & 15
     if version != VERSION:
         raise FixableError(
             f"{label}: version {version}, newer than this program's {VERSION}",
             "pip install --upgrade ddpm-eval",
         )
-    lossless = bool(flags & _LOSSLESS)
-    place = 5 + (CHECKED if lossless else 1)
-    size, grey = None, False
+    lossless, place, layers = bool(flags & _LOSSLESS), 5 + CHECKED, 0
+    if not lossless:
+        layers, place = read_varint(data, 5)
+    size, colours = None, 0
     if flags & _SIZED:
-        width, place = _read_varint(data, place)
-        height, place = _read_varint(data, place)
-        size, grey, place = (height, width), data[place : place + 1] == b"\1", place + 1
+        width, place = read_varint(data, place)
+        height, place = read_varint(data, place)
+        size, colours, place = (height, width), int.from_bytes(data[place : place + 1]), place + 1
     if len(data) < place:
         raise FixableError(f"{label}: cut off in its head, after {len(data)} bytes", _AGAIN)
     if size is not None and not 0 < size[0] * size[1] <= _MOST_PIXELS:
         raise FixableError(f"{label}: damaged, it says {size[1]:,}x{size[0]:,} pixels", _AGAIN)
+    if colours > 1 or (flags & _STORED and not lossless):
+        raise FixableError(f"{label}: damaged, its head has no meaning", _AGAIN)
     head = Head(
         profile=data[2:5],
         checksum=data[5:8] if lossless else None,
-        layers=0 if lossless else data[5],
+        layers=layers,
         portable=bool(flags & _PORTABLE),
         stored=bool(flags & _STORED),
         size=size,
-        grey=grey,
+        grey=bool(colours),
     )
     return head, place
 
 
 def checksum(picture: Pixels) -> bytes:
-    """The first bytes of the SHA-256 of the pixels [H, W, C]."""
-    return hashlib.sha256(picture.tobytes()).digest()[:CHECKED]
+    """The first bytes of the SHA-256 of a picture [H, W, C]: H, W, C in four bytes each, pixels."""
+    shape = struct.pack("<3I", *picture.shape)
+    return hashlib.sha256(shape + picture.tobytes()).digest()[:CHECKED]
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """A number, seven bits to a byte, the lowest first; 128 is added where more follow.
+
+    >>> varint(300).hex(), read_varint(bytes.fromhex("ac02"), 0)
+    ('ac02', (300, 2))
+    """
     out = []
     while value > 127:
         out.append(value & 127 | 128)
@@ -105,7 +115,7 @@ def _varint(value: int) -> bytes:
     return bytes([*out, value])
 
 
-def _read_varint(data: bytes, place: int) -> tuple[int, int]:
+def read_varint(data: bytes, place: int) -> tuple[int, int]:
     """The number at a place and the place behind it, which is behind the data if that is cut."""
     value = shift = 0
     for byte in data[place : place + 5]:
@@ -113,4 +123,4 @@ def _read_varint(data: bytes, place: int) -> tuple[int, int]:
         shift, place = shift + 7, place + 1
         if byte < 128:
             return value, place
-    return value, len(data)
+    return value, len(data) + 1

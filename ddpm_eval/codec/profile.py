@@ -1,21 +1,24 @@
 """The profile: everything but the weights that a file is written and read with, one JSON file.
 
-Its digest covers every number; a file names the digest's first three bytes, so that nothing is
-decoded by another profile than its own.
+Its digest covers every number that a file depends on; a file names the digest's first three bytes,
+so that nothing is decoded by another profile than its own.
 """
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ddpm_eval.codec.bands import Bands
-from ddpm_eval.codec.contexts import PHASES, Pass
+from ddpm_eval.codec.codebook import NIBBLE
+from ddpm_eval.codec.contexts import PHASES, SCALE_NUMBERS, Pass
 from ddpm_eval.codec.layers import Stride
 from ddpm_eval.codec.strides import coefficients
 from ddpm_train.errors import FixableError
@@ -59,8 +62,16 @@ class Profile:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) of everything in it."""
-        return hashlib.sha256(json.dumps(self._plain(), sort_keys=True).encode()).hexdigest()
+        """SHA-256 (hex) of the weights' digest and every number, in 8 bytes each."""
+        integers = [
+            *(*self.shape, len(self.strides), len(self.bits[0]), len(self.sets)),
+            *(*self.rows, *chain(*self.bits), self.tile_scale),
+            *chain(*((*p.weights, *p.scale) for p in chain(*self.sets))),
+        ]
+        reals = [*self.alphas_bar, *chain(*self.errors), self.tolerance]
+        sha = hashlib.sha256(self.weights.encode() + b"\n")
+        sha.update(np.array(integers, "<i8").tobytes() + np.array(reals, "<f8").tobytes())
+        return sha.hexdigest()
 
     @property
     def id(self) -> bytes:
@@ -134,7 +145,7 @@ def load(path: Path) -> Profile:
     try:
         profile = _revive(plain)
         digest = profile.digest
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, OverflowError) as error:
         raise _damaged(path, str(error)) from error
     if digest != plain.get("digest"):
         raise _damaged(path, "its digest does not fit its numbers")
@@ -163,12 +174,37 @@ def _revive(plain: Mapping[str, Any]) -> Profile:
         fingerprint=plain["fingerprint"],
         facts=plain["facts"],
     )
-    strides = len(profile.rows) - 1
-    lengths = {len(profile.alphas_bar) - 1, len(profile.errors), len(profile.bits)}
-    lengths |= {len(passes) - channels * len(PHASES) + strides for passes in sets or [()]}
-    if lengths != {strides}:
-        raise ValueError("its tables differ in length")
+    _check(profile)
     return profile
+
+
+def _check(profile: Profile) -> None:
+    """Refuse tables that differ in length, and numbers that no file can be read by.
+
+    Raises:
+        ValueError: Says which.
+    """
+    strides, bands = len(profile.rows) - 1, profile.bands
+    tables = (profile.alphas_bar[1:], profile.errors, profile.bits)
+    scales = {len(row) for row in profile.bits}
+    features = [3 * (i // len(PHASES)) + 2 for i in range(bands.shape[0] * len(PHASES))]
+    if not (
+        {len(table) for table in tables} == {strides}
+        and {len(row) for row in profile.errors} == {bands.count}
+        and len(scales) == 1
+        and min(scales) % 2
+        and profile.sets
+        and all([len(p.weights) for p in passes] == features for passes in profile.sets)
+        and {len(p.scale) for p in chain(*profile.sets)} == {SCALE_NUMBERS}
+    ):
+        raise ValueError("its tables differ in length")
+    if not (
+        all(t > s > 0 for t, s in pairwise(profile.rows))
+        and all(0 < t < s < 1 for t, s in pairwise(profile.alphas_bar))
+        and all(0 <= error < math.inf for row in profile.errors for error in row)
+        and all(b % NIBBLE == 0 and 0 <= b <= bands.n for row in profile.bits for b in row)
+    ):
+        raise ValueError("its numbers are none of a chain")
 
 
 def _damaged(path: Path, problem: str) -> FixableError:

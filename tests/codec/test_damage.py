@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ddpm_eval.codec import reading
+from ddpm_eval.codec import format, reading
 from ddpm_eval.codec.profile import Profile
 from ddpm_eval.codec.reading import Reader
 from ddpm_train.data.images import Pixels
@@ -87,6 +87,13 @@ def test_heads_say_what_is_wrong(profile: Profile, files: list[bytes]) -> None:
         (b"\x89PNG" + file, "not a .ddpm file"),
         (file[:6], "cut off in its head"),
         (file[:9], "cut off in its head"),
+        (b"\xdd\x12" + file[2:5], "cut off in its head"),  # lossy, without its layers
+        (bytes([file[0], file[1] & 15]) + file[2:], "not a .ddpm file"),
+        (file[:10] + b"\2" + file[11:], "its head has no meaning"),
+        (
+            bytes([file[0], 0x1A]) + file[2:],
+            "its head has no meaning",
+        ),  # stored, without a checksum
         (bytes([file[0], file[1] + 16]) + file[2:], "version 2, newer"),
         (file[:2] + b"abc" + file[5:], "of another profile .616263"),
         (
@@ -96,6 +103,12 @@ def test_heads_say_what_is_wrong(profile: Profile, files: list[bytes]) -> None:
     ):
         with pytest.raises(FixableError, match=words):
             Reader(profile, damaged)
+
+
+def test_the_checksum_covers_the_shape() -> None:
+    picture = np.zeros((4, 8, 3), np.uint8)
+    shapes = [(4, 8, 3), (8, 4, 3), (2, 16, 3), (12, 8, 1)]
+    assert len({format.checksum(picture.reshape(shape)) for shape in shapes}) == len(shapes)
 
 
 def test_a_head_that_claims_too_much_takes_no_time(profile: Profile, files: list[bytes]) -> None:

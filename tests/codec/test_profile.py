@@ -30,9 +30,25 @@ def test_the_digest_covers_every_number(profile: Profile) -> None:
     for other in (
         replace(profile, tolerance=2e-4),
         replace(profile, bits=bits),
-        replace(profile, facts={}),
+        replace(profile, weights="others"),
     ):
         assert other.digest != profile.digest
+    assert replace(profile, facts={}).digest == profile.digest  # what is only said
+
+
+def test_numbers_that_no_file_can_be_read_by_are_refused(profile: Profile, tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    first, bars = profile.bits[0], profile.alphas_bar
+    for other in (
+        replace(profile, rows=(*profile.rows[:-1], 0)),
+        replace(profile, alphas_bar=(bars[1], bars[0], *bars[2:])),
+        replace(profile, errors=((-1.0,) * len(profile.errors[0]), *profile.errors[1:])),
+        replace(profile, bits=((3, *first[1:]), *profile.bits[1:])),
+        replace(profile, bits=((1 << 20, *first[1:]), *profile.bits[1:])),
+    ):
+        other.save(path)
+        with pytest.raises(FixableError, match="its numbers are none of a chain"):
+            profiles.load(path)
 
 
 def test_damaged_and_newer_profiles_are_refused(profile: Profile, tmp_path: Path) -> None:
