@@ -147,7 +147,7 @@ def _making(facts: Facts) -> Iterator[str]:
     if origin.weights == "ema" and half_life and origin.step and origin.step < half_life:
         yield (
             f"the averaged weights are younger than their half-life (step {origin.step:,} of "
-            f"{half_life:,.0f}): they still remember the start; longer training or --raw"
+            f"{half_life:,.0f}): they still remember the start; longer training or --weights raw"
         )
     sampling = origin.sampling
     if sampling is not None and sampling.steps < sampling.T:

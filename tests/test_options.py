@@ -1,0 +1,40 @@
+"""Every option that a message, a docstring or the documentation names is one of the commands'."""
+
+import ast
+import re
+from pathlib import Path
+
+import click
+import pytest
+from typer.main import get_command
+
+from ddpm_eval.cli import app as evaluate
+from ddpm_train.cli import app as train
+
+ROOT = Path(__file__).parents[1]
+OTHERS = {"--help", "--option", "--upgrade", "--force-reinstall"}  # click's, a placeholder, pip's
+NAMED = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+
+
+def options(command: click.Command) -> set[str]:
+    names = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
+    below = getattr(command, "commands", {}).values()
+    return names.union(*map(options, below))
+
+
+def texts(path: Path) -> list[str]:
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return [str(node.value) for node in nodes if isinstance(node, ast.Constant)]
+
+
+@pytest.mark.parametrize("package", ["ddpm_train", "ddpm_eval"])
+def test_no_message_names_an_option_that_is_gone(package: str) -> None:
+    known = options(get_command(evaluate)) | options(get_command(train)) | OTHERS
+    gone = {
+        (path.name, name)
+        for path in (ROOT / package).rglob("*.py")
+        for text in texts(path)
+        for name in NAMED.findall(text)
+        if name not in known
+    }
+    assert not gone and "--weights" in known and "--raw" not in known
