@@ -37,6 +37,10 @@ _LATER = {
     "schedule.snr_end": 1e-4,
     "unet.fourier": [],
     "unet.classes": 0,
+    "unet.resample": "conv",
+    "unet.time_channels": 0,
+    "unet.attn_up": "every",
+    "unet.group_channels": 1,
     "objective.times": "uniform",
 }
 """Settings that models had no choice of at first, and the value that all of them have."""
@@ -150,8 +154,8 @@ def weights_of(checkpoint: Checkpoint, *, ema: bool) -> Tensors:
     return weights
 
 
-def build_network(model: ModelConfig, *, seed: int = 0) -> ImageNetwork:
-    """Build the network of a model's settings, initialised from ``seed``."""
+def build_network(model: ModelConfig, *, seed: int | None = 0) -> ImageNetwork:
+    """Build the network of a model's settings, initialised from ``seed``, or of shapes only."""
     out_channels = model.unet.channels * (2 if model.objective.learns_variance else 1)
     return networks.build(model.unet, out_channels=out_channels, seed=seed)
 
@@ -161,6 +165,16 @@ def load_weights(net: torch.nn.Module, weights: Tensors) -> None:
 
     Raises:
         FixableError: Names or shapes differ; the first three differences are named.
+    """
+    check_weights(net, weights)
+    net.load_state_dict(weights)
+
+
+def check_weights(net: torch.nn.Module, weights: Tensors) -> None:
+    """Compare names and shapes with a network's, which may be on the device ``meta``.
+
+    Raises:
+        FixableError: They differ; the first three differences are named.
     """
     ours = net.state_dict()
     wrong = [f"{name} is missing" for name in ours.keys() - weights.keys()]
@@ -175,7 +189,6 @@ def load_weights(net: torch.nn.Module, weights: Tensors) -> None:
             f"{len(wrong)} weights do not fit the network: {'; '.join(sorted(wrong)[:3])}",
             "set unet.* as the checkpoint was trained",
         )
-    net.load_state_dict(weights)
 
 
 def digest(tensor: Tensor) -> str:

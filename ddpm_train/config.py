@@ -68,10 +68,33 @@ class UNetConfig:
     classes: Annotated[int, Range(0, 1_000_000)] = 0  # labels that the network takes; 0: none
     # n: add sin and cos of 2^n pi x to the input (VDM, appendix C)
     fourier: Annotated[tuple[Annotated[int, Range(0, 16)], ...], Length(0, 16)] = ()
+    # between levels: convolutions, residual blocks, or neither (means of 2x2, nearest neighbours)
+    resample: Literal["conv", "block", "none"] = "conv"
+    time_channels: Annotated[int, Range(0, 8192)] = 0  # sines and cosines; 0: base_channels
+    attn_up: Literal["every", "last"] = "every"  # behind which blocks of a level on the way up
+    group_channels: Number = 1  # of a norm, at least; it has at most 32 groups
 
     def heads_of(self, channels: int) -> int:
         """The heads of an attention layer with so many channels."""
         return channels // self.head_channels if self.head_channels else self.heads
+
+    @property
+    def embedding_channels(self) -> int:
+        """The length of the time embedding that every block reads."""
+        return 4 * (self.time_channels or self.base_channels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassifierConfig:
+    """A classifier of noisy images: the U-Net's way down, and a pool (Dhariwal and Nichol 2021).
+
+    ``attention``: a token that attends to all pixels of the lowest level. ``adaptive``: their mean.
+    ``spatial`` and ``spatial_v2``: the means of every output on the way down, and a hidden layer.
+    """
+
+    encoder: UNetConfig = UNetConfig()
+    classes: Annotated[int, Range(2, 1_000_000)] = 1000
+    pool: Literal["attention", "adaptive", "spatial", "spatial_v2"] = "attention"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from ddpm_train.fast.layers import attend
 from ddpm_train.fast.packed import Convolution
 from ddpm_train.fast.times import copied
 from ddpm_train.networks.blocks import Attention, ResidualBlock, ScaleShiftBlock
-from ddpm_train.networks.unet import Down, Up
+from ddpm_train.networks.levels import Down, Up
 
 _CACHE_ELEMENTS = 1 << 19  # of a block's input at a time; a fixed rule, since bits depend on it
 

@@ -9,7 +9,7 @@ Activations are [B, H, W, C] here.
 """
 
 from collections.abc import Iterable
-from typing import cast
+from typing import TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,8 @@ from ddpm_train.fast.packed import Convolution, fastest
 from ddpm_train.fast.times import Times, copied
 from ddpm_train.networks.blocks import Attention, ResidualBlock
 from ddpm_train.networks.embeddings import fourier
-from ddpm_train.networks.unet import Down, Level, UNet, Up
+from ddpm_train.networks.levels import Down, Level, Up
+from ddpm_train.networks.unet import UNet
 
 
 class OnCPU:
@@ -61,10 +62,8 @@ class OnCPU:
         memory.give_back()
 
     def _level(self, level: Level) -> list[Block]:
-        attentions: Iterable[nn.Module | None] = level.attentions or [None] * len(level.blocks)
         return [
-            self._block(block, attention)
-            for block, attention in zip(level.blocks, attentions, strict=True)
+            self._block(block, level.attention_behind(i)) for i, block in enumerate(level.blocks)
         ]
 
     def _block(self, block: nn.Module, attention: nn.Module | None) -> Block:
@@ -79,6 +78,13 @@ class OnCPU:
             block.to("meta")
             memory.give_back()  # the new weights do not fit into the holes of the old
         return prepared
+
+    @staticmethod
+    def suits(network: nn.Module) -> TypeGuard[UNet]:
+        """Whether a network is a U-Net whose levels are joined by convolutions."""
+        return isinstance(network, UNet) and all(
+            isinstance(cast(Down, down).downsample, nn.Conv2d | None) for down in network.down
+        )
 
     @torch.inference_mode()
     def __call__(self, x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:

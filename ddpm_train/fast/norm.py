@@ -20,19 +20,20 @@ class _Normalise(torch.autograd.Function):
         x: Tensor,
         weight: Tensor,
         bias: Tensor,
-        eps: float,
+        groups_eps: tuple[int, float],
         swish: bool,  # noqa: FBT001 - autograd passes no names
     ) -> Tensor:
         B, C, H, W = x.shape
+        groups, eps = groups_eps
         wide = _as_weights(x, weight)
         if _is_large(wide):
-            mean, rstd = _exact_statistics(wide, eps)
+            mean, rstd = _exact_statistics(wide, groups, eps)
             normal = _scale_and_shift(wide, weight, bias, mean, rstd)
         else:
-            sizes = B, C, H * W, GROUPS
+            sizes = B, C, H * W, groups
             normal, mean, rstd = torch.native_group_norm(wide, weight, bias, *sizes, eps)
         ctx.save_for_backward(x, weight, bias, mean, rstd)
-        ctx.swish = swish
+        ctx.groups, ctx.swish = groups, swish
         return F.silu(normal, inplace=True) if swish else normal
 
     @staticmethod
@@ -44,7 +45,7 @@ class _Normalise(torch.autograd.Function):
         if ctx.swish:
             normal = _scale_and_shift(wide, weight, bias, mean, rstd)
             grad = torch.ops.aten.silu_backward(grad, normal)
-        sizes, needs = (B, C, H * W, GROUPS), ctx.needs_input_grad[:3]
+        sizes, needs = (B, C, H * W, ctx.groups), ctx.needs_input_grad[:3]
         along_x, along_weight, along_bias = torch.ops.aten.native_group_norm_backward(
             grad, wide, mean, rstd, weight, *sizes, needs
         )
@@ -63,11 +64,11 @@ def _is_large(x: Tensor) -> bool:
     return x.dtype == torch.float32 and x.shape[2] * x.shape[3] > _NAIVE_PIXELS
 
 
-def _exact_statistics(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+def _exact_statistics(x: Tensor, groups: int, eps: float) -> tuple[Tensor, Tensor]:
     """The mean and 1 / the deviation of each group, [B, groups], by sums that lose no digits."""
     B, _, H, W = x.shape
     mean, square = (
-        v.sum((2, 3)).double().view(B, GROUPS, -1).mean(2) / (H * W) for v in (x, x.square())
+        v.sum((2, 3)).double().view(B, groups, -1).mean(2) / (H * W) for v in (x, x.square())
     )
     return mean.to(x.dtype), (square - mean.square() + eps).rsqrt().to(x.dtype)
 
@@ -75,8 +76,9 @@ def _exact_statistics(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
 def _scale_and_shift(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, rstd: Tensor) -> Tensor:
     """Normalise each channel by its group's mean and deviation, then scale and shift."""
     B, C, _, _ = x.shape
-    scale = weight.view(GROUPS, -1) * rstd[:, :, None]
-    shift = bias.view(GROUPS, -1) - mean[:, :, None] * scale
+    groups = mean.shape[1]
+    scale = weight.view(groups, -1) * rstd[:, :, None]
+    shift = bias.view(groups, -1) - mean[:, :, None] * scale
     return torch.addcmul(shift.view(B, C, 1, 1), x, scale.view(B, C, 1, 1))
 
 
@@ -94,11 +96,11 @@ class GroupNorm(nn.GroupNorm):
         """
         if input.device.type == "cpu":
             if not torch.compiler.is_compiling():
-                settings = self.weight, self.bias, self.eps, swish
+                settings = self.weight, self.bias, (self.num_groups, self.eps), swish
                 output: Tensor = _Normalise.apply(input, *settings)
                 return output
             if _is_large(input):
-                statistics = _exact_statistics(input, self.eps)
+                statistics = _exact_statistics(input, self.num_groups, self.eps)
                 normal = _scale_and_shift(input, self.weight, self.bias, *statistics)
                 return F.silu(normal) if swish else normal
         normal = super().forward(input)

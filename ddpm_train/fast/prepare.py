@@ -51,7 +51,7 @@ def prepare(
     check(device, precision, compiled=compiled)
     tf32 = precision == "tf32"
     with torch.inference_mode():
-        if device.type == "cpu" and not compiled and isinstance(network, UNet):
+        if device.type == "cpu" and not compiled and OnCPU.suits(network):
             return _on_cpu(network, T, bf16=precision == "bf16", use_up=use_up)
         last = network if use_up else copy.deepcopy(network)
         if precision != "bf16":

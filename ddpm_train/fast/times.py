@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from ddpm_train.networks.base import check_condition
 from ddpm_train.networks.blocks import ResidualBlock
-from ddpm_train.networks.unet import Level, UNet
+from ddpm_train.networks.levels import Level
+from ddpm_train.networks.unet import UNet
 
 Layer = TypeVar("Layer", bound=nn.Module)
 

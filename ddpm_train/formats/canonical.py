@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from ddpm_train.checkpoint import Tensors
 from ddpm_train.config import ModelConfig, UNetConfig
@@ -45,7 +46,8 @@ def rename(weights: Tensors, rules: Rules) -> Tensors:
 SHAPES = "the shapes of the weights"
 _TOLD_BY_SHAPES = (
     *("unet.channels", "unet.base_channels", "unet.channel_mult", "unet.num_res_blocks"),
-    *("unet.attn_resolutions", "unet.time_modulation"),
+    *("unet.attn_resolutions", "unet.time_modulation", "unet.resample", "unet.time_channels"),
+    "unet.classes",
 )
 
 
@@ -69,6 +71,7 @@ def architecture(weights: Tensors, *, image_size: int = 0) -> tuple[UNetConfig, 
         base, channels = weights["conv_in.weight"].shape[:2]
         widths = [len(weights[f"down.{level}.blocks.0.conv1.bias"]) for level in range(levels)]
         modulation = len(weights["down.0.blocks.0.temb_proj.bias"]) // widths[0]
+        sines = weights["time_dense_0.weight"].shape[1]
     except (KeyError, IndexError, ValueError, TypeError, ZeroDivisionError) as error:
         raise FixableError(
             f"the file holds no whole U-Net ({error} is missing)", "download it again"
@@ -94,7 +97,17 @@ def architecture(weights: Tensors, *, image_size: int = 0) -> tuple[UNetConfig, 
         attn_resolutions=tuple(image_size >> level for level in attention),
         dropout=0.0,
         time_modulation="scale_shift" if modulation == 2 else "shift",
+        classes=len(weights.get("labels.weight", ())),
+        resample=_resample(weights) if levels > 1 else "conv",
+        time_channels=sines if sines != base else 0,
     ), origins
+
+
+def _resample(weights: Tensors) -> Literal["conv", "block", "none"]:
+    """What joins the first two levels."""
+    if "down.0.downsample.conv1.weight" in weights:
+        return "block"
+    return "conv" if "down.0.downsample.weight" in weights else "none"
 
 
 def require_pixels(channels: int, what: str) -> None:

@@ -1,6 +1,6 @@
 """From a foreign checkpoint under our names to one of ours: every setting and shape checked."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import torch
@@ -24,6 +24,7 @@ def finish(foreign: Foreign, *, changes: Iterable[str] = ()) -> Checkpoint:
         FixableError: A setting that matters is not known, names or shapes differ from the
             network's, or a weight is not finite.
     """
+    foreign, changes = foreign.flagged(changes)
     model, origins = foreign.settled(changes)
     groups = {"weights": foreign.weights, "ema": foreign.ema or foreign.unlabelled}
     for group in groups.values():
@@ -35,7 +36,7 @@ def finish(foreign: Foreign, *, changes: Iterable[str] = ()) -> Checkpoint:
         if group:
             if any(tensor.dtype in (torch.float16, torch.bfloat16) for tensor in group.values()):
                 notes.append("weights were stored in 16 bits and are used in 32")
-            groups[name] = _fit(group, model.unet, net.state_dict())
+            groups[name] = fit(group, model.unet, net.state_dict(), foreign.rows)
             checkpoint.load_weights(net, groups[name])
     if not groups["ema"]:
         notes.append("there are no averaged (EMA) weights: measure with weights=raw")
@@ -93,16 +94,29 @@ def _require_heads(unet: UNetConfig) -> None:
             )
 
 
-_COMPARED = ("channels", "base_channels", "channel_mult", "num_res_blocks", "attn_resolutions")
+_COMPARED = (
+    *("channels", "base_channels", "channel_mult", "num_res_blocks", "attn_resolutions"),
+    *("resample", "time_channels", "classes"),
+)
 
 
-def _fit(group: Tensors, unet: UNetConfig, ours: Mapping[str, torch.Tensor]) -> Tensors:
-    """Split fused attention, and drop or add the two last dimensions of 1x1 convolutions."""
+def fit(group: Tensors, unet: UNetConfig, ours: Mapping[str, torch.Tensor], rows: str) -> Tensors:
+    """Split fused attention, and drop or add the two last dimensions of 1x1 convolutions.
+
+    Args:
+        group: Weights under our names.
+        unet: The settings that tell the heads.
+        ours: The weights of the network, for their shapes.
+        rows: The order of the rows of ``qkv``, an entry of ``ROWS``.
+
+    Raises:
+        FixableError: A weight is not finite, or the heads do not divide.
+    """
     fitted: Tensors = {}
     for name, tensor in group.items():
         stem, fused, kind = name.rpartition(".qkv.")
         if fused:
-            split = split_heads(tensor, unet.heads_of(len(tensor) // 3))
+            split = split_heads(tensor, unet.heads_of(len(tensor) // 3), rows)
             fitted |= {f"{stem}.{part}.{kind}": split[i] for i, part in enumerate("qkv")}
         else:
             fitted[name] = tensor
@@ -116,8 +130,22 @@ def _fit(group: Tensors, unet: UNetConfig, ours: Mapping[str, torch.Tensor]) -> 
     return fitted
 
 
-def split_heads(qkv: torch.Tensor, heads: int) -> torch.Tensor:
-    """Take apart rows that lie as (head, q or k or v, channel), [3C, ...] -> [3, C, ...].
+ROWS: dict[str, tuple[Callable[[int], tuple[int, int, int]], tuple[int, int, int]]] = {
+    "legacy": (lambda heads: (heads, 3, -1), (1, 0, 2)),
+    "new": (lambda heads: (3, heads, -1), (0, 1, 2)),
+    "edm": (lambda heads: (heads, -1, 3), (2, 0, 1)),
+}
+"""Orders of the rows of queries, keys and values in one tensor: the sizes of the axes, and which
+of them are (q, k or v), head, channel. OpenAI's first, its new attention order, and EDM's."""
+
+
+def split_heads(qkv: torch.Tensor, heads: int, rows: str = "legacy") -> torch.Tensor:
+    """Take queries, keys and values apart, [3C, ...] -> [3, C, ...].
+
+    Args:
+        qkv: The rows of a weight or a bias.
+        heads: How many heads the C channels make.
+        rows: Their order, an entry of ``ROWS``.
 
     Raises:
         FixableError: The rows do not divide.
@@ -129,8 +157,9 @@ def split_heads(qkv: torch.Tensor, heads: int) -> torch.Tensor:
         raise FixableError(
             f"{len(qkv) // 3} channels of attention do not make {heads} heads", "set unet.heads"
         )
-    apart = qkv.reshape(heads, 3, -1, *qkv.shape[1:])
-    return apart.transpose(0, 1).reshape(3, -1, *qkv.shape[1:])
+    sizes, axes = ROWS[rows]
+    apart = qkv.reshape(*sizes(heads), *qkv.shape[1:])
+    return apart.permute(*axes, *range(3, apart.ndim)).reshape(3, -1, *qkv.shape[1:])
 
 
 def _bare(shape: torch.Size) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ assumed with a reason; what matters and cannot be known is asked for.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ddpm_train import settings
@@ -46,7 +46,8 @@ def unchanged(model: ModelConfig, _fixed: frozenset[str]) -> ModelConfig:
 class Foreign:
     """A checkpoint of another system under our names.
 
-    Attention may have ``qkv`` in place of q, k and v: head by head, the rows of q, k and v.
+    Attention may have ``qkv`` in place of q, k and v, with its rows in one of the orders of
+    ``finishing.ROWS``.
 
     Attributes:
         format: Whose it is.
@@ -60,6 +61,9 @@ class Foreign:
         asked_because: Why, and where a user can look them up.
         derive: Derives settings from others, again after every ``--set``; those that were set
             stay.
+        rows: The order of the rows of ``qkv``.
+        flags: Flags of that system that ``--set`` takes beside our settings, and what each does
+            with its value.
         refused: Flags of that system that a user may look for in vain, with the reason.
         notes: What else a user should know.
     """
@@ -74,8 +78,30 @@ class Foreign:
     asked: Mapping[str, object] = field(default_factory=dict)
     asked_because: str = ""
     derive: Callable[[ModelConfig, frozenset[str]], ModelConfig] = unchanged
+    rows: str = "legacy"
+    flags: Mapping[str, "Flag"] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+
+    def flagged(self, changes: Iterable[str]) -> tuple["Foreign", list[str]]:
+        """Apply the flags among the changes; give the other changes.
+
+        Raises:
+            FixableError: A flag has no such value.
+        """
+        foreign, rest = self, []
+        for change in changes:
+            name, _, value = change.partition("=")
+            if name in self.flags:
+                foreign = self.flags[name](foreign, value)
+            else:
+                rest.append(change)
+        return foreign, rest
+
+    def with_answers(self, *names: str, **parts: Any) -> "Foreign":
+        """Change parts; these settings are asked for no longer."""
+        asked = {name: value for name, value in self.asked.items() if name not in names}
+        return replace(self, asked=asked, **parts)
 
     def settled(self, changes: Iterable[str]) -> tuple[ModelConfig, Origins]:
         """Apply ``--set``, derive again, and ask for what is still unknown.
@@ -92,7 +118,7 @@ class Foreign:
         for key in keys & self.refused.keys():
             raise FixableError(f"{key}: {self.refused[key]}", "there is no setting for it")
         model = settings.override(self.model, changes)
-        missing = [name for name in self.asked if name not in keys]
+        missing = [name for name in self.asked if not keys & {name, _INSTEAD.get(name)}]
         if missing:
             likely = " ".join(f"--set {name}={self.asked[name]}" for name in missing)
             raise FixableError(
@@ -105,6 +131,11 @@ class Foreign:
         return self.derive(model, keys), origins
 
 
+Flag = Callable[[Foreign, str], Foreign]
+_INSTEAD = {"unet.heads": "unet.head_channels", "unet.head_channels": "unet.heads"}
+"""Settings that answer the same question."""
+
+
 def listed(model: ModelConfig, origins: Origins) -> list[list[str]]:
     """The list of all origins as JSON: kind, ``name=value``, source or reason.
 
@@ -113,7 +144,7 @@ def listed(model: ModelConfig, origins: Origins) -> list[list[str]]:
     """
     values = flatten(to_dict(model))
     return [
-        [kind, f"{name}={_text(values.get(name))}", source]
+        [kind, f"{name}={_text(values[name])}" if name in values else name, source]
         for kind in KINDS
         for name, (its_kind, source) in origins.items()
         if its_kind == kind

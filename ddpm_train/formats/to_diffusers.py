@@ -17,6 +17,14 @@ from ddpm_train.formats.diffusers_folder import WEIGHTS
 from ddpm_train.formats.diffusers_settings import PREDICTIONS, SCHEDULES
 
 VERSION = "0.30.0"  # of diffusers, whose names these are
+_ALONE = {
+    "time_scale": 1,
+    "resample": "conv",
+    "time_channels": 0,
+    "attn_up": "every",
+    "group_channels": 1,
+}
+"""Settings of which diffusers has one value."""
 VARIANCES = {
     "fixedsmall": "fixed_small",
     "fixedlarge": "fixed_large",
@@ -75,8 +83,9 @@ def _index() -> dict[str, Any]:
 
 def _network(model: ModelConfig) -> dict[str, Any]:
     unet = model.unet
-    if unet.time_scale != 1:
-        raise _unknown("unet.time_scale", unet.time_scale)
+    for name, value in _ALONE.items():
+        if getattr(unet, name) != value:
+            raise _unknown(f"unet.{name}", getattr(unet, name))
     if unet.fourier:
         raise _unknown("unet.fourier", ",".join(map(str, unet.fourier)))
     if unet.classes:

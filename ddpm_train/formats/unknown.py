@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from ddpm_train.errors import FixableError
-from ddpm_train.formats import containers
+from ddpm_train.formats import classifiers, containers
 
 KNOWN = (
-    "diffusers UNet2DModel, the original's TensorFlow bundle, pesser, tqch, w86763777 and "
-    "improved-diffusion"
+    "diffusers UNet2DModel, the original's TensorFlow bundle, pesser, tqch, w86763777, "
+    "improved-diffusion and guided-diffusion"
 )
 OTHERS = {  # a part of a weight's name: whose network it is of
     "all_modules.": "score_sde (NCSN++ or its DDPM++)",
@@ -42,6 +42,11 @@ def read(path: Path) -> Mapping[str, Any]:
 
 def explain(content: Mapping[str, Any], path: Path) -> FixableError:
     """Say whose file this is, if that can be told, and what could be read."""
+    if classifiers.recognises(content):
+        return FixableError(
+            f"{path}: a classifier of noisy images, which is no diffusion model",
+            "give the diffusion model that it is to guide",
+        )
     names = list(_names(content))
     for part, owner in OTHERS.items():
         if any(name.startswith(part) or f".{part}" in name for name in names):

@@ -24,8 +24,10 @@ class Kind(NamedTuple):
 NETWORKS: dict[str, Kind] = {"unet": Kind(UNetConfig, UNet)}
 
 
-def build(config: UNetConfig, *, out_channels: int, seed: int = 0) -> ImageNetwork:
+def build(config: UNetConfig, *, out_channels: int, seed: int | None = 0) -> ImageNetwork:
     """Build the network that its settings describe, initialised from ``seed``.
+
+    Without a seed it has shapes only, on the device ``meta``.
 
     Raises:
         FixableError: The settings describe no network.

@@ -4,6 +4,8 @@ Activations lie in memory as [B, H, W, C] (``channels_last``): convolutions are 
 and GPUs alike.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,8 +15,18 @@ from ddpm_train.fast.layers import GROUPS, Convolution, GroupNorm, attend
 
 
 def norm(config: UNetConfig, channels: int) -> GroupNorm:
-    """Group norm of 32 groups."""
-    return GroupNorm(GROUPS, channels, config.norm_eps)
+    """Group norm of 32 groups, or fewer that have ``config.group_channels`` each."""
+    return GroupNorm(min(GROUPS, channels // config.group_channels), channels, config.norm_eps)
+
+
+def halve(x: Tensor) -> Tensor:
+    """Take the mean of every 2x2 pixels, [B, C, H, W] -> [B, C, H/2, W/2]."""
+    return F.avg_pool2d(x, 2)
+
+
+def double(x: Tensor) -> Tensor:
+    """Repeat every pixel in both directions, [B, C, H, W] -> [B, C, 2H, 2W]."""
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 class ResidualBlock(nn.Module):
@@ -22,24 +34,39 @@ class ResidualBlock(nn.Module):
 
     Between its convolutions it has ``elements`` activations for each image; dropout keeps those
     that ``keep[:, first : first + elements]`` names, in the order [H, W, C].
+
+    Between two levels ``resize`` changes the size before the first convolution, and that of the
+    input.
     """
 
     first: int
 
-    def __init__(self, config: UNetConfig, level: int, channels_in: int, channels: int) -> None:
+    def __init__(
+        self,
+        config: UNetConfig,
+        level: int,
+        channels_in: int,
+        channels: int,
+        resize: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        """Build a block whose output has the size of ``level``."""
         super().__init__()
         self.norm1 = norm(config, channels_in)
         self.conv1 = Convolution(channels_in, channels)
-        self.temb_proj = nn.Linear(4 * config.base_channels, channels)
+        self.temb_proj = nn.Linear(config.embedding_channels, channels)
         self.norm2 = norm(config, channels)
         self.conv2 = Convolution(channels, channels)
         self.shortcut = nn.Conv2d(channels_in, channels, 1) if channels_in != channels else None
         self.boost = 1 / (1 - config.dropout)
         self.elements = channels * (config.image_size >> level) ** 2
+        self.resize = resize
 
     def forward(self, x: Tensor, temb: Tensor, keep: Tensor | None) -> Tensor:
         """Evaluate, [B, C_in, H, W] -> [B, C, H, W]; ``temb`` is after its swish."""
-        h: Tensor = self.conv1(self.norm1(x, swish=True))
+        h: Tensor = self.norm1(x, swish=True)
+        if self.resize is not None:
+            h, x = self.resize(h), self.resize(x)
+        h = self.conv1(h)
         h = self.modulate(h, self.temb_proj(temb)[:, :, None, None])
         if keep is not None:
             B, C, H, W = h.shape
@@ -57,9 +84,16 @@ class ResidualBlock(nn.Module):
 class ScaleShiftBlock(ResidualBlock):
     """A residual block whose second norm is scaled and shifted by the time, as in improved DDPM."""
 
-    def __init__(self, config: UNetConfig, level: int, channels_in: int, channels: int) -> None:
-        super().__init__(config, level, channels_in, channels)
-        self.temb_proj = nn.Linear(4 * config.base_channels, 2 * channels)
+    def __init__(
+        self,
+        config: UNetConfig,
+        level: int,
+        channels_in: int,
+        channels: int,
+        resize: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__(config, level, channels_in, channels, resize)
+        self.temb_proj = nn.Linear(config.embedding_channels, 2 * channels)
 
     def modulate(self, h: Tensor, time: Tensor) -> Tensor:
         """Scale by the first half of the time embedding, shift by the second, then swish."""

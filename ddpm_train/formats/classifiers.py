@@ -1,0 +1,158 @@
+"""Classifiers of noisy images: guided-diffusion's files, one state dict each.
+
+The pool, the sizes and the classes are told by names and shapes; heads are asked for, unless the
+file has the name and the shape of a released one.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ddpm_train import checkpoint, settings
+from ddpm_train.checkpoint import Tensors
+from ddpm_train.config import ClassifierConfig
+from ddpm_train.errors import FixableError
+from ddpm_train.formats import containers
+from ddpm_train.formats.canonical import Rules, require_pixels
+from ddpm_train.formats.finishing import fit, split_heads
+from ddpm_train.formats.improved_diffusion import shapes
+from ddpm_train.formats.openai_names import canonical
+from ddpm_train.networks.classifier import Classifier
+from ddpm_train.reading import reading
+
+NAME = "openai/guided-diffusion classifier"
+RELEASED = ("64x64_classifier", "128x128_classifier", "256x256_classifier", "512x512_classifier")
+Pool = Literal["attention", "adaptive", "spatial", "spatial_v2"]
+OUT: dict[Pool, Rules] = {
+    "attention": [
+        (r"^out\.0\.", "pool.norm."),
+        (r"^out\.2\.positional_embedding$", "pool.position"),
+        (r"^out\.2\.qkv_proj\.", "pool.qkv."),
+        (r"^out\.2\.c_proj\.", "pool.proj."),
+    ],
+    "adaptive": [(r"^out\.0\.", "pool.norm."), (r"^out\.3\.", "pool.proj.")],
+    "spatial": [(r"^out\.0\.", "pool.hidden."), (r"^out\.2\.", "pool.proj.")],
+    "spatial_v2": [
+        (r"^out\.0\.", "pool.hidden."),
+        (r"^out\.1\.", "pool.norm."),
+        (r"^out\.3\.", "pool.proj."),
+    ],
+}
+_HEADS = ("encoder.heads", "encoder.head_channels")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierFile:
+    """A classifier that was read.
+
+    Attributes:
+        config: Its settings.
+        weights: Under our names.
+        warnings: What the file does not tell and was assumed.
+    """
+
+    config: ClassifierConfig
+    weights: Tensors
+    warnings: Sequence[str] = ()
+
+    def network(self) -> Classifier:
+        """Build it, ready for evaluation; its weights take no gradient, its input may."""
+        net = Classifier(self.config)
+        checkpoint.load_weights(net, self.weights)
+        return net.eval().requires_grad_(requires_grad=False)
+
+
+def recognises(content: Mapping[str, Any]) -> bool:
+    """Whether a dictionary has such a classifier's names: a way down, and none up."""
+    names = {containers.unwrapped(str(name)) for name in content}
+    encoder = {"input_blocks.0.0.weight", "time_embed.0.weight"} <= names
+    return encoder and not any(name.startswith("output_blocks.") for name in names)
+
+
+def load(path: Path, *, changes: Iterable[str] = ()) -> ClassifierFile:
+    """Read a classifier of guided-diffusion.
+
+    Args:
+        path: The file.
+        changes: Settings that it does not store: ``encoder.head_channels=64``.
+
+    Raises:
+        FixableError: The file is missing, damaged or no such classifier, or a setting that
+            matters is neither in it nor given.
+    """
+    content = containers.read(path)
+    if not recognises(content):
+        raise FixableError(
+            f"{path}: not a classifier of noisy images",
+            "use a classifier of guided-diffusion, such as 256x256_classifier.pt",
+        )
+    with reading(path, what="not what its names say"):
+        return _read(containers.tensors(content, str(path)), path, list(changes))
+
+
+def _read(theirs: Tensors, path: Path, changes: list[str]) -> ClassifierFile:
+    require_pixels(theirs["input_blocks.0.0.weight"].shape[1], f"{path}: its network")
+    pool = _pool(theirs, path)
+    weights = canonical(theirs, OUT[pool])
+    size = _image_size(weights, path) if pool == "attention" else 0
+    encoder, _ = shapes(weights, image_size=size)
+    config = ClassifierConfig(encoder=encoder, classes=len(weights["pool.proj.bias"]), pool=pool)
+    warnings = []
+    if path.stem in RELEASED:
+        config = replace(config, encoder=replace(encoder, head_channels=64))
+        warnings.append("encoder.head_channels=64, as the released file of this name has it")
+    elif not any(change.startswith(_HEADS) for change in changes):
+        raise FixableError(
+            f"{path}: the file does not say {_HEADS[0]} or {_HEADS[1]}, and a wrong value gives a "
+            "wrong result without an error",
+            "look at the flags that it was trained with; the released files have "
+            "--set encoder.head_channels=64",
+        )
+    if not size and not any(change.startswith("encoder.image_size") for change in changes):
+        warnings.append(f"encoder.image_size={config.encoder.image_size}, as the widths suggest")
+    config = settings.override(config, changes)
+    net = Classifier(config, seed=None)
+    if pool == "attention":
+        weights = _split_pool(weights)
+    weights = fit(weights, config.encoder, net.state_dict(), "legacy")
+    checkpoint.check_weights(net, weights)
+    return ClassifierFile(config=config, weights=weights, warnings=warnings)
+
+
+def _pool(theirs: Tensors, path: Path) -> Pool:
+    """Which pool the names are of."""
+    if "out.2.positional_embedding" in theirs:
+        return "attention"
+    if "out.1.weight" in theirs:
+        return "spatial_v2"
+    if "out.3.weight" in theirs:
+        return "adaptive"
+    if "out.2.weight" in theirs:
+        return "spatial"
+    raise FixableError(f"{path}: it has no pool (out.*)", "download or copy the file again")
+
+
+def _image_size(weights: Tensors, path: Path) -> int:
+    """The image size that the pool's positions tell: one for each pixel, and one more."""
+    positions = weights["pool.position"].shape[-1] - 1
+    side = math.isqrt(positions)
+    if side < 1 or side**2 != positions:
+        raise FixableError(
+            f"{path}: out.2.positional_embedding has {positions + 1} positions, which is no square "
+            "and one more",
+            "download or copy the file again",
+        )
+    levels = {name.split(".")[1] for name in weights if name.startswith("down.")}
+    return side << (len(levels) - 1)
+
+
+def _split_pool(weights: Tensors) -> Tensors:
+    """Split the pool's queries, keys and values, whose rows have the new order."""
+    parts: Tensors = {}
+    for kind in ("weight", "bias"):
+        fused = weights.pop(f"pool.qkv.{kind}")
+        split = split_heads(fused, 1, "new")
+        parts |= {f"pool.{name}.{kind}": split[i] for i, name in enumerate("qkv")}
+    return weights | parts
