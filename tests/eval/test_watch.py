@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ddpm_eval.cli import app
-from ddpm_eval.commands import watching
+from ddpm_eval.commands import watched_run
 from ddpm_eval.measure import watch
 from ddpm_eval.measure.watch import Key, Point
 from ddpm_eval.metrics.estimate import Error
@@ -196,14 +196,14 @@ WAITING = ["--extractor", "none", "--budget", "600", "--every", "0.1"]
 
 def during(monkeypatch: pytest.MonkeyPatch, step: int, happens: Callable[[], object]) -> None:
     """Let something happen while the checkpoint of a step is measured."""
-    whole = watching._Watching._scores
+    whole = watched_run.WatchedRun._scores
 
-    def scores(self: watching._Watching, model: Model) -> tuple[Score, ...]:
+    def scores(self: watched_run.WatchedRun, model: Model) -> tuple[Score, ...]:
         if model.facts.step == step:
             happens()
         return whole(self, model)
 
-    monkeypatch.setattr(watching._Watching, "_scores", scores)
+    monkeypatch.setattr(watched_run.WatchedRun, "_scores", scores)
 
 
 def test_a_run_that_ends_during_a_measurement_is_measured_to_its_end(
