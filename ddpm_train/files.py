@@ -20,6 +20,7 @@ PARTIAL = ".ddpm.partial"
 """Suffix of what is still being written; readers ignore it, the next writer replaces it."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_TRIES = 100  # to make a folder that others delete
 _PROBE = 1 << 16  # bytes that a full disk does not take
 
 
@@ -94,24 +95,39 @@ def _write(write: Callable[[BinaryIO], object], file: BinaryIO) -> None:
 @contextlib.contextmanager
 def alone(path: Path, busy: Callable[[str], object] = wait) -> Iterator[None]:
     """Keep other writers of a file waiting, or ``busy``; if the block fails, the file goes."""
+    with held(path, busy):
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def held(
+    path: Path, busy: Callable[[str], object] = wait, *, bytes_of: range | None = None
+) -> Iterator[BinaryIO]:
+    """Hold the lock of a file, which is made if it is missing, while the block runs.
+
+    The process that had the lock may have renamed or deleted the file, or its whole folder: who
+    waited for it begins again with a new file, so that two never hold the lock of one name.
+
+    Raises:
+        FixableError: The file cannot be written, or ``busy`` gives up.
+    """
     while True:
-        with path.open("ab") as file, locked(file, path, busy=busy):
-            if not _is(file, path):
-                continue  # the one before has finished it meanwhile
-            try:
-                yield
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    path.unlink(missing_ok=True)
-                raise
-            return
+        with append_to(path) as file, locked(file, path, busy=busy, bytes_of=bytes_of):
+            if _is(file, path):
+                yield file
+                return
 
 
 def _is(file: BinaryIO, path: Path) -> bool:
     """Whether an open file still has this name."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 
@@ -127,8 +143,11 @@ def append_to(path: Path) -> BinaryIO:
         FixableError: It cannot be written.
     """
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         require_replaceable(path)
+        for _ in range(_TRIES):
+            with contextlib.suppress(FileNotFoundError):  # another process deletes the folder
+                path.parent.mkdir(parents=True, exist_ok=True)
+                return path.open("ab")
         return path.open("ab")
 
 

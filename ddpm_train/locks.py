@@ -136,12 +136,18 @@ def _make(marker: Path, content: str) -> bool:
         os.link(beside, marker)
     except FileExistsError:
         return False
+    except FileNotFoundError:  # the folder has been deleted meanwhile
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        return False
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP):
-            raise
+            raise FixableError(
+                f"{marker}: cannot be written ({error.strerror})", "check the folder's permissions"
+            ) from error
         return _make_without_links(marker, content)
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
     return True
 
 

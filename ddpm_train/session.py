@@ -26,14 +26,14 @@ from ddpm_train.errors import FixableError
 from ddpm_train.events import Ended, Event, Sampled, Saved, Stepped, Warned
 from ddpm_train.files import (
     PARTIAL,
-    append_to,
+    held,
     remove,
     set_aside,
     write_atomically,
     write_text,
 )
 from ddpm_train.keeping import Keeper
-from ddpm_train.locks import locked, name_of_this_process, refuse
+from ddpm_train.locks import name_of_this_process, refuse
 from ddpm_train.log import Log
 from ddpm_train.loop import Trainer
 from ddpm_train.settings import differences, to_dict
@@ -68,9 +68,8 @@ def lock(folder: Path, world: World) -> Iterator[None]:
     if world.rank > 0:
         yield
         return
-    path = folder / "lock"
     busy = refuse(folder, "wait for it, or choose another --out")
-    with append_to(path) as file, locked(file, path, busy=busy):
+    with held(folder / "lock", busy) as file:
         with contextlib.suppress(OSError):  # the name is for people alone
             file.truncate(0)
             os.write(file.fileno(), name_of_this_process().encode())

@@ -23,7 +23,7 @@ INSIDE = {  # what is done to bytes or files that a door has opened, or inside i
     "ddpm_train/checkpoint.py": {"torch.save"},
     "ddpm_train/log.py": {"os.fsync"},
     "ddpm_train/data/cifar.py": {"tarfile.open"},
-    "ddpm_train/data/download.py": {"partial.open", "partial.unlink", "os.fsync"},
+    "ddpm_train/data/download.py": {"partial.unlink", "os.fsync"},
     "ddpm_train/data/pictures.py": {"Image.open"},
     "ddpm_train/data/lmdbs.py": {"lmdb.open"},
     "ddpm_train/data/stores.py": {"os.scandir"},

@@ -17,7 +17,6 @@ from ddpm_eval.commands.options import common, in_options
 from ddpm_eval.settings import EvalSettings
 from ddpm_train.config import DataConfig
 from ddpm_train.errors import FixableError
-from ddpm_train.folders import remove_tree
 from ddpm_train.meter import tracker
 from ddpm_train.reading import expanded, list_folder
 from ddpm_train.terminal import escape, is_first_process, output, say
@@ -128,13 +127,15 @@ class Recording:
         self.runtime.world.barrier()  # others may still read the shards
         if self.runtime.world.rank:
             return
+        from ddpm_eval.record.fill import clear
+
         is_new = all(measurement is not hit for hit in self.hits)
         if is_new:
             from ddpm_eval.door.reports import models_of
 
             self.keep(measurement, models_of(measurement))
         for folder in self.runtime.folders:
-            remove_tree(folder)
+            clear(folder)
         if not common().quiet:
             show(measurement, self.folder, is_new=is_new)
 

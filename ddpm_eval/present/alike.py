@@ -28,7 +28,7 @@ def pairs(one: Record, other: Record, measure: str) -> list[Pair]:
         (a, b)
         for a in one.of(measure)
         for b in other.of(measure)
-        if family(a.protocol) == family(b.protocol)
+        if _is_one_family(a.protocol, b.protocol)
     ]
     for a, b in candidates:  # the strongest first
         key = family(a.protocol)
@@ -45,6 +45,16 @@ def family(protocol: Protocol) -> tuple[str, ...]:
         "" if reference is None else reference.split or reference.dataset,
         *(("", "") if extractor is None else (extractor.name, extractor.preprocessing)),
     )
+
+
+def _is_one_family(one: Protocol, other: Protocol) -> bool:
+    """Whether two measurements are of one thing; a reference is known by its digest."""
+    a, b = family(one), family(other)
+    digests = [item.reference.digest if item.reference else "" for item in (one, other)]
+    splits = [item.reference.split if item.reference else "" for item in (one, other)]
+    if digests[0] == digests[1] != "" and splits[0] == splits[1]:
+        return (a[0], *a[2:]) == (b[0], *b[2:])
+    return a == b
 
 
 def _distance(pair: Pair) -> int:

@@ -76,7 +76,8 @@ def setting(name: str) -> str:
 def differing(one: Protocol, other: Protocol) -> dict[str, tuple[Json, Json]]:
     """Settings that differ between two protocols, but for the model and what was drawn from it.
 
-    A setting that the protocol names itself, the number of images say, is not named again.
+    A setting that the protocol names itself, the number of images say, is not named again. Images
+    of one digest are the same, whatever people call them.
     """
     pairs = changes(one, other)
     own = {name: pair for name, pair in pairs.items() if not name.startswith("settings.")}
@@ -84,6 +85,10 @@ def differing(one: Protocol, other: Protocol) -> dict[str, tuple[Json, Json]]:
         (leaf(name), i, str(value)) for name, pair in own.items() for i, value in enumerate(pair)
     }
     skipped = {"model", "sampling.digest"}
+    for group in ("images", "reference"):
+        a, b = getattr(one, group), getattr(other, group)
+        if a is not None and b is not None and a.digest == b.digest != "":
+            skipped.add(f"{group}.dataset")
     for name in pairs.keys() - own.keys():
         if any((leaf(name), i, str(value)) in sides for i, value in enumerate(pairs[name])):
             skipped.add(name)

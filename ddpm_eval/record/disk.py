@@ -18,8 +18,7 @@ from ddpm_eval.record.ranking import question
 from ddpm_eval.record.record import Measurement, Record, Subjects
 from ddpm_eval.record.schema1.convert import convert
 from ddpm_train.errors import FixableError
-from ddpm_train.files import append_to, write_text
-from ddpm_train.locks import locked
+from ddpm_train.files import held, write_text
 from ddpm_train.reading import read_bytes
 
 RECORD, ARRAYS = "results.json", "arrays.npz"
@@ -144,8 +143,7 @@ def _write(
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Wait for the turn to change the record; the lock dies with its process."""
-    path = folder / ".lock"
-    with append_to(path) as file, locked(file, path):
+    with held(folder / ".lock"):
         yield
 
 

@@ -16,8 +16,11 @@ from ddpm_eval.progress import finish
 from ddpm_eval.record.shards import Arrays, key_of, open_shards
 from ddpm_eval.runtime import Runtime
 from ddpm_train.errors import FixableError
-from ddpm_train.files import append_to
-from ddpm_train.locks import locked
+from ddpm_train.files import held
+from ddpm_train.folders import remove_tree
+
+LOCK = ".lock"
+"""The file in a folder of unfinished work whose lock its owner holds."""
 
 Make = Callable[[range], Generator[None, None, Arrays]]
 
@@ -138,10 +141,24 @@ def owned(folder: Path, runtime: Runtime) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _locked(folder: Path, runtime: Runtime) -> Iterator[None]:
-    path = folder / ".lock"
-
     def wait(owner: str) -> None:
         runtime.notify(f"{folder}: {owner} makes the same; waiting for it")
 
-    with append_to(path) as file, locked(file, path, busy=wait):
+    with held(folder / LOCK, wait):
         yield
+
+
+class _BusyError(Exception):
+    """Another process holds a folder of unfinished work."""
+
+
+def clear(folder: Path) -> None:
+    """Delete a folder of finished work, unless another process is at the same in it."""
+
+    def leave(_owner: str) -> None:
+        raise _BusyError
+
+    with contextlib.suppress(_BusyError):
+        if (folder / LOCK).exists():
+            with held(folder / LOCK, leave):
+                remove_tree(folder)

@@ -20,8 +20,7 @@ from ddpm_eval.record.store import (
     read_description,
 )
 from ddpm_train.errors import FixableError
-from ddpm_train.files import append_to, write_text
-from ddpm_train.locks import locked
+from ddpm_train.files import held, write_text
 from ddpm_train.reading import list_folder
 from ddpm_train.settings import differences
 
@@ -115,8 +114,7 @@ def _lock(folder: Path, part: range, *, wait: bool) -> Iterator[None]:
                 "wait for it, or share the work out: indices=0:25000 here, 25000:50000 there",
             )
 
-    path = folder / ".lock"
-    with append_to(path) as file, locked(file, path, busy=busy, bytes_of=part):
+    with held(folder / ".lock", busy, bytes_of=part):
         yield
 
 

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ddpm_train.errors import FixableError
-from ddpm_train.files import PARTIAL, require_replaceable, require_space, sync_folder, writing
-from ddpm_train.locks import locked
+from ddpm_train.files import PARTIAL, held, require_replaceable, require_space, sync_folder, writing
 from ddpm_train.reading import md5_of, sha256_of
 
 Track = Callable[[int, int], object]
@@ -72,7 +71,7 @@ def download(target: Path, file: Published, *, fix: str, track: Track | None = N
     with writing(target):
         require_replaceable(target)
         require_space(target.parent, file.size)
-        with partial.open("ab") as out, locked(out, partial):
+        with held(partial) as out:
             if target.exists():  # written by the process that this one waited for
                 partial.unlink(missing_ok=True)
                 return

@@ -119,12 +119,35 @@ def test_other_noise_is_not_paired(change: dict[str, Any], named: str) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"digest": "e"}, {"dataset": "x"}],
+    [{"digest": "e"}, {"digest": "e", "dataset": "x"}],
 )
 def test_other_images_are_not_compared(change: dict[str, Any]) -> None:
     gap = of(run("a", 0.0), run("b", 0.02, images=replace(IMAGES, **change)))["The bound"]
     assert "not compared" in gap.sentence("a", "b")
     assert "lower" not in gap.sentence("a", "b")
+
+
+def test_images_of_one_digest_are_compared_whatever_they_are_called() -> None:
+    """A copy of a file, or the same file in another folder, holds the same images."""
+    images = replace(IMAGES, dataset="copy")
+    reference = ImagesFacts(digest="r", n=N, dataset="here")
+    one = run("a", 0.0, reference=reference)
+    other = run("b", 0.1, images=images, reference=replace(reference, dataset="there"))
+    assert not any(each.obstacle for each in differences.between(one, other))
+    assert "reference" not in str(alike.facts(one, other))
+    unknown = run("c", 0.1, images=replace(images, digest=""))
+    assert any(each.obstacle for each in differences.between(replace_digest(one), unknown))
+
+
+def replace_digest(record: Record) -> Record:
+    """The record of a time when images were known by their names."""
+    items = [
+        replace(
+            item, protocol=replace(item.protocol, images=replace(IMAGES, digest=""), reference=None)
+        )
+        for item in record.measurements
+    ]
+    return replace(record, measurements=tuple(items))
 
 
 def test_a_split_is_compared_with_the_same_split_alone() -> None:

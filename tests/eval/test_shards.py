@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ddpm_eval.record.fill import clear, owned
 from ddpm_eval.record.shards import Shards, open_shards
+from ddpm_eval.runtime import Runtime
 from ddpm_train.errors import FixableError
 
 
@@ -57,3 +59,14 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(FixableError, match="seed: 0 -> 1") as caught:
         open_shards(tmp_path, {"seed": 1, "clip": True}, n=10, size=4)
     assert "delete the folder" in caught.value.fix
+
+
+def test_finished_work_is_left_to_another_process_that_is_at_the_same(tmp_path: Path) -> None:
+    folder = tmp_path / "unfinished" / "bound-1"
+    with owned(folder, Runtime()):
+        clear(folder)
+        assert folder.exists()
+    clear(folder)
+    assert not folder.exists() and not folder.parent.exists()
+    clear(folder)
+    assert not folder.exists()

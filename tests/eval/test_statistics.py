@@ -121,6 +121,18 @@ def test_what_is_no_mean_and_covariance_is_refused(
         statistics.read(tmp_path / "s.npz", EXTRACTOR)
 
 
+def test_a_matrix_that_is_no_covariance_is_refused(tmp_path: Path) -> None:
+    """With eigenvalues below zero a Frechet distance below zero would come out."""
+    noise = np.random.default_rng(0).standard_normal((6, 6))
+    for sigma in ((noise + noise.T) / 2, -(noise @ noise.T)):
+        np.savez(tmp_path / "s.npz", mu=np.zeros(6), sigma=sigma)
+        with pytest.raises(FixableError, match="no covariance: its least eigenvalue is -"):
+            statistics.read(tmp_path / "s.npz", EXTRACTOR)
+    singular = np.float32(noise[:, :3] @ noise[:, :3].T)  # below zero by rounding alone
+    np.savez(tmp_path / "s.npz", mu=np.zeros(6), sigma=singular)
+    assert statistics.read(tmp_path / "s.npz", EXTRACTOR).pool.mean.size == 6
+
+
 def test_other_keys_other_weights_and_newer_versions_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "s.npz"
     np.savez(file, fid=np.zeros(3))

@@ -1,10 +1,12 @@
 """The doors: whatever goes wrong at a file is one sentence, and nothing of others' is lost."""
 
+import contextlib
 import errno
 import fcntl
 import io
 import os
 import resource
+import shutil
 import signal
 import struct
 import time
@@ -87,6 +89,38 @@ def test_a_lock_is_held_by_one_process_and_released_by_its_death(
         if not ending:
             forks.wait(pid)
     assert not list(tmp_path.glob("*.owner*"))
+
+
+def test_who_waited_for_a_deleted_folder_holds_the_lock_of_a_new_one(tmp_path: Path) -> None:
+    """Two never hold the lock of one name: a third one finds it taken."""
+    path = tmp_path / "unfinished" / ".lock"
+    path.parent.mkdir()
+    with path.open("ab") as first, contextlib.ExitStack() as stack:
+        stack.enter_context(locks.locked(first, path))
+
+        def finish(_owner: str) -> None:
+            shutil.rmtree(path.parent)
+            stack.close()
+
+        with files.held(path, finish) as file:
+            assert os.path.samestat(os.fstat(file.fileno()), path.stat())
+            assert busy(path)
+    assert not busy(path)
+
+
+def test_a_lock_is_made_in_a_folder_that_others_delete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, count = Path.mkdir, iter(range(9))
+
+    def made_and_gone(path: Path, *words: Any, **options: Any) -> None:
+        make(path, *words, **options)
+        if next(count) < 2:
+            path.rmdir()
+
+    monkeypatch.setattr(Path, "mkdir", made_and_gone)
+    with files.held(tmp_path / "unfinished" / ".lock"):
+        assert (tmp_path / "unfinished" / ".lock").exists()
 
 
 def test_without_flock_a_lock_of_another_machine_is_never_taken_over(

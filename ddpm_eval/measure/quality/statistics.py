@@ -21,6 +21,7 @@ from ddpm_train.reading import reading
 
 FORMAT, VERSION = "ddpm-eval statistics", 2
 CHANNELS_LAST = 2  # the version since which spatial features are in ADM's order
+_ROUNDING = 1e-5  # of the trace: what float32 files of singular covariances have below zero
 _AGAIN = "name a statistics .npz with mu and sigma, or the images themselves"
 
 
@@ -139,6 +140,11 @@ def _gaussian(mean: Array, covariance: Array, path: Path) -> Gaussian:
         raise FixableError(f"{path}: holds NaN or infinity", _AGAIN)
     if not np.allclose(covariance, covariance.T, rtol=1e-5, atol=1e-8 * np.trace(covariance)):
         raise FixableError(f"{path}: sigma is not symmetric", _AGAIN)
+    least = float(np.linalg.eigvalsh(covariance)[0])
+    if least < -_ROUNDING * np.trace(covariance):
+        raise FixableError(
+            f"{path}: sigma is no covariance: its least eigenvalue is {least:.3g}", _AGAIN
+        )
     return Gaussian(mean.astype(np.float64), covariance.astype(np.float64))
 
 
