@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ddpm_eval.record.protocol import Choice, ImagesFacts
 from ddpm_train.data.images import Images, Pixels
+from ddpm_train.data.labels import Labels, labels_of, without_labels
 from ddpm_train.errors import FixableError
 from ddpm_train.noise import Stream
 
@@ -69,7 +70,18 @@ class ImageSet:
             dataset=self.dataset,
             split=self.split,
             seed=self.seed,
+            labels=labels_of(self.source) is not None,
         )
+
+    @property
+    def labels(self) -> Labels | None:
+        """The class of each image, [n]; None for images without classes."""
+        labels = labels_of(self.source)
+        return None if labels is None else labels[self.indices]
+
+    def plain(self) -> "ImageSet":
+        """Give the images without their classes."""
+        return replace(self, source=without_labels(self.source))
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -63,6 +63,7 @@ class Model:
         dtype: In which type the network takes its input.
         precision: Of the network's evaluations.
         config: The settings of its network, where it is one of ours.
+        classes: How many class labels it takes; 0: none.
     """
 
     denoise: Denoiser
@@ -73,6 +74,7 @@ class Model:
     dtype: torch.dtype = torch.float32
     precision: str = "float32"
     config: ModelConfig | None = None
+    classes: int = 0
 
     @property
     def variance(self) -> str:
@@ -83,9 +85,10 @@ class Model:
         """Say in one line what it is."""
         C, H, W = self.shape
         step = "" if self.facts.step is None else f", step {self.facts.step:,}"
+        classes = f"{self.classes:,} classes, " if self.classes else ""
         return (
             f"{self.facts.name or 'model'}{step}: {self.facts.weights} weights, "
-            f"{self.facts.parameters:,} parameters, {H}x{W}x{C} images, "
+            f"{self.facts.parameters:,} parameters, {H}x{W}x{C} images, {classes}"
             f"T = {self.denoise.schedule.T:,}, {self.variance}, on {self.device}"
         )
 
@@ -189,6 +192,7 @@ def load(
         device=place,
         precision=precision,
         config=content.model,
+        classes=unet.classes,
     )
 
 

@@ -16,7 +16,9 @@ from ddpm_eval.record import store
 from ddpm_eval.record.store import SampleStore
 from ddpm_train import archives, data
 from ddpm_train.config import DataConfig
+from ddpm_train.data.arrays import LABELS, npz_labels
 from ddpm_train.data.images import Form, Images, Pixels, Split, Stack
+from ddpm_train.data.labels import Labelled, grouped
 from ddpm_train.data.layout import SUFFIXES
 from ddpm_train.data.pictures import Pictures, decode
 from ddpm_train.data.stores import folder_or_zip
@@ -114,6 +116,7 @@ def open_images(
     *,
     channels: int = 3,
     resize: str = "none",
+    labels: bool = False,
     notify: Callable[[str], None] = silent,
 ) -> Images:
     """Open all images at a path.
@@ -122,20 +125,29 @@ def open_images(
         path: A sample store, a folder or .zip of pictures, an .npz or .npy of images.
         channels: 1 or 3, for pictures; arrays have their own.
         resize: The filter for pictures that are not as large as the first.
+        labels: Open their classes too.
         notify: Is told what of it is not read.
 
     Raises:
-        FixableError: Nothing is there, it is damaged, or pictures differ in size.
+        FixableError: Nothing is there, it is damaged, or pictures differ in size; or classes are
+            wanted and there are none.
     """
     if resize not in FILTERS:
         raise FixableError(f"resize={resize}: not a filter", f"choose {', '.join(FILTERS)}")
     place = existing(str(path), "images or a sample store")
     readers: dict[Kind, Callable[[], Images]] = {
         "store": lambda: store.open_store(place),
-        "npz": lambda: _npz(place, notify),
+        "npz": lambda: _npz(place, notify, labels=labels),
         "npy": lambda: _npy(place),
     }
-    return readers.get(kind_of(place), lambda: _pictures(place, channels, resize, notify))()
+    opened = readers.get(kind_of(place), lambda: _pictures(place, channels, resize, notify))()
+    if not labels or isinstance(opened, Labelled):
+        return opened
+    if isinstance(opened, Pictures) and opened.groups:
+        return grouped(opened, opened.groups, opened.groups, str(place))
+    raise FixableError(
+        f"{place}: says nothing of classes", "give them: images(path, labels=[3, 0, ...])"
+    )
 
 
 def trained_on(samples: SampleStore, split: Split, *, path: str | Path | None = None) -> ImageSet:
@@ -223,7 +235,7 @@ def as_stack(pixels: NDArray[np.generic], name: str = "images") -> Stack:
     return Stack(name, levels)
 
 
-def _npz(path: Path, notify: Callable[[str], None]) -> Stack:
+def _npz(path: Path, notify: Callable[[str], None], *, labels: bool) -> Stack | Labelled:
     names = [member.filename.removesuffix(".npy") for member in archives.members_of(path)]
     name = next((name for name in MEMBERS if name in names), None)
     if name is None:
@@ -231,11 +243,13 @@ def _npz(path: Path, notify: Callable[[str], None]) -> Stack:
             f"{path}: has no array {' or '.join(MEMBERS)}, only {', '.join(names[:6])}",
             "write it with numpy.savez(path, images=levels), uint8 [n, H, W, C]",
         )
-    others = [other for other in names if other != name]
+    beside = LABELS[name] if labels else ()
+    others = [other for other in names if other != name and other not in beside]
     if others:
         more = "" if len(others) <= 6 else f" and {len(others) - 6:,} more"
         notify(f"{path}: {name} is read; not read: {', '.join(others[:6])}{more}")
-    return as_stack(archives.read_arrays(path, [name])[name], path.stem)
+    images = as_stack(archives.read_arrays(path, [name])[name], path.stem)
+    return npz_labels(images, path, names, name) if labels else images
 
 
 def _npy(path: Path) -> Stack:

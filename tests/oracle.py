@@ -7,17 +7,21 @@ and the chain draws from N(0, I).
 """
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ddpm_eval.measure.bound.likelihood import BoundTerms, assemble
+from ddpm_eval.measure.bound.sweep import NATS_PER_BIT, Every, Sweep, variance_tables
 from ddpm_eval.model import Model, ModelFacts
 from ddpm_train import schedule
 from ddpm_train.config import ObjectiveConfig
+from ddpm_train.data.labels import Labels
 from ddpm_train.denoiser import Denoiser
-from ddpm_train.diffusion import Gaussian
+from ddpm_train.diffusion import Gaussian, prior_kl
 from ddpm_train.noise import Stream, normal
 from ddpm_train.schedule import NoiseSchedule, at
 
@@ -69,3 +73,30 @@ def run(work: Generator[None, None, Result]) -> Result:
             next(work)
         except StopIteration as end:
             return end.value
+
+
+def run_sweep(
+    model: Model,
+    x_0: Tensor,
+    indices: Sequence[int],
+    *,
+    seed: int,
+    clip: bool = True,
+    batch: int = 64,
+    labels: Labels | None = None,
+) -> Generator[None, None, BoundTerms]:
+    """Evaluate every step of images in memory once; yields after each batch."""
+    pairs, variances = Every(len(indices), model.denoise.schedule.T), variance_tables(model)
+    sweep = Sweep(
+        model=model,
+        read=lambda places: x_0[torch.as_tensor(places)],
+        indices=np.asarray(indices),
+        stream=Stream(seed, "nll"),
+        variances=variances,
+        clip=clip,
+        batch=batch,
+        labels=labels,
+    )
+    terms = yield from sweep.over(pairs, range(len(pairs)))
+    prior = prior_kl(model.denoise.schedule, x_0).flatten(1).mean(1).numpy() / NATS_PER_BIT
+    return assemble(terms, prior, variances)

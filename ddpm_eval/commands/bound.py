@@ -1,7 +1,7 @@
 """Commands about bits/dim: ``nll``, ``rate-distortion``, ``baselines``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,9 +17,12 @@ from ddpm_eval.commands.options import (
     Split,
     Target,
 )
-from ddpm_eval.commands.task import Task, check_checkpoint, check_split
+from ddpm_eval.commands.task import Task, Work, check_checkpoint, check_split
 from ddpm_eval.measure.bound.settings import BaselineSettings, BoundSettings
 from ddpm_eval.settings import EvalSettings, changed, values
+
+if TYPE_CHECKING:
+    from ddpm_eval.choice import ImageSet
 
 
 def nll(
@@ -63,18 +66,27 @@ def nll(
     with task.opened() as work:
         import ddpm_eval as de
 
+        other = None if against is None else task.load(against)
+        labels = bool(work.model.classes or (other and other.classes))
         work.finish(
             de.bits_per_dim(
                 work.model,
-                work.images(split),
+                work.images(split, labels=labels),
                 **values(settings.bound),
-                against=None if against is None else task.load(against),
+                against=other,
                 strides=settings.strides.counts,
                 ode=settings.ode if ode else False,
-                training=work.images("train") if settings.bound.calibrate else None,
+                training=_training(work, settings),
                 runtime=work.runtime,
             )
         )
+
+
+def _training(work: Work, settings: EvalSettings) -> "ImageSet | None":
+    """Open the training images, where the best variance is learned from some."""
+    if not settings.bound.calibrate:
+        return None
+    return work.images("train", labels=bool(work.model.classes))
 
 
 def _measure(*, against: bool, strides: bool, ode: bool) -> str:
@@ -117,9 +129,9 @@ def rate_distortion(
         work.finish(
             de.rate_distortion(
                 work.model,
-                work.images(split),
+                work.images(split, labels=bool(work.model.classes)),
                 **values(settings.bound),
-                training=work.images("train") if settings.bound.calibrate else None,
+                training=_training(work, settings),
                 runtime=work.runtime,
             )
         )
@@ -152,8 +164,8 @@ def baselines(
         work.finish(
             de.baselines(
                 work.model,
-                work.images(split),
-                training=work.images("train"),
+                work.images(split, labels=bool(work.model.classes)),
+                training=work.images("train", labels=bool(work.model.classes)),
                 **values(settings.baselines),
                 runtime=work.runtime,
             )

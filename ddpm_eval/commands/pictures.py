@@ -109,7 +109,7 @@ def reconstruct(
         work.finish(
             de.reconstruct(
                 work.model,
-                work.images(split),
+                work.images(split, labels=bool(work.model.classes)),
                 **values(settings.reconstructions),
                 runtime=work.runtime,
             )
@@ -180,7 +180,7 @@ def interpolate(
         work.finish(
             de.interpolate(
                 work.model,
-                work.images(split) if files is None else files,
+                work.images(split, labels=bool(work.model.classes)) if files is None else files,
                 **values(settings.interpolation),
                 names=[path.name for path in images or ()],
                 runtime=work.runtime,

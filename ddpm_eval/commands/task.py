@@ -156,8 +156,13 @@ class Work(Recording):
     task: Task
     model: "Model"
 
-    def images(self, split: str) -> "ImageSet":
-        """Open a part of the images: those that are named, or those of the run."""
+    def images(self, split: str, *, labels: bool = False) -> "ImageSet":
+        """Open a part of the images: those that are named, or those of the run.
+
+        Args:
+            split: ``test`` or ``train``.
+            labels: Open their classes too.
+        """
         from ddpm_eval.door.images import images
 
         name, data = self.task.dataset, self.task.data
@@ -170,7 +175,12 @@ class Work(Recording):
         with warnings.catch_warnings(record=True) as remarks:
             warnings.simplefilter("always")
             opened = images(
-                name or self.model, split=split, path=data, like=self.model, resize=resize
+                name or self.model,
+                split=split,
+                path=data,
+                like=self.model,
+                resize=resize,
+                labels=labels,
             )
         for remark in remarks:
             note(str(remark.message))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ddpm_eval.door.images import AnyImages
-from ddpm_eval.door.working import images_of, measured, model_of, runtime_of, typed
+from ddpm_eval.door.working import measured, model_of, runtime_of, scored_images, typed
 from ddpm_eval.measure.bound import baselines as baseline
 from ddpm_eval.measure.bound import compare, estimate, few_steps, likelihood
 from ddpm_eval.measure.bound import rate_distortion as curves
@@ -90,10 +90,10 @@ def bits_per_dim(
         seed=seed,
     )
     _check_one(settings, against=against, strides=strides, ode=ode)
-    taken = images_of(model, images)
+    other = None if against is None else model_of(against)
+    taken = scored_images(model, images, other=other)
     work = runtime_of(model, runtime, batch=batch, cache=cache)
-    if against is not None:
-        other = model_of(against)
+    if other is not None:
         return measured(
             lambda work: compare.measure(model, taken, settings, work, other=other),
             [model, other],
@@ -107,7 +107,7 @@ def bits_per_dim(
         return measured(
             lambda work: flows.measure(model, taken, settings, solver, work), [model], work
         )
-    learning = images_of(model, training, split="train") if settings.calibrate else None
+    learning = scored_images(model, training, split="train") if settings.calibrate else None
     measure: Callable[..., Measurement] = likelihood.measure
     if strides:
         counts = typed(StrideSettings, counts=strides)
@@ -166,8 +166,8 @@ def rate_distortion(
         clip=clip,
         seed=seed,
     )
-    taken = images_of(model, images)
-    learning = images_of(model, training, split="train") if settings.calibrate else None
+    taken = scored_images(model, images)
+    learning = scored_images(model, training, split="train") if settings.calibrate else None
     return measured(
         lambda work: curves.measure(model, taken, settings, work, training=learning),
         [model],
@@ -210,8 +210,8 @@ def baselines(
     """
     _check(model)
     settings = typed(BaselineSettings, n=n, first=first, seed=seed)
-    taken = images_of(model, images)
-    learning = images_of(model, training, split="train")
+    taken = scored_images(model, images)
+    learning = scored_images(model, training, split="train")
     return measured(
         lambda work: baseline.measure(model, taken, settings, work, training=learning),
         [model],

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ddpm_eval import sources
 from ddpm_eval.choice import ImageSet
+from ddpm_eval.door.labels import joined
 from ddpm_eval.model import Model
 from ddpm_eval.paths import expanded
 from ddpm_train import data
@@ -35,6 +36,7 @@ def images(
     like: Model | None = None,
     channels: int = 3,
     resize: str = "none",
+    labels: bool | Sequence[int] | None = None,
 ) -> ImageSet:
     """Open images: a data set, a folder, a file, an array, or those that a model was trained on.
 
@@ -48,6 +50,9 @@ def images(
         like: A model whose size and channels the images are to have.
         channels: 1 or 3, for pictures without ``like``.
         resize: The filter for pictures of other sizes: ``lanczos``, ``box``, ``bicubic``, ...
+        labels: Open their classes too: those of CIFAR-10 or the digits, the subfolders of a folder,
+            an array ``labels`` of an ``.npz``; or the classes themselves, one for each image. None:
+            where a model's run had them.
 
     Returns:
         The images in a fixed order; ``images[:100]`` are the first 100.
@@ -62,18 +67,26 @@ def images(
     """
     if split not in ("", "train", "test"):
         raise FixableError(f"split={split}: not a split", "choose test or train")
+    if labels is not None and not isinstance(labels, bool):
+        plain = images(
+            what, split=split, path=path, like=like, channels=channels, resize=resize, labels=False
+        )
+        return joined(plain, labels)
     if isinstance(what, ImageSet):
-        return checked(what, like)
+        return checked(what.plain() if labels is False else what, like)
     if isinstance(what, Model):
-        return _of_run(what, split or "test", path)
+        return _of_run(what, split or "test", path, labels=labels)
     if isinstance(what, np.ndarray):
         return checked(ImageSet.of(sources.as_stack(what, "array")), like)
     kind, where = _place(what, path)
     if split or kind:
-        plain = {"source": kind or _kind(where), "path": str(where or ""), "resize": resize}
-        return _part(from_dict(DataConfig, plain), split or "test", like, channels)
+        tree = {"source": kind or _kind(where), "path": str(where or ""), "resize": resize}
+        config = from_dict(DataConfig, {**tree, "labels": bool(labels)})
+        return _part(config, split or "test", like, channels)
     taken = like.shape[0] if like else channels
-    source = sources.open_images(expanded(what), channels=taken, resize=resize, notify=_warn)
+    source = sources.open_images(
+        expanded(what), channels=taken, resize=resize, labels=bool(labels), notify=_warn
+    )
     return checked(ImageSet.of(source), like)
 
 
@@ -123,7 +136,7 @@ def checked(images: ImageSet, like: Model | None) -> ImageSet:
     return images
 
 
-def _of_run(model: Model, split: str, path: str | Path | None) -> ImageSet:
+def _of_run(model: Model, split: str, path: str | Path | None, *, labels: bool | None) -> ImageSet:
     run = model.facts.run
     if run is None:
         raise FixableError(
@@ -136,7 +149,11 @@ def _of_run(model: Model, split: str, path: str | Path | None) -> ImageSet:
     images = data.load_of_run(config, model.facts.file, image_size=H, channels=C, split=taken)
     for note in data.notes(images):
         _warn(note)
-    return ImageSet.of(images, split=split)
+    if labels and not config.labels:
+        config = replace(config, labels=True)
+        images = data.load(config, image_size=H, channels=C, split=taken)
+    opened = ImageSet.of(images, split=split)
+    return opened.plain() if labels is False else opened
 
 
 def _part(config: DataConfig, split: str, like: Model | None, channels: int) -> ImageSet:

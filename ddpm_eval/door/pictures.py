@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ddpm_eval.choice import ImageSet
 from ddpm_eval.door.images import AnyImages, images
-from ddpm_eval.door.working import images_of, measured, model_of, runtime_of, typed
+from ddpm_eval.door.working import images_of, measured, model_of, runtime_of, scored_images, typed
 from ddpm_eval.features import Extractor, open_extractor
 from ddpm_eval.measure.pictures import interpolation, reconstructions, samples
 from ddpm_eval.measure.pictures import neighbours as nearest
@@ -194,7 +194,7 @@ def reconstruct(
     """
     require_float64(model_of(model).device, "reconstruct")
     settings = typed(ReconstructionSettings, n=n, first=first, seed=seed, clip=clip)
-    taken = images_of(model, images)
+    taken = scored_images(model, images)
     return measured(
         lambda work: reconstructions.measure(model, taken, settings, work),
         [model],
@@ -257,7 +257,7 @@ def interpolate(
         seed=seed,
         clip=clip,
     )
-    taken = images_of(model_of(model), images)
+    taken = scored_images(model_of(model), images)
     return measured(
         lambda work: interpolation.measure(model, taken, settings, work, names),
         [model],
@@ -345,9 +345,9 @@ def opened(extractor: str | Extractor, place: Model | Runtime) -> Extractor:
 def _real(source: Model | ImageSet, what: AnyImages | None, split: Split) -> ImageSet:
     """Open real images: those that are named, or those that the model was trained on."""
     if isinstance(source, Model):
-        return images_of(source, what, split=split)
+        return images_of(source, what, split=split).plain()
     if what is not None:
-        return images(what)
+        return images(what, labels=False)
     if isinstance(source.source, SampleStore):
         return trained_on(source.source, split)
     name = "training" if split == "train" else "test"

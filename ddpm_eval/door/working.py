@@ -10,6 +10,7 @@ import torch
 
 from ddpm_eval.choice import ImageSet
 from ddpm_eval.door.images import AnyImages, checked, images
+from ddpm_eval.door.labels import require_labels
 from ddpm_eval.model import Model, identity
 from ddpm_eval.paths import expanded
 from ddpm_eval.record import provenance
@@ -49,6 +50,21 @@ def model_of(model: Any) -> Model:
 def images_of(model: Model, what: AnyImages | None, *, split: str = "test") -> ImageSet:
     """Open images for a model; None takes those of its run."""
     return checked(images(model if what is None else what, split=_split(what, split)), model)
+
+
+def scored_images(
+    model: Model, what: AnyImages | None, *, split: str = "test", other: Model | None = None
+) -> ImageSet:
+    """Open images that a model is evaluated on: with their classes where it, or ``other``, has any.
+
+    Raises:
+        FixableError: As ``images_of``, or the classes are not those that the model takes.
+    """
+    models = [model] if other is None else [model, other]
+    if isinstance(what, ImageSet | Model) or what is None:
+        return require_labels(models, images_of(model, what, split=split))
+    labels = True if any(each.classes for each in models) else None
+    return require_labels(models, checked(images(what, labels=labels), model))
 
 
 def _split(what: AnyImages | None, split: str) -> str:

@@ -31,6 +31,7 @@ def wrap(
     variance: str = "fixedlarge",
     image_shape: Sequence[int] = (3, 32, 32),
     times: Times = "paper",
+    classes: int = 0,
     weights: str = "unknown",
     name: str = "",
 ) -> Model:
@@ -47,6 +48,7 @@ def wrap(
         variance: Of p: ``fixedlarge``, ``fixedsmall``, ``learned`` or ``learned_range``.
         image_shape: (C, H, W) of an image.
         times: What the network counts: ``paper`` for t = 1..T, ``index`` for 0..T-1.
+        classes: How many class labels it takes, as a third argument, [B] int64; 0: none.
         weights: ``ema``, ``raw``, or ``unknown``: for the record.
         name: For people; the class of the network if it is empty.
 
@@ -71,6 +73,8 @@ def wrap(
     if times not in ("paper", "index"):
         raise FixableError(f"times={times}: not a choice", "choose paper (1..T) or index (0..T-1)")
     shape = _shape(image_shape)
+    if classes < 0:
+        raise FixableError(f"classes={classes}: not a number of classes", "choose 0 or more")
     channels = shape[0] * (2 if objective.learns_variance else 1)
     tensors = dict(net.state_dict())
     first = next((value for value in net.parameters()), torch.zeros(()))
@@ -81,6 +85,7 @@ def wrap(
         "betas": digest(process.betas),
         "image_shape": list(shape),
         "times": times,
+        **({"classes": classes} if classes else {}),
     }
     return Model(
         denoise=Denoiser(_Network(net, times, channels), process, objective),
@@ -95,6 +100,7 @@ def wrap(
         device=first.device,
         dtype=first.dtype,
         precision=str(first.dtype).removeprefix("torch."),
+        classes=classes,
     )
 
 

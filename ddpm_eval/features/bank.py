@@ -142,7 +142,7 @@ def place(runtime: Runtime) -> Path | None:
 def facts_of(images: ImageSet) -> ImagesFacts:
     """Which images these are, by all of their content."""
     whole = images if images.choice == "chosen" else images.source
-    return replace(images.facts, digest=content(whole))
+    return replace(images.facts, digest=content(whole), labels=False)
 
 
 def describe(images: Images, n: int, extractor: Extractor) -> dict[str, Any]:

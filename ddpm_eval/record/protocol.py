@@ -29,6 +29,7 @@ class ImagesFacts:
         dataset: What people call the set: ``cifar10``, ``digits``, a folder's name.
         split: ``train``, ``test``, or empty where it is neither.
         seed: The seed of a drawn choice.
+        labels: Whether the model is told their classes.
     """
 
     digest: str
@@ -37,6 +38,7 @@ class ImagesFacts:
     dataset: str = ""
     split: str = ""
     seed: int | None = None
+    labels: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -226,7 +226,7 @@ def test_the_gaussian_worlds_curve_is_shannons() -> None:
     """Rate 1/2 log2(1/D) at distortion D = 1 - alpha-bar_t, within 0.01 bit."""
     process = oracle.process(100)
     x_0 = oracle.images(200)
-    work = likelihood.run_sweep(
+    work = oracle.run_sweep(
         oracle.subject(oracle.Exact(process)), x_0, range(200), seed=0, clip=False, batch=512
     )
     terms = oracle.run(work)

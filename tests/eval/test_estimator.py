@@ -5,7 +5,6 @@ import pytest
 
 from ddpm_eval.measure.bound import estimator
 from ddpm_eval.measure.bound.estimator import Goal, Wanted
-from ddpm_eval.measure.bound.likelihood import run_sweep
 from tests import oracle
 
 T = 200
@@ -116,7 +115,7 @@ def test_every_sum_is_estimated_at_once() -> None:
 def test_the_gaussian_worlds_bound_is_covered() -> None:
     denoise = oracle.Exact(oracle.process(T))
     x_0 = oracle.images(60)
-    work = run_sweep(oracle.subject(denoise), x_0, range(60), seed=0, clip=False, batch=512)
+    work = oracle.run_sweep(oracle.subject(denoise), x_0, range(60), seed=0, clip=False, batch=512)
     full = oracle.run(work)
     y, known = full.bits[:, :-1].astype(float), x_0.square().mean((1, 2, 3)).numpy()[:, None]
     known = (known - known.mean()) / known.std()

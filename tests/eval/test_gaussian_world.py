@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm_eval.measure.bound.likelihood import BoundTerms, run_sweep
+from ddpm_eval.measure.bound.likelihood import BoundTerms
 from ddpm_train.chain import chain, prior
 from ddpm_train.denoiser import Denoiser
 from ddpm_train.noise import Stream
@@ -16,7 +16,9 @@ N = {4: 300, 30: 150, 100: 80, 300: 64, 1000: 48}
 
 def bound(denoise: Denoiser, n: int, **settings: object) -> BoundTerms:
     subject = oracle.subject(denoise)
-    work = run_sweep(subject, oracle.images(n), range(n), seed=0, clip=False, batch=512, **settings)
+    work = oracle.run_sweep(
+        subject, oracle.images(n), range(n), seed=0, clip=False, batch=512, **settings
+    )
     return oracle.run(work)
 
 
@@ -74,9 +76,9 @@ def test_results_do_not_depend_on_the_batch_size() -> None:
     subject = oracle.subject(oracle.Exact(oracle.process(30)))
     x_0 = oracle.images(7)
     one, two = (
-        oracle.run(run_sweep(subject, x_0, range(7), seed=3, clip=False, batch=batch))
+        oracle.run(oracle.run_sweep(subject, x_0, range(7), seed=3, clip=False, batch=batch))
         for batch in (210, 13)
     )
     np.testing.assert_allclose(one.bits, two.bits, rtol=1e-6)
-    part = oracle.run(run_sweep(subject, x_0[4:6], range(4, 6), seed=3, clip=False))
+    part = oracle.run(oracle.run_sweep(subject, x_0[4:6], range(4, 6), seed=3, clip=False))
     np.testing.assert_allclose(one.bits[4:6], part.bits, rtol=1e-6)

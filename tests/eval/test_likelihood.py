@@ -108,7 +108,7 @@ def test_one_sweep_gives_what_a_sweep_with_each_variance_gives(own: str) -> None
         if own == "learned":
             network = lambda x, t: model.denoise.network(x, t)[:, :1]  # noqa: E731
         alone = replace(model, denoise=Denoiser(network, model.denoise.schedule, objective))
-        direct = oracle.run(likelihood.run_sweep(alone, x_0, range(4), seed=0))
+        direct = oracle.run(oracle.run_sweep(alone, x_0, range(4), seed=0))
         derived = terms.with_variance(name, model.denoise.schedule, tables[name])
         np.testing.assert_allclose(derived.bits, direct.bits, rtol=1e-5, atol=1e-8)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm_eval.measure.bound import likelihood, strides
+from ddpm_eval.measure.bound import strides
 from ddpm_eval.measure.bound.strides import StrideCosts
 from ddpm_train import schedule
 from ddpm_train.config import ObjectiveConfig, ScheduleConfig
@@ -58,7 +58,7 @@ def test_all_strides_are_the_sweeps_bound() -> None:
     made = jobs.subject(ObjectiveConfig(variance="fixedsmall"))
     pictures = jobs.pictures(4)
     x_0 = torch.from_numpy(pictures.pixels).permute(0, 3, 1, 2).double() / 127.5 - 1
-    terms = oracle.run(likelihood.run_sweep(made, x_0, range(4), seed=0))
+    terms = oracle.run(oracle.run_sweep(made, x_0, range(4), seed=0))
     process = made.denoise.schedule
     costs = StrideCosts.of(process, terms.error)
     table = optimal(process, torch.from_numpy(costs.fitted))

@@ -5,15 +5,17 @@ from dataclasses import replace
 import numpy as np
 
 from ddpm_eval.choice import ImageSet, choose
-from ddpm_eval.measure.bound import likelihood
+from ddpm_eval.measure.bound import scoring
 from ddpm_eval.measure.bound.facts import mean_bits
-from ddpm_eval.measure.bound.settings import BaselineSettings
+from ddpm_eval.measure.bound.likelihood import assemble
+from ddpm_eval.measure.bound.settings import BaselineSettings, BoundSettings
+from ddpm_eval.measure.bound.sweep import Every, variance_tables
 from ddpm_eval.model import Model
 from ddpm_eval.progress import finish
 from ddpm_eval.record.protocol import Protocol
 from ddpm_eval.record.record import Measurement
 from ddpm_eval.runtime import Runtime
-from ddpm_train import checkpoint, data
+from ddpm_train import checkpoint
 from ddpm_train.denoiser import Denoiser
 from ddpm_train.errors import FixableError
 from ddpm_train.settings import to_dict
@@ -105,8 +107,11 @@ def untrained_bits(model: Model, images: ImageSet, seed: int, runtime: Runtime) 
     process = model.denoise.schedule
     denoise = Denoiser(network, process, model.denoise.objective, model.denoise.errors)
     fresh = replace(model, denoise=denoise)
-    n = min(len(images), UNTRAINED_IMAGES)
-    x_0 = data.to_model(images.read(range(n))).double()
-    work = likelihood.run_sweep(fresh, x_0, images.indices[:n], seed=seed, batch=runtime.batch)
-    total = -(-n * process.T // runtime.batch)
-    return finish(work, runtime.track, "untrained network", total).total()
+    some = images[: min(len(images), UNTRAINED_IMAGES)]
+    tables, pairs = variance_tables(fresh), Every(len(some), process.T)
+    settings = BoundSettings(seed=seed)
+    sweep = scoring.sweep_of(fresh, some, settings, runtime, variances=tables)
+    total = -(-len(pairs) // runtime.batch)
+    work = sweep.over(pairs, range(len(pairs)))
+    terms = finish(work, runtime.track, "untrained network", total)
+    return assemble(terms, scoring.prior_bits(fresh, some), tables).total()

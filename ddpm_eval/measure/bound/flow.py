@@ -63,9 +63,10 @@ class Moment(NamedTuple):
 
 @dataclass(frozen=True)
 class Flow:
-    """The ODE of a model."""
+    """The ODE of a model, given the class of each state where it takes classes."""
 
     model: Model
+    labels: Tensor | None = None
 
     @cached_property
     def line(self) -> Array:
@@ -98,7 +99,9 @@ class Flow:
         """The noise that the model sees in x, float64 [B, C, H, W], whatever it predicts."""
         denoise, rows = self.model.denoise, torch.full((len(x),), 2)
         times = torch.full((len(x),), moment.t, dtype=torch.float64)
-        output = denoise.network(x.to(self.model.dtype), times).double()
+        labels = self.labels
+        condition = () if labels is None else (labels.repeat(len(x) // len(labels)),)
+        output = denoise.network(x.to(self.model.dtype), times, *condition).double()
         if denoise.objective.learns_variance:
             output = output.chunk(2, dim=1)[0]
         return denoise.prediction.eps(moment.process, x, rows, output)

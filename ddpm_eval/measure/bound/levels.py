@@ -40,7 +40,9 @@ class Start:
     rest: Array
 
 
-def with_decoder(model: Model, x_0: Tensor, eps: Tensor, *, clip: bool = True) -> Start:
+def with_decoder(
+    model: Model, x_0: Tensor, eps: Tensor, *, clip: bool = True, labels: Tensor | None = None
+) -> Start:
     """Enter by x_1 ~ q(x_1|x_0): log p(x_0|x_1) - log q(x_1|x_0).
 
     Args:
@@ -48,11 +50,12 @@ def with_decoder(model: Model, x_0: Tensor, eps: Tensor, *, clip: bool = True) -
         x_0: Images in [-1, 1], float64 [B, C, H, W].
         eps: The noise of x_1, likewise.
         clip: Keep x_0_hat inside [-1, 1], as in the bound.
+        labels: The class of each image, for a model that takes classes.
     """
     variance = 1 - model.denoise.schedule.alphas_bar[1].item()
     x_1 = math.sqrt(1 - variance) * x_0 + math.sqrt(variance) * eps
     t = torch.ones(len(x_0), dtype=torch.long)
-    output = model.denoise.network(x_1.to(model.dtype), t)
+    output = model.denoise.evaluate(x_1.to(model.dtype), t, labels)
     p = model.denoise.read(output, x_1, t, clip=clip).p
     decoder = model.decoder(x_0, Gaussian(p.mean, p.log_var.expand_as(p.mean)))
     log_q = -0.5 * (eps.square() + math.log(2 * math.pi * variance))

@@ -1,6 +1,6 @@
 """The variational bound (Eq. 5) in bits/dim: every term of every image, for every variance."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,10 +13,8 @@ from ddpm_eval.measure.bound.calibration import best_variance, training_images
 from ddpm_eval.measure.bound.facts import mean_bits, protocol_of, stderr_of
 from ddpm_eval.measure.bound.settings import BoundSettings
 from ddpm_eval.measure.bound.sweep import (
-    NATS_PER_BIT,
     Array,
     Every,
-    Sweep,
     Tables,
     Terms,
     calibrated_name,
@@ -27,8 +25,6 @@ from ddpm_eval.model import Model
 from ddpm_eval.record.record import Measurement
 from ddpm_eval.record.scores import Curve, Qualifiers, Score
 from ddpm_eval.runtime import Runtime
-from ddpm_train.diffusion import prior_kl
-from ddpm_train.noise import Stream
 from ddpm_train.schedule import NoiseSchedule
 from ddpm_train.variances import VARIANCES
 
@@ -176,40 +172,6 @@ def assemble(terms: Terms, prior: Array, variances: Tables) -> BoundTerms:
     mse[:, 1:], error[:, 1:] = terms.mse.reshape(n, T), terms.error.reshape(n, T)
     decoders = {name: terms.decoder[:, i] for i, name in enumerate(variances)}
     return BoundTerms(bits, mse, error, decoders)
-
-
-def run_sweep(
-    model: Model,
-    x_0: Tensor,
-    indices: Sequence[int] | Array,
-    *,
-    seed: int,
-    clip: bool = True,
-    batch: int = 64,
-) -> Generator[None, None, BoundTerms]:
-    """Evaluate every step of images in memory once; yields after each batch.
-
-    Args:
-        model: The model.
-        x_0: The images in [-1, 1], float64 [n, C, H, W].
-        indices: Their indices in the data set, which name the noise.
-        seed: The seed of the noise.
-        clip: Keep x_0_hat inside [-1, 1].
-        batch: Pairs of image and step in one evaluation of the network.
-    """
-    pairs, variances = Every(len(indices), model.denoise.schedule.T), variance_tables(model)
-    sweep = Sweep(
-        model=model,
-        read=lambda places: x_0[torch.as_tensor(places)],
-        indices=np.asarray(indices),
-        stream=Stream(seed, "nll"),
-        variances=variances,
-        clip=clip,
-        batch=batch,
-    )
-    terms = yield from sweep.over(pairs, range(len(pairs)))
-    prior = prior_kl(model.denoise.schedule, x_0).flatten(1).mean(1).numpy() / NATS_PER_BIT
-    return assemble(terms, prior, variances)
 
 
 def scores(terms: BoundTerms, process: NoiseSchedule, variances: Tables) -> tuple[Score, ...]:

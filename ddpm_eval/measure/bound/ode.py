@@ -15,6 +15,7 @@ from ddpm_eval.measure.bound.levels import Start, Weights
 from ddpm_eval.measure.bound.settings import BoundSettings, OdeSettings
 from ddpm_eval.measure.bound.strides import StrideCosts
 from ddpm_eval.measure.bound.sweep import Array
+from ddpm_eval.measure.conditions import classes_of_images
 from ddpm_eval.model import Model
 from ddpm_eval.record.fill import Work, fill
 from ddpm_eval.record.record import Measurement
@@ -94,7 +95,8 @@ def solve(
         rows: list[Arrays] = []
         for start in range(part.start, part.stop, TOGETHER):
             places = range(start, min(part.stop, start + TOGETHER))
-            rows.append((yield from _some(flow, images, places, bound, settings)))
+            entered = replace(flow, labels=classes_of_images(model, images, places))
+            rows.append((yield from _some(entered, images, places, bound, settings)))
         return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
     tree: dict[str, Any] = to_dict(settings)
@@ -128,7 +130,7 @@ def _some(
     for draw in range(settings.draws):
         names = [int(images.indices[place]) for place in places]
         shape = tuple(x_0.shape[1:])
-        start = _start(flow.model, x_0, names, draw, bound, settings)
+        start = _start(flow, x_0, names, draw, bound, settings)
         signs = [levels.probes(bound.seed, i, draw, (settings.probes, *shape)) for i in names]
         probes = torch.stack(signs, 1).to(x_0)
         solution = log_density(flow, start.x_1, probes, solver=solver)
@@ -148,7 +150,7 @@ def _some(
 
 
 def _start(
-    model: Model,
+    flow: Flow,
     x_0: torch.Tensor,
     names: list[int],
     draw: int,
@@ -159,8 +161,8 @@ def _start(
     noise = levels.noise if settings.levels == "decoder" else levels.uniform_noise
     drawn = torch.stack([noise(bound.seed, i, draw, shape) for i in names]).to(x_0)
     if settings.levels == "decoder":
-        return levels.with_decoder(model, x_0, drawn, clip=bound.clip)
-    return levels.with_uniform_noise(model, x_0, drawn)
+        return levels.with_decoder(flow.model, x_0, drawn, clip=bound.clip, labels=flow.labels)
+    return levels.with_uniform_noise(flow.model, x_0, drawn)
 
 
 def _errors(weights: Weights, bits: Array, solution: Mapping[str, Array]) -> Iterator[Score]:

@@ -68,6 +68,7 @@ def sweep_of(
         variances=variances,
         clip=settings.clip,
         batch=runtime.batch,
+        labels=images.labels if model.classes else None,
     )
 
 

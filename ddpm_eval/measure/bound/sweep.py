@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ddpm_eval.model import Model
+from ddpm_train.data.labels import Labels
 from ddpm_train.diffusion import (
     Gaussian,
     bound_term,
@@ -150,6 +151,7 @@ class Sweep:
         variances: The isotropic variances.
         clip: Keep x_0_hat inside [-1, 1], as in the original's evaluation.
         batch: Pairs in one evaluation of the network; changes no result but by rounding.
+        labels: The class of each place, for a model that takes classes.
     """
 
     model: Model
@@ -159,6 +161,7 @@ class Sweep:
     variances: Tables
     clip: bool = True
     batch: int = 64
+    labels: Labels | None = None
 
     def over(self, pairs: Pairs, part: range) -> Generator[None, None, Terms]:
         """Score a range of pairs, yielding after each batch.
@@ -167,33 +170,37 @@ class Sweep:
         """
         times = self.model.denoise.schedule.times.numpy()
 
-        def prepare(start: int) -> tuple[Tensor, list[int], Tensor]:
+        def prepare(start: int) -> tuple[Tensor, list[int], Tensor, Tensor | None]:
             places, rows = pairs.take(part[start : start + self.batch])
             unique, order = np.unique(places, return_inverse=True)
             x_0 = self.read(unique)[torch.as_tensor(order)]
             indices, steps = self.indices[places].tolist(), times[rows].tolist()
-            return x_0, rows.tolist(), normal(self.stream, indices, x_0.shape[1:], steps=steps)
+            eps = normal(self.stream, indices, x_0.shape[1:], steps=steps)
+            classes = None if self.labels is None else torch.as_tensor(self.labels[places])
+            return x_0, rows.tolist(), eps, classes
 
         terms = []
         with ThreadPoolExecutor(1) as beside:
             coming = beside.submit(prepare, 0)
             for start in range(0, len(part), self.batch):
-                x_0, rows, eps = coming.result()
+                inputs = coming.result()
                 if start + self.batch < len(part):
                     coming = beside.submit(prepare, start + self.batch)
-                terms.append(self.score(x_0, rows, eps))
+                terms.append(self.score(*inputs))
                 yield
         names = Terms.__slots__
         return Terms(*(np.concatenate([getattr(few, name) for few in terms]) for name in names))
 
     @torch.inference_mode()
-    def score(self, x_0: Tensor, rows: Sequence[int], eps: Tensor) -> Terms:
+    def score(
+        self, x_0: Tensor, rows: Sequence[int], eps: Tensor, classes: Tensor | None = None
+    ) -> Terms:
         """Evaluate the network once for each pair of an image x_0 and a row, with noise eps."""
         denoise, decoder = self.model.denoise, self.model.decoder
         process, k = denoise.schedule, torch.tensor(rows)
         x_0 = x_0.to(self.model.device)
         x_k = q_sample(process, x_0, k, eps.to(x_0)).to(self.model.dtype)
-        output = denoise.evaluate(x_k, k)
+        output = denoise.evaluate(x_k, k, classes)
         x_k = x_k.double()
         p, x_0_hat = denoise.read(output, x_k, k, clip=self.clip)
         c_0 = posterior_coefficients(process)[0][k].numpy()

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ddpm_eval.choice import ImageSet, choose
+from ddpm_eval.measure.conditions import classes_of_images
 from ddpm_eval.measure.pictures.protocols import chain_facts, protocol_of
 from ddpm_eval.measure.pictures.settings import InterpolationSettings
 from ddpm_eval.model import Model
@@ -57,10 +58,11 @@ MIXES: Mapping[str, Callable[[float], float]] = {"linear": linear, "spherical": 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
-    """Two images, uint8 [2, H, W, C], and their names."""
+    """Two images, uint8 [2, H, W, C], their names, and their classes where the model takes any."""
 
     pixels: Array
     names: tuple[str, str]
+    labels: Tensor | None = None
 
     @property
     def keys(self) -> tuple[int, int]:
@@ -104,7 +106,10 @@ def measure(
         lambdas=_lambdas(settings.lambdas),
         pairs=_indices(images, settings),
     )
-    pairs = [_pair(images, pair, names) for pair in settings.pairs]
+    pairs = [
+        replace(_pair(images, pair, names), labels=classes_of_images(model, images, pair))
+        for pair in settings.pairs
+    ]
     chosen = images[np.unique(np.array(settings.pairs))]
     protocol = protocol_of(VERSION, model, settings, images=chosen.facts)
     finished = runtime.recorded("interpolation", protocol)
@@ -154,6 +159,21 @@ def mix(two: Tensor, lambdas: Sequence[float], weight: Callable[[float], float])
     return first * two[0] + second * two[1]
 
 
+def nearest_classes(pair: Pair, lambdas: Sequence[float]) -> Tensor | None:
+    """Give each mix the class of the nearer image, [len(lambdas)]; the lower one halfway.
+
+    >>> pair = Pair(np.zeros((2, 8, 8, 1), np.uint8), ("a", "b"), torch.tensor([7, 2]))
+    >>> nearest_classes(pair, [0.0, 0.4, 0.5, 1.0])
+    tensor([7, 7, 2, 2])
+    """
+    if pair.labels is None:
+        return None
+    first, second = pair.labels.tolist()
+    halfway = min(first, second)
+    picks = [halfway if part == 0.5 else first if part < 0.5 else second for part in lambdas]
+    return torch.tensor(picks)
+
+
 def _work(
     model: Model, settings: InterpolationSettings, rows: list[tuple[Pair, int]], batch: int
 ) -> Work:
@@ -162,13 +182,17 @@ def _work(
 
     def make(part: range) -> Generator[None, None, Arrays]:
         ((pair, t),) = rows[part.start : part.stop]
-        images = []
+        images, begun = [], 0
+        labels = nearest_classes(pair, settings.lambdas)
         for x_t in encode(model, pair, t, settings).split(batch):
+            some = None if labels is None else labels[begun : begun + len(x_t)]
+            begun += len(x_t)
             x_0 = x_t  # at t = 0 the pixels are mixed
             if t:
                 start = x_t.to(model.device, model.dtype)
                 same = [pair.key] * len(x_t)  # the noise is fixed over lambda
-                x_0 = yield from walk(chain(sampler, start, same, stream, start=t))
+                frames = chain(sampler, start, same, stream, start=t, condition=some)
+                x_0 = yield from walk(frames)
             images.append(data.to_uint8(x_0))
         return {"images": np.concatenate(images)[None]}
 
@@ -177,6 +201,7 @@ def _work(
         facts=chain_facts(model, settings)
         | {
             "rows": [[*pair.keys, t] for pair, t in rows],
+            **_classes(rows),
             "lambdas": settings.lambdas,
             "mix": settings.mix,
             "batch": batch,
@@ -187,6 +212,12 @@ def _work(
         ticks=lambda part: rows[part.start][1] * -(-len(settings.lambdas) // batch),
         label=f"{len(rows)} interpolations",
     )
+
+
+def _classes(rows: list[tuple[Pair, int]]) -> dict[str, list[list[int]]]:
+    """The classes of every pair, where the model takes any."""
+    labels = [pair.labels.tolist() for pair, _ in rows if pair.labels is not None]
+    return {"classes": labels} if labels else {}
 
 
 # ----------------------------------------------------------------------------- what is mixed

@@ -14,6 +14,7 @@ from ddpm_eval.measure.bound import facts as bound
 from ddpm_eval.measure.bound import likelihood
 from ddpm_eval.measure.bound.rate_distortion import root_mean
 from ddpm_eval.measure.bound.settings import BoundSettings
+from ddpm_eval.measure.conditions import classes_of_images
 from ddpm_eval.measure.pictures.protocols import protocol_of
 from ddpm_eval.measure.pictures.settings import ReconstructionSettings
 from ddpm_eval.model import Model
@@ -146,7 +147,9 @@ def _decode(
             eps = normal(stream, indices, model.shape, steps=t).double()
             x_t = q_sample(model.denoise.schedule, x_0, torch.full((len(part),), t), eps)
             x_t = x_t.to(model.device, model.dtype)
-            x_0_hat = next(chain(sampler, x_t, indices, stream, start=t)).x_0_hat.cpu()
+            labels = classes_of_images(model, images, part)
+            frames = chain(sampler, x_t, indices, stream, start=t, condition=labels)
+            x_0_hat = next(frames).x_0_hat.cpu()
             pictures.append(data.to_uint8(x_0_hat))
             mse.append((x_0_hat.double() - x_0).square().flatten(1).mean(1).numpy())
     shape = len(times), n
