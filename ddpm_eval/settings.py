@@ -15,6 +15,7 @@ from ddpm_eval.measure.bound.settings import (
     OdeSettings,
     StrideSettings,
 )
+from ddpm_eval.measure.files.settings import FileSettings
 from ddpm_eval.measure.pictures.settings import (
     InterpolationSettings,
     NeighbourSettings,
@@ -60,6 +61,7 @@ class EvalSettings:
     quality: QualitySettings = field(default_factory=QualitySettings)
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
     compression: CompressionSettings = field(default_factory=CompressionSettings)
+    files: FileSettings = field(default_factory=FileSettings)
     data: DataSettings = field(default_factory=DataSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
 

@@ -30,6 +30,7 @@ INSIDE = {  # what is done to bytes or files that a door has opened, or inside i
     "ddpm_eval/codec/pictures.py": {"Image.open"},
     "ddpm_eval/features/bank.py": {"os.preadv"},
     "ddpm_eval/features/inception.py": {"torch.save"},
+    "ddpm_eval/measure/files/codecs.py": {"Image.open"},
     "ddpm_eval/record/arrays.py": {"zipfile.ZipFile", "archive.open"},
     "ddpm_eval/record/export.py": {"zipfile.ZipFile", "archive.open"},
     "ddpm_eval/sources.py": {"Image.open"},

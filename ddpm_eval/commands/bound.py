@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ddpm_eval.commands.codec import ProfileFile, profile_of, profile_place
 from ddpm_eval.commands.options import (
     Budget,
     Calibrate,
@@ -102,13 +103,18 @@ def rate_distortion(
     target_stderr: Target = 0.0,
     budget: Budget = 0,
     calibrate: Calibrate = 0,
+    files: Annotated[
+        bool, typer.Option("--files", help="Of real files, beside PNG, WebP, JPEG XL and others.")
+    ] = False,
+    profile: ProfileFile = None,
     dataset: Dataset = None,
     data: Data = None,
     changes: Changes = None,
 ) -> None:
     """Rate and distortion over the reverse steps: Table 4 and Figure 5 of the paper.
 
-    A full bound of the same settings that nll has recorded is used as it is.
+    A full bound of the same settings that nll has recorded is used as it is. With --files every
+    image is compressed, and the prefixes of its file are decoded.
     """
     bound = BoundSettings(
         n=n, first=first, target_stderr=target_stderr, budget=budget, calibrate=calibrate
@@ -116,7 +122,7 @@ def rate_distortion(
     settings, of_model = changed(EvalSettings(bound=bound), changes or [])
     check_split(split)
     task = Task(
-        measure="rate_distortion",
+        measure="files" if files else "rate_distortion",
         checkpoint=checkpoint,
         settings=settings,
         of_model=of_model,
@@ -126,12 +132,18 @@ def rate_distortion(
     with task.opened() as work:
         import ddpm_eval as de
 
+        learned = None
+        if files:
+            place = profile_place(profile, checkpoint)
+            learned = profile_of(work.model, place, settings, work.runtime, named=profile)
         work.finish(
             de.rate_distortion(
                 work.model,
                 work.images(split, labels=bool(work.model.classes)),
                 **values(settings.bound),
                 training=_training(work, settings),
+                files=settings.files if files else False,
+                profile=learned,
                 runtime=work.runtime,
             )
         )

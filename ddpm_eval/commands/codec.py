@@ -55,7 +55,7 @@ def calibrate(
     settings, of_model = changed(tree, changes or [])
     check_images(dataset, data)
     with _opened(checkpoint, settings, of_model) as (model, runtime):
-        place = _place(profile, checkpoint)
+        place = profile_place(profile, checkpoint)
         fitted = _learn(model, place, settings, runtime, dataset=dataset, data=data)
         if not common().quiet and not runtime.world.rank:
             _describe(fitted, place)
@@ -92,7 +92,7 @@ def compress(
     if lossless and (bits or rmse):
         raise FixableError("--lossless beside --bits or --rmse", "give one of them")
     if show:
-        _show(images, _place(profile, model))
+        _show(images, profile_place(profile, model))
         return
     ours = CompressionSettings(bits=bits, rmse=rmse, effort=effort, portable=not plain)
     settings, of_model = changed(EvalSettings(compression=ours), changes or [])
@@ -176,19 +176,35 @@ def _codec(
 ) -> Iterator[tuple["Codec", "Runtime"]]:
     """Load a model and its profile, which is made if there is none."""
     with _opened(checkpoint, settings, of_model) as (model, runtime):
-        from ddpm_eval.codec import profile as profiles
         from ddpm_eval.codec.codec import Codec
 
-        place = _place(profile, checkpoint)
-        if profile is None and not place.exists() and model.facts.run is not None:
-            note(f"no profile lies beside the checkpoint; {place} is made first")
-            fitted = _learn(model, place, settings, runtime)
-        else:
-            fitted = profiles.load(place)
+        place = profile_place(profile, checkpoint)
+        fitted = profile_of(model, place, settings, runtime, named=profile)
         yield Codec(model, fitted, runtime.batch), runtime
 
 
-def _place(profile: Path | None, checkpoint: Path | None) -> Path:
+def profile_of(
+    model: "Model",
+    place: Path,
+    settings: EvalSettings,
+    runtime: "Runtime",
+    *,
+    named: Path | None = None,
+) -> "Profile":
+    """Read a model's profile, which is made if there is none and the user named none.
+
+    Raises:
+        FixableError: It is missing, damaged or of another kind.
+    """
+    from ddpm_eval.codec import profile as profiles
+
+    if named is None and not place.exists() and model.facts.run is not None:
+        note(f"no profile lies beside the checkpoint; {place} is made first")
+        return _learn(model, place, settings, runtime)
+    return profiles.load(place)
+
+
+def profile_place(profile: Path | None, checkpoint: Path | None) -> Path:
     """Where a profile lies: where it is named, or beside the checkpoint."""
     if profile is not None:
         return profile

@@ -5,6 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ddpm_eval.codec.codec import Codec, find_profile
+from ddpm_eval.codec.profile import Profile
 from ddpm_eval.door.images import AnyImages
 from ddpm_eval.door.working import measured, model_of, runtime_of, scored_images, typed
 from ddpm_eval.measure.bound import baselines as baseline
@@ -16,7 +18,9 @@ from ddpm_eval.measure.bound.settings import (
     OdeSettings,
     StrideSettings,
 )
+from ddpm_eval.measure.files.settings import FileSettings
 from ddpm_eval.model import Model
+from ddpm_eval.paths import expanded
 from ddpm_eval.record.record import Measurement
 from ddpm_eval.runtime import Runtime
 from ddpm_train.errors import FixableError
@@ -131,6 +135,8 @@ def rate_distortion(
     budget: int = 0,
     calibrate: int = 0,
     training: AnyImages | None = None,
+    files: FileSettings | bool = False,
+    profile: Profile | str | Path | None = None,
     drop_remainder: int = 0,
     clip: bool = True,
     seed: int = 0,
@@ -140,7 +146,9 @@ def rate_distortion(
 ) -> Measurement:
     """Measure rate and distortion over the reverse steps: Table 4 and Figure 5 of the paper.
 
-    The arguments are those of ``bits_per_dim``.
+    With ``files`` those of real files, all bytes counted, beside other codecs and the bound: every
+    image is compressed by a ``profile`` (that beside the checkpoint if None), and the prefixes of
+    its file are decoded. The other arguments are those of ``bits_per_dim``.
 
     Raises:
         FixableError: A setting does not fit; it is named.
@@ -168,11 +176,26 @@ def rate_distortion(
     )
     taken = scored_images(model, images)
     learning = scored_images(model, training, split="train") if settings.calibrate else None
-    return measured(
-        lambda work: curves.measure(model, taken, settings, work, training=learning),
-        [model],
-        runtime_of(model, runtime, batch=batch, cache=cache),
-    )
+    codec_profile = _profile(model, profile) if files else None
+    if files:
+        _check_one(settings, files=files)
+
+    def measure(work: Runtime) -> Measurement:
+        if codec_profile is None:
+            return curves.measure(model, taken, settings, work, training=learning)
+        from ddpm_eval.measure.files import files as real  # other codecs take a moment
+
+        chosen = files if isinstance(files, FileSettings) else FileSettings()
+        check(chosen, "files.")
+        codec = Codec(model, codec_profile, work.batch)
+        return real.measure(codec, taken, settings, work, files=chosen, training=learning)
+
+    return measured(measure, [model], runtime_of(model, runtime, batch=batch, cache=cache))
+
+
+def _profile(model: Model, profile: Profile | str | Path | None) -> Profile:
+    named = expanded(profile, "profile") if isinstance(profile, str | Path) else profile
+    return find_profile(model, named)
 
 
 def baselines(
@@ -220,7 +243,12 @@ def baselines(
 
 
 def _check_one(
-    settings: BoundSettings, *, against: object, strides: Sequence[int], ode: object
+    settings: BoundSettings,
+    *,
+    against: object = None,
+    strides: Sequence[int] = (),
+    ode: object = False,
+    files: object = False,
 ) -> None:
     """Refuse two measures at once.
 
@@ -231,6 +259,7 @@ def _check_one(
         "against": against is not None,
         "strides": bool(strides),
         "ode": bool(ode),
+        "files": bool(files),
         "target_stderr or budget": settings.is_estimate,
     }
     names = [name for name, wanted in wishes.items() if wanted]

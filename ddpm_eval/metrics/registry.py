@@ -82,6 +82,13 @@ _METRICS: dict[str, Metric] = {
     "rmse": Metric(title="RMSE", unit="grey levels", better="lower"),
     "bound_term": Metric(title="L_t", unit="bits/dim", better="lower", decimals=3),
     "mean_rmse": Metric(title="Mean of each image's RMSE", unit="grey levels", better="lower"),
+    "psnr": Metric(title="PSNR", unit="dB", better="higher", decimals=1),
+    "file_bits_per_dim": Metric(
+        title="Bits/dim of files, all bytes", unit="bits/dim", better="lower", decimals=3
+    ),
+    "file_over_bound": Metric(title="Files over their bound", better="lower", decimals=3),
+    "size_ratio": Metric(title="Size beside JPEG XL's", better="lower", decimals=3),
+    "exact_files": Metric(title="Files that decode exactly", unit="files", better="higher"),
     "ode_bits_per_dim": Metric(
         title="Bits/dim, probability-flow ODE", unit="bits/dim", better="lower", decimals=3
     ),

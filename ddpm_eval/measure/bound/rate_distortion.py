@@ -19,13 +19,14 @@ from ddpm_eval.measure.bound.likelihood import (
     MEASURE as BOUND,
 )
 from ddpm_eval.measure.bound.likelihood import (
+    BoundTerms,
     choose_images,
     full,
     terms_of,
 )
 from ddpm_eval.measure.bound.scoring import prior_bits, score, sweep_of
 from ddpm_eval.measure.bound.settings import BoundSettings
-from ddpm_eval.measure.bound.sweep import Array, Chosen, Sweep, variance_tables
+from ddpm_eval.measure.bound.sweep import Array, Chosen, Sweep, Tables, variance_tables
 from ddpm_eval.model import Model
 from ddpm_eval.record.record import Measurement
 from ddpm_eval.record.scores import Curve, Qualifiers, Score
@@ -83,6 +84,14 @@ def _curves(
         terms, variances = full(model, images, settings, runtime, training=training)
     else:
         terms, variances = terms_of(bound, model)
+    decoders = {**terms.decoders, model.variance: terms.decoder()}
+    return curves_of(model, terms, variances), {
+        name: mean_bits(bits, part="decoder", variance=name) for name, bits in decoders.items()
+    }
+
+
+def curves_of(model: Model, terms: BoundTerms, variances: Tables) -> tuple[Curve, ...]:
+    """Draw the rate under every variance and the distortion over the reverse steps."""
     process, own = model.denoise.schedule, model.variance
     rates = {own: terms.rate()}
     for name, table in variances.items():
@@ -99,10 +108,7 @@ def _curves(
         _curve("rmse", x, *root_mean(mse), n),
         _curve("mean_rmse", x, roots.mean(0), stderr_of(roots), n),
     ]
-    decoders = {**terms.decoders, own: terms.decoder()}
-    return tuple(curves), {
-        name: mean_bits(bits, part="decoder", variance=name) for name, bits in decoders.items()
-    }
+    return tuple(curves)
 
 
 def _curve(metric: str, x: Array, y: Array, error: Array, n: int, *, variance: str = "") -> Curve:
