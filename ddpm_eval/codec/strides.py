@@ -24,6 +24,7 @@ SIDE = 1.1  # bits of a stride for the scales
 _MORE = 2.5  # and what pictures cost that are unlike the mean: fewer strides are then as good
 _NODES = 1200  # rows that are looked at, at most
 _MOST = 0.75  # bits/dim of a stride; the code has room for 1
+_MOST_OF_BAND = 1.0  # and of one band: codewords cannot give some dimensions far more than others
 
 
 class Coefficients(NamedTuple):
@@ -61,6 +62,13 @@ def cost(bands: Bands, gain: Array, errors: Array) -> Array:
     return np.asarray(0.5 * per_band @ bands.sizes)
 
 
+def fits(bands: Bands, gain: Array, errors: Array) -> Array:
+    """Whether the code can carry strides, arguments as of ``cost``."""
+    per_band = 0.5 * np.log2(1 + gain[..., None] * errors)
+    mean = per_band @ bands.sizes / bands.n
+    return np.asarray((mean <= _MOST) & (per_band.max(-1) <= _MOST_OF_BAND))
+
+
 def code_bits(divergence: Array, *, slope: float = SLOPE, offset: float = OFFSET) -> Array:
     """The bits that the code needs for strides that cost D."""
     return np.asarray(divergence * (1 + slope) + np.minimum(offset, divergence / 2 + 1))
@@ -87,9 +95,9 @@ def choose(
     best, before = np.full(len(rows), np.inf), np.full(len(rows), -1)
     best[-1] = 0
     for i in range(len(rows) - 1, 0, -1):
-        divergence = cost(bands, ratio[:i] - ratio[i], np.broadcast_to(errors[i], (i, bands.count)))
-        total = best[i] + code_bits(divergence) + SIDE + _MORE
-        better = (total < best[:i]) & ((divergence <= _MOST * bands.n) | (np.arange(i) == i - 1))
+        gain, missed = ratio[:i] - ratio[i], np.broadcast_to(errors[i], (i, bands.count))
+        total = best[i] + code_bits(cost(bands, gain, missed)) + SIDE + _MORE
+        better = (total < best[:i]) & (fits(bands, gain, missed) | (np.arange(i) == i - 1))
         best[:i][better], before[:i][better] = total[better], i
     totals = {row: best[np.searchsorted(rows, row)] + bits for row, bits in ends.items()}
     end = min(totals, key=lambda row: totals[row])

@@ -223,6 +223,15 @@ def test_chosen_strides_cost_less_than_even_or_geometric_ones() -> None:
         assert total < cost(np.unique(rows.round().astype(int))[::-1])
 
 
+def test_no_stride_asks_more_of_a_band_than_codewords_give() -> None:
+    curve, bars, bands = world()
+    strong = Curve(curve.rows, curve.errors * np.where(np.arange(bands.count) == 0, 100, 1))
+    path, _ = strides.choose(strong, bars, bands, {3: 1000.0})
+    gains, errors = np.diff(strides.snr(bars)[path]), strong.at(np.array(path[:-1]))
+    most = 0.5 * np.log2(1 + gains[:, None] * errors).max(1)
+    assert (most[np.diff(path) < -1] <= 1).all() and most.max() > 0.9
+
+
 def test_the_end_of_the_chain_is_chosen_too() -> None:
     curve, bars, bands = world()
     ends = {1: 2000.0, 3: 2600.0, 9: 3300.0}
