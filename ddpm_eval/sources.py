@@ -143,6 +143,8 @@ def open_images(
     opened = readers.get(kind_of(place), lambda: _pictures(place, channels, resize, notify))()
     if not labels or isinstance(opened, Labelled):
         return opened
+    if isinstance(opened, SampleStore) and opened.labels is not None:
+        return Labelled(opened, opened.labels, opened.class_names)
     if isinstance(opened, Pictures) and opened.groups:
         return grouped(opened, opened.groups, opened.groups, str(place))
     raise FixableError(

@@ -17,7 +17,7 @@ from ddpm_train.errors import FixableError
 
 STREAMS = (
     *("init", "order", "train", "dropout", "sample", "nll", "encode", "bootstrap"),
-    *("calibrate", "design", "continue", "choice", "ode", "probe"),
+    *("calibrate", "design", "continue", "choice", "ode", "probe", "label"),
 )
 """What randomness is for. A stream's place in this list is part of its key: only append."""
 

@@ -75,7 +75,7 @@ def calibrate(
         },
         facts={
             "model": model.facts.name,
-            "images": {"name": chosen.name, **to_dict(chosen.facts)},
+            "images": {"name": chosen.name, **chosen.facts.plain},
             "settings": to_dict(settings),
             "curve": {"rows": curve.rows.tolist(), "errors": curve.errors.tolist()},
             "ends": {str(row): bits / bands.n for row, bits in ends.items()},

@@ -67,7 +67,7 @@ OPTIONS: Mapping[str, str] = {
     **{"extractor_weights": "--extractor-weights", "accept_weights": "--accept-weights"},
     **{"protocols": "--protocols", "save": "--set quality.save"},
     **{"path": "--data", "images": "--dataset", "resize": "--resize"},
-    **{"out": "--out", "indices": "--indices"},
+    **{"out": "--out", "indices": "--indices", "classes": "--classes"},
 }
 """Which option gives a setting that an error names; what is in no option is a ``--set``."""
 
@@ -89,6 +89,11 @@ def in_options(text: str) -> str:
         return words + (joined if match["equals"] else "")
 
     return re.sub(r"(?<![\w.\-])(?P<name>[a-z_]+)(?P<equals>=)?(?![\w.]*\()", option, text)
+
+
+def classes_changes(classes: str, group: str) -> list[str]:
+    """Write the option ``--classes`` as the settings that it gives, a list of integers."""
+    return [f"{group}.classes={classes}"] if classes else []
 
 
 # ------------------------------------------------------------------- options that several share
@@ -138,6 +143,10 @@ Inception = Annotated[
 ]
 Accept = Annotated[
     str, typer.Option("--accept-weights", help="SHA-256 of other weights: FD(inception-...).")
+]
+Classes = Annotated[
+    str,
+    typer.Option("--classes", help="Of the samples, in turn: 0,3,7; the seed draws them if empty."),
 ]
 Sampler = Annotated[str, typer.Option("--sampler", help="ancestral, as in the paper, or ddim.")]
 Eta = Annotated[float, typer.Option("--eta", help="The noise of ddim: 0 is none, 1 as ancestral.")]

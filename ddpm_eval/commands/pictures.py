@@ -9,6 +9,7 @@ from ddpm_eval.commands.options import (
     Accept,
     Changes,
     Checkpoint,
+    Classes,
     Data,
     Dataset,
     First,
@@ -18,6 +19,7 @@ from ddpm_eval.commands.options import (
     Seed,
     Split,
     Steps,
+    classes_changes,
 )
 from ddpm_eval.commands.task import Task, Work, check_extractor, check_split
 from ddpm_eval.measure.pictures.settings import (
@@ -48,6 +50,7 @@ def progressive(
     weights: Inception = None,
     accept: Accept = "",
     seed: Seed = 0,
+    classes: Classes = "",
     dataset: Dataset = None,
     data: Data = None,
     changes: Changes = None,
@@ -58,7 +61,7 @@ def progressive(
     """
     check_extractor([extractor] if extractor else [], weights, accept)
     tree = EvalSettings(progressive=ProgressiveSettings(n=n, seed=seed))
-    settings, of_model = changed(tree, changes or [])
+    settings, of_model = changed(tree, [*classes_changes(classes, "progressive"), *(changes or [])])
     task = Task(
         measure="progressive",
         checkpoint=checkpoint,

@@ -10,11 +10,13 @@ import typer
 from ddpm_eval.commands.options import (
     Changes,
     Checkpoint,
+    Classes,
     Eta,
     Sampler,
     Samples,
     Seed,
     Steps,
+    classes_changes,
     common,
 )
 from ddpm_eval.commands.task import Task, note
@@ -34,6 +36,7 @@ def sample(
     steps: Steps = 0,
     sampler: Sampler = "ancestral",
     eta: Eta = 0.0,
+    classes: Classes = "",
     indices: Annotated[
         str | None,
         typer.Option("--indices", help="Make only these of the n, 0:25000 say, and record nothing"),
@@ -56,7 +59,7 @@ def sample(
     """
     chosen = SamplingSettings(n=n or 64, seed=seed, sampler=sampler, steps=steps, eta=eta)
     tree = EvalSettings(samples=chosen, compute=ComputeSettings(batch=batch))
-    settings, of_model = changed(tree, changes or [])
+    settings, of_model = changed(tree, [*classes_changes(classes, "samples"), *(changes or [])])
     part = None if indices is None else _range(indices, settings.samples.n)
     task = Task(
         measure="samples",

@@ -192,6 +192,11 @@ def decompress(
 def _checked(model: Any) -> Model:
     loaded = model_of(model)
     require_float64(loaded.device, "files", fix="use device=cpu")
+    if loaded.classes:
+        raise FixableError(
+            f"model: it takes {loaded.classes:,} classes; a compressed picture has none",
+            "use a model without classes",
+        )
     return loaded
 
 

@@ -46,6 +46,7 @@ def sample(
     eta: float = 0.0,
     convention: str = "rederived",
     clip: bool = True,
+    classes: Sequence[int] = (),
     batch: int | None = None,
     cache: str | Path | None = None,
     runtime: Runtime | None = None,
@@ -64,6 +65,8 @@ def sample(
         eta: The noise of ``ddim``, from 0 (none) to 1 (as much as ancestral sampling).
         convention: Of ``ddim``'s predicted noise: ``rederived``, ``predicted`` or ``unclipped``.
         clip: Keep x_0_hat inside [-1, 1].
+        classes: Of a model with classes: those of the samples in turn, ``[0, 3, 7]``; empty: each
+            sample's is drawn by the seed.
         batch: Images in one evaluation of the network, which is always whole; in another the last
             bits of the floats differ. None: 64, or n if that is less.
         cache: A folder where finished samples stay; a longer call goes on with them.
@@ -91,6 +94,7 @@ def sample(
         eta=eta,
         convention=convention,
         clip=clip,
+        classes=classes,
     )
     size = min(BATCH, settings.n) if batch is None else batch
     work = runtime_of(model_of(model), runtime, batch=size, cache=cache)
@@ -114,6 +118,7 @@ def progressive(
     rows: int = 8,
     seed: int = 0,
     clip: bool = True,
+    classes: Sequence[int] = (),
     batch: int = BATCH,
     cache: str | Path | None = None,
     runtime: Runtime | None = None,
@@ -128,6 +133,7 @@ def progressive(
         rows: Samples in the figure.
         seed: Of all noise.
         clip: Keep x_0_hat inside [-1, 1].
+        classes: As for ``sample``.
         batch: Images in one evaluation of the network.
         cache: A folder where unfinished work survives; torchrun's processes share it.
         runtime: How the work is carried out, in place of ``batch`` and ``cache``.
@@ -144,7 +150,7 @@ def progressive(
     (12, 8, 8, 1)
     """
     require_float64(model_of(model).device, "progressive")
-    settings = typed(ProgressiveSettings, n=n, rows=rows, seed=seed, clip=clip)
+    settings = typed(ProgressiveSettings, n=n, rows=rows, seed=seed, clip=clip, classes=classes)
     judge = None
     if extractor is not None:
         judge = Judge(opened(extractor, model), images_of(model, training, split="train"))

@@ -40,6 +40,14 @@ class ImagesFacts:
     seed: int | None = None
     labels: bool = False
 
+    @property
+    def plain(self) -> dict[str, Json]:
+        """The fields as JSON values; ``labels`` only where it is true, as in older records."""
+        values = dataclasses.asdict(self)
+        if not self.labels:
+            del values["labels"]
+        return values
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingFacts:

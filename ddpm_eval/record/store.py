@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpm_eval.progress import Track, quiet
+from ddpm_eval.record.conditions import condition_text, is_whole, labels_of_samples
 from ddpm_eval.record.protocol import SamplingFacts
 from ddpm_eval.record.shards import Shards, key_of
 from ddpm_train.errors import FixableError
@@ -39,7 +40,7 @@ class SampleStore:
         facts: All that they depend on, see ``ddpm_eval.measure.pictures.samples.facts``.
         n: How many there are.
         about: What is known of their model beside that: its ``name``, the settings of the ``data``
-            that it was trained on, and their ``data_digest``.
+            that it was trained on, their ``data_digest``, and the names of its ``classes``.
     """
 
     folder: Path
@@ -67,6 +68,17 @@ class SampleStore:
     def name(self) -> str:
         """What they are, for people."""
         return name_of(self.facts)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of all classes, or their numbers where nobody says."""
+        names, classes = self.about.get("classes") or (), self.facts.get("classes", 0)
+        return tuple(names) if len(names) == classes else tuple(map(str, range(classes)))
+
+    @property
+    def labels(self) -> NDArray[np.int64] | None:
+        """The class of each sample, [n]; None for a model without classes."""
+        return labels_of_samples(self.facts, range(self.n))
 
     @cached_property
     def digest(self) -> str:
@@ -131,6 +143,7 @@ def label(facts: Mapping[str, Any]) -> str:
         f"{facts['spacing']} spacing" if "spacing" in facts else "",
         f"{facts['convention']} noise" if "convention" in facts else "",
         f"{facts['weights']} weights" if facts["weights"] == "raw" else "",
+        condition_text(facts),
         "" if facts["clip"] else "not clipped",
         "" if facts["precision"] == "float32" else facts["precision"],
     ]
@@ -153,6 +166,7 @@ def sampling_facts(facts: Mapping[str, Any], n: int) -> SamplingFacts:
         eta=facts["eta"],
         clip=facts["clip"],
         spacing=facts.get("spacing", "even"),
+        condition=condition_text(facts),
         batch=facts["batch"],
     )
 
@@ -233,6 +247,8 @@ def _is_whole(plain: Mapping[str, Any]) -> bool:
     """Whether a description has what reading the samples takes, in its types and ranges."""
     facts, about = plain.get("facts"), plain.get("about", {})
     if not (isinstance(facts, dict) and isinstance(about, dict)):
+        return False
+    if "classes" in facts and not is_whole(facts):
         return False
     shape = facts.get("shape")
     sizes = [plain.get("n"), facts.get("batch"), *(shape if isinstance(shape, list) else [])]

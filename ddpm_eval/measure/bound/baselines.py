@@ -55,7 +55,7 @@ def measure(
         variance=model.variance,
         precision=model.precision,
         seed=settings.seed,
-        settings={"baselines": to_dict(settings), "training": to_dict(training.facts)},
+        settings={"baselines": to_dict(settings), "training": training.facts.plain},
     )
     finished = runtime.recorded(MEASURE, protocol)
     if finished is not None:

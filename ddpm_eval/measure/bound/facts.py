@@ -35,7 +35,7 @@ def protocol_of(
     """
     tree: dict[str, Any] = {"bound": to_dict(settings)}
     if training is not None:
-        tree["calibration"] = to_dict(training.facts)
+        tree["calibration"] = training.facts.plain
     estimator = EstimatorFacts(target_stderr=settings.target_stderr, budget=settings.budget)
     return Protocol(
         version=VERSION,

@@ -4,7 +4,7 @@ from collections.abc import Generator
 
 import numpy as np
 
-from ddpm_eval.measure.pictures.protocols import chain_facts
+from ddpm_eval.measure.pictures.protocols import chain_facts, classes_of, condition_of
 from ddpm_eval.measure.pictures.settings import ProgressiveSettings
 from ddpm_eval.model import Model
 from ddpm_eval.record.fill import Work, fill
@@ -52,18 +52,22 @@ def _work(model: Model, settings: ProgressiveSettings, stops: list[int]) -> Work
         (row,) = part
         t, rows = stops[row], range(CONTINUATIONS)
         x_t = prior(first, [0], model.shape).to(model.device, model.dtype)
-        for frame in chain(sampler, x_t, [0], first):
+        label = condition_of(model, settings, [0])
+        for frame in chain(sampler, x_t, [0], first, condition=label):
             x_t = frame.x_t
             if frame.t == t:
                 break
             yield
         start = x_t.expand(CONTINUATIONS, *x_t.shape[1:])
-        x_0 = yield from walk(chain(sampler, start, rows, others, start=t))
+        labels = None if label is None else label.expand(CONTINUATIONS)
+        x_0 = yield from walk(chain(sampler, start, rows, others, start=t, condition=labels))
         return {"images": np.concatenate([data.to_uint8(x_t), data.to_uint8(x_0)])[None]}
 
     return Work(
         name="continuations",
-        facts=chain_facts(model, settings) | {"frozen": stops, "continuations": CONTINUATIONS},
+        facts=chain_facts(model, settings)
+        | classes_of(model, settings)
+        | {"frozen": stops, "continuations": CONTINUATIONS},
         n=len(stops),
         size=1,
         make=make,

@@ -13,7 +13,7 @@ from ddpm_eval.choice import ImageSet, choose
 from ddpm_eval.features import Extractor
 from ddpm_eval.measure.pictures import nearest, samples
 from ddpm_eval.measure.pictures.nearest import Neighbours, Space
-from ddpm_eval.measure.pictures.protocols import protocol_of
+from ddpm_eval.measure.pictures.protocols import protocol_of, settings_of
 from ddpm_eval.measure.pictures.settings import NeighbourSettings
 from ddpm_eval.metrics.clinging import AMONG, Verdict, cling, judge
 from ddpm_eval.model import Model
@@ -26,7 +26,6 @@ from ddpm_eval.record.store import SampleStore
 from ddpm_eval.runtime import Runtime
 from ddpm_train.data import Images
 from ddpm_train.errors import FixableError
-from ddpm_train.settings import to_dict
 
 VERSION = 2
 NO_VERDICT = "no held-out images were looked at: distances alone say nothing of memorisation"
@@ -119,7 +118,7 @@ def _protocol(
     else:
         drawn = source.source.sampling if isinstance(source.source, SampleStore) else None
         plain = Protocol(version=VERSION, model=source.digest, sampling=drawn, **common)
-    return replace(plain, settings=to_dict(settings))
+    return replace(plain, settings=settings_of(settings))
 
 
 def _mirrored(source: Model | ImageSet, settings: NeighbourSettings) -> bool:

@@ -14,7 +14,12 @@ from torch import Tensor
 from ddpm_eval.measure.bound.rate_distortion import root_mean
 from ddpm_eval.measure.pictures import continuations, samples
 from ddpm_eval.measure.pictures import quality_over_steps as along
-from ddpm_eval.measure.pictures.protocols import chain_facts, protocol_of
+from ddpm_eval.measure.pictures.protocols import (
+    chain_facts,
+    classes_of,
+    condition_of,
+    protocol_of,
+)
 from ddpm_eval.measure.pictures.quality_over_steps import Frames, Judge
 from ddpm_eval.measure.pictures.settings import ProgressiveSettings, SamplingSettings
 from ddpm_eval.model import Model
@@ -87,7 +92,9 @@ def measure(
 def _protocol(
     model: Model, settings: ProgressiveSettings, runtime: Runtime, judge: Judge | None
 ) -> Protocol:
-    drawn = SamplingSettings(n=settings.n, seed=settings.seed, clip=settings.clip)
+    drawn = SamplingSettings(
+        n=settings.n, seed=settings.seed, clip=settings.clip, classes=settings.classes
+    )
     return protocol_of(
         VERSION,
         model,
@@ -116,7 +123,8 @@ def _work(model: Model, settings: ProgressiveSettings, runtime: Runtime) -> Work
     def make(part: range) -> Generator[None, None, Arrays]:
         x_0_hats: list[Tensor] = []
         x_T = prior(stream, part, model.shape).to(model.device, model.dtype)
-        for frame in chain(sampler, x_T, part, stream):
+        labels = condition_of(model, settings, part)
+        for frame in chain(sampler, x_T, part, stream, condition=labels):
             if frame.t in recorded:
                 x_0_hats.append(frame.x_0_hat)
             yield
@@ -129,7 +137,9 @@ def _work(model: Model, settings: ProgressiveSettings, runtime: Runtime) -> Work
 
     return Work(
         name="frames",
-        facts=chain_facts(model, settings) | {"times": recorded, "batch": runtime.batch},
+        facts=chain_facts(model, settings)
+        | classes_of(model, settings)
+        | {"times": recorded, "batch": runtime.batch},
         n=settings.n,
         size=runtime.batch,  # as in the sample store: the same batch, the same bits
         make=make,

@@ -1,9 +1,14 @@
 """What all measures of pictures depend on: the protocol's common fields, and a chain's facts."""
 
+from collections.abc import Sequence
 from typing import Any
 from typing import Protocol as Structure
 
+import torch
+from torch import Tensor
+
 from ddpm_eval.model import Model
+from ddpm_eval.record.conditions import condition_facts, labels_of_samples
 from ddpm_eval.record.protocol import Protocol
 from ddpm_train.settings import to_dict
 
@@ -18,6 +23,14 @@ class ChainSettings(Structure):
     @property
     def clip(self) -> bool:
         """Whether x_0_hat is kept in [-1, 1]."""
+
+
+class SampleSettings(ChainSettings, Structure):
+    """Settings of a measure that draws samples."""
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """That samples are of in turn; empty: each is drawn."""
 
 
 def protocol_of(version: int, model: Model, settings: ChainSettings, **fields: Any) -> Protocol:
@@ -37,9 +50,34 @@ def protocol_of(version: int, model: Model, settings: ChainSettings, **fields: A
         clip=settings.clip,
         precision=model.precision,
         seed=settings.seed,
-        settings=to_dict(settings),
+        settings=settings_of(settings),
         **fields,
     )
+
+
+def settings_of(settings: Any) -> dict[str, Any]:
+    """The whole settings; those of later versions are left out where they have no effect."""
+    plain = to_dict(settings)
+    for group in (plain, plain.get("sampling", {})):
+        if group.get("classes") == []:
+            del group["classes"]
+    return plain
+
+
+def classes_of(model: Model, settings: SampleSettings) -> dict[str, Any]:
+    """Name the classes that a model's samples are of: see ``labels_of_samples``.
+
+    Raises:
+        FixableError: The model has no such classes.
+    """
+    return condition_facts(model.classes, settings.classes)
+
+
+def condition_of(model: Model, settings: SampleSettings, indices: Sequence[int]) -> Tensor | None:
+    """Give the classes of samples, [B]; None for a model without classes."""
+    facts = {"seed": settings.seed, **classes_of(model, settings)}
+    labels = labels_of_samples(facts, indices)
+    return None if labels is None else torch.from_numpy(labels)
 
 
 def chain_facts(model: Model, settings: ChainSettings) -> dict[str, Any]:

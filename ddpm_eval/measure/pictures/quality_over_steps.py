@@ -155,7 +155,7 @@ def _work(judge: Judge, frames: Frames, runtime: Runtime) -> Work:
         facts={
             "frames": dict(frames.facts),
             "extractor": to_dict(judge.facts),
-            "reference": to_dict(judge.reference),
+            "reference": judge.reference.plain,
         },
         n=len(frames.steps),
         size=1,

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import ddpm_train
-from ddpm_eval.measure.pictures.protocols import protocol_of
+from ddpm_eval.measure.pictures.protocols import classes_of, condition_of, protocol_of
 from ddpm_eval.measure.pictures.settings import SamplingSettings
 from ddpm_eval.model import Model
 from ddpm_eval.progress import finish
 from ddpm_eval.record import filling, store
+from ddpm_eval.record.conditions import DRAWN, labels_of_samples
 from ddpm_eval.record.export import require_pictures
 from ddpm_eval.record.fill import Work, fill
 from ddpm_eval.record.protocol import Protocol, SamplingFacts
@@ -71,7 +72,7 @@ def measure(
     grid = Grid(
         samples.read(range(shown)),
         columns=math.ceil(shown**0.5),
-        labels=tuple(str(i) for i in range(shown)),
+        labels=_labels(model, samples.facts, range(shown)),
         caption=(
             f"Samples 0 to {shown - 1} of seed {settings.seed}, not chosen; "
             f"{store.label(samples.facts)}."
@@ -83,6 +84,21 @@ def measure(
         grids={"samples": grid},
         facts={"samples_digest": samples.digest},
     )
+
+
+def _labels(model: Model, facts: Mapping[str, Any], shown: range) -> tuple[str, ...]:
+    """The index of each sample, and its class."""
+    labels = labels_of_samples(facts, shown)
+    if labels is None:
+        return tuple(map(str, shown))
+    names = class_names(model)
+    return tuple(f"{i}: {names[label]}" for i, label in zip(shown, labels, strict=True))
+
+
+def class_names(model: Model) -> Sequence[str]:
+    """The names of a model's classes, or their numbers where nobody says."""
+    names = model.facts.file.get("classes") or ()
+    return names if len(names) == model.classes else [*map(str, range(model.classes))]
 
 
 def _protocol(model: Model, settings: SamplingSettings, runtime: Runtime) -> Protocol:
@@ -187,6 +203,7 @@ def facts_of(model: Model, settings: SamplingSettings, runtime: Runtime) -> dict
     for name in ("spacing", "convention"):  # stores of older versions have the plain ones
         if getattr(settings, name) != getattr(plain, name):
             facts[name] = getattr(settings, name)
+    facts |= classes_of(model, settings)
     exact: dict[str, Any] = json.loads(json.dumps(facts))
     return exact
 
@@ -205,11 +222,18 @@ def folder_name(facts: Mapping[str, Any]) -> str:
         f"{facts['sampler']}{facts['steps']}",
         *(_short(facts.get(name, "")) for name in ("spacing", "convention")),
         "" if facts["eta"] is None else f"eta{facts['eta']}",
+        _short(_classes(facts)),
         "" if facts["clip"] else "unclipped",
         "" if facts["precision"] == "float32" else facts["precision"],
         f"batch{facts['batch']}",
     ]
     return "-".join(part for part in parts if part).replace(" ", "_")
+
+
+def _classes(facts: Mapping[str, Any]) -> str:
+    """The classes that were chosen: ``class0,3,7``."""
+    labels = facts.get("labels", DRAWN)
+    return "" if labels == DRAWN else f"class{','.join(map(str, labels))}"
 
 
 def _short(text: str) -> str:
@@ -224,7 +248,8 @@ def _work(model: Model, settings: SamplingSettings, runtime: Runtime) -> Work:
 
     def make(part: range) -> Generator[None, None, Arrays]:
         x_T = prior(stream, part, model.shape).to(model.device, model.dtype)
-        x_0 = yield from walk(chain(sampler, x_T, part, stream))
+        labels = condition_of(model, settings, part)
+        x_0 = yield from walk(chain(sampler, x_T, part, stream, condition=labels))
         return {"images": data.to_uint8(x_0)}
 
     return Work(
@@ -251,7 +276,7 @@ def _about(model: Model) -> dict[str, Any]:
     about: dict[str, Any] = {"name": model.facts.name} if model.facts.name else {}
     if run is not None:
         about["data"] = to_dict(run.data)
-    return about | {name: file[name] for name in ("data_digest",) if name in file}
+    return about | {name: file[name] for name in ("data_digest", "classes") if name in file}
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from ddpm_train.leaves import Length, Range, Seed
 Rows = Annotated[int, Range(1, 1000)]
 Index = Annotated[int, Range(0, 2**32 - 1)]
 Weight = Annotated[float, Range(0, 1)]
+Classes = Annotated[tuple[Annotated[int, Range(0, 1_000_000)], ...], Length(0, 10_000)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,7 @@ class SamplingSettings(SamplerConfig):
     n: Annotated[int, Range(1, MOST)] = 64  # samples
     seed: Seed = 0  # of all noise: sample i is a function of the seed and i
     clip: bool = True  # keep x_0_hat in [-1, 1], as the original samples
+    classes: Classes = ()  # that samples are of in turn; empty: each is drawn by the seed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,7 @@ class ProgressiveSettings:
     rows: Rows = 8  # samples in the figure
     seed: Seed = 0  # of all noise
     clip: bool = True  # keep x_0_hat in [-1, 1]
+    classes: Classes = ()  # that samples are of in turn; empty: each is drawn by the seed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

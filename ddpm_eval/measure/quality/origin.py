@@ -7,6 +7,7 @@ from typing import Any
 from ddpm_eval.choice import ImageSet
 from ddpm_eval.model import Model
 from ddpm_eval.record.protocol import SamplingFacts
+from ddpm_eval.record.store import sampling_facts
 from ddpm_train.data import Images
 
 
@@ -43,17 +44,7 @@ class Origin:
             model=facts["checkpoint"],
             weights=facts["weights"],
             precision=facts["precision"],
-            sampling=SamplingFacts(
-                sampler=facts["sampler"],
-                steps=facts["steps"],
-                T=facts["T"],
-                seed=facts["seed"],
-                n=len(images),
-                eta=facts["eta"],
-                clip=facts["clip"],
-                spacing=facts.get("spacing", "even"),
-                batch=facts["batch"],
-            ),
+            sampling=sampling_facts(facts, len(images)),
         )
 
     def by(self, model: Model) -> "Origin":
