@@ -37,6 +37,11 @@ class PublishedCurve:
         return self.bpp[-1] / COLOURS
 
     @property
+    def is_counted_in_bytes(self) -> bool:
+        """Whether rates are of files, and not of what files might need."""
+        return self.counted.startswith("bytes")
+
+    @property
     def is_lossless(self) -> bool:
         """Whether the end of the curve has the exact pixels."""
         return math.isinf(self.psnr[-1])

@@ -12,7 +12,12 @@ from ddpm_eval.codec.profile import Profile
 from ddpm_eval.measure.files import codecs
 from ddpm_eval.measure.files.codecs import CODECS, ImageCodec
 from ddpm_eval.measure.files.settings import FileSettings
-from ddpm_eval.record.record import Measurement
+from ddpm_eval.present import figures, grids, real_files, sections
+from ddpm_eval.present.figures import Picture
+from ddpm_eval.present.parts import Section
+from ddpm_eval.present.published_codecs import published_codecs
+from ddpm_eval.present.runs import Run
+from ddpm_eval.record.record import Measurement, Record
 from ddpm_eval.record.scores import Curve
 from ddpm_train.data.images import Pixels
 from ddpm_train.errors import FixableError
@@ -165,3 +170,68 @@ def test_files_go_with_the_full_bound_alone(profile: Profile, images: Pixels) ->
         de.rate_distortion(fields.model(), images, files=True, profile=profile, budget=10)
     with pytest.raises(FixableError, match="profile"):
         de.rate_distortion(fields.model(), images, files=True)
+
+
+# ------------------------------------------------------------------------------- in a report
+
+
+@pytest.fixture
+def section(measured: Measurement, monkeypatch: pytest.MonkeyPatch) -> Section:
+    def finish(key: str, figure: Any, texts: tuple[str, str], **_: object) -> Picture:
+        return Picture(key, {"png": b""}, *texts, shape=(1, 1))
+
+    for module in (figures, grids, real_files):
+        monkeypatch.setattr(module, "finish", finish)
+    built = list(sections.build([Run(Record(name="r", measurements=(measured,)))]))
+    (only,) = (chapter for chapter in built if chapter.title == "Real files")
+    return only
+
+
+def test_the_section_says_what_was_measured(section: Section, measured: Measurement) -> None:
+    own = measured.score("file_bits_per_dim", whose=".ddpm")
+    assert own is not None and own.texts[0] in section.texts[0]
+    assert f"{N} of {N} decoded to their exact pixels" in section.texts[0]
+    assert [picture.key for picture in section.pictures] == [
+        "files-prefixes",
+        "files-curves",
+        "files-scatter",
+    ]
+
+
+def test_the_table_has_every_codec_in_order_and_published_ends(section: Section) -> None:
+    (table,) = section.tables
+    files = [row for row in table.rows if row.block.startswith("Lossless files")]
+    numbers = [float(row.cells[0].number) for row in files]
+    assert numbers == sorted(numbers)
+    assert {".ddpm", "PNG", "WebP", "JPEG 2000"} <= {row.name for row in files}
+    assert [row.name for row in files if row.ours] == [".ddpm"]
+    published = {row.name: row.cells[0].number for row in table.rows if "Published" in row.block}
+    assert published["BPG"] == "4.74" and published["UQDM, PSNR 60.0 dB, no files"] == "5.10"
+    assert "sums of KL terms" in table.caption and "JPEG" not in published
+
+
+def test_the_slider_shows_pictures_of_real_prefixes(
+    section: Section, measured: Measurement, images: Pixels
+) -> None:
+    (frames,) = section.frames
+    stops: Any = measured.facts["frames"]
+    assert len(frames.names) == len(frames.files) == stops["rows"] == len(stops["rate"]) + 1
+    assert f"{stops['bytes'][0]:,.0f} bytes a picture" in frames.names[0]
+    assert frames.names[-1].startswith("whole files")
+    assert frames.track is not None and len(frames.track.stops) == len(stops["rate"])
+    grid = measured.grids["prefixes"]
+    assert (grid.images[-2:] == images[:2]).all() and grid.labels[-1].endswith("exact")
+    sizes = measured.arrays["bytes"][:2]
+    assert stops["bytes"][-1] == pytest.approx(sizes.mean())
+
+
+def test_published_curves_are_those_of_the_source() -> None:
+    """A second transcription of some numbers, and what every curve does."""
+    curves = {curve.name: curve for curve in published_codecs().curves}
+    assert (curves["BPG"].bpp[3], curves["BPG"].psnr[3]) == (3.5282, 36.815)
+    assert (curves["UQDM"].bpp[1], curves["UQDM"].psnr[1]) == (0.8459, 21.8842)
+    assert (curves["VDM, T = 1000"].bpp[-2], curves["VDM, T = 1000"].psnr[-2]) == (8.4341, 58.1181)
+    assert (curves["JPEG 2000"].bpp[0], curves["JPEG"].psnr[-1]) == (1.9891, 41.9347)
+    for curve in curves.values():
+        assert (np.diff(curve.bpp) > 0).all() and (np.diff(curve.psnr) > 0).all()
+        assert curve.is_counted_in_bytes == (curve.name in ("JPEG", "JPEG 2000", "BPG"))

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from ddpm_eval.present.parts import Section
 from ddpm_eval.present.runs import Run
-from ddpm_eval.present.sections import bound, pictures, quality, slider, training
+from ddpm_eval.present.sections import bound, files, pictures, quality, slider, training
 from ddpm_eval.present.sections.shared import plain
 from ddpm_eval.record.record import Measurement
 
@@ -51,6 +51,7 @@ CHAPTERS = (
     apart("ode", bound.ode),
     apart("strides", bound.strides),
     apart("rate_distortion", bound.rate_distortion),
+    apart("files", files.files),
     apart("reconstructions", slider.reconstructions),
     apart("progressive", pictures.progressive),
     apart("interpolation", pictures.interpolation),

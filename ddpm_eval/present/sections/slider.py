@@ -39,13 +39,9 @@ def _slider(measurement: Measurement, run: Run) -> Iterator[Frames]:
     stops = measurement.facts.get("frames")
     if not isinstance(stops, Mapping):
         return
-    strip = measurement.grids[str(stops["grid"])]
-    rows, columns = int(str(stops["rows"])), int(str(stops["columns"]))
-    steps, rates, errors = (_numbers(stops[name]) for name in ("reverse_steps", "rate", "rmse"))
-    small, side = grids.shrunk(replace(strip, columns=columns), run.image_bytes)
-    thumbs = grids.first_columns(small, run.image_bytes)
-    fit = thumbs.columns
-    strips = [frames.strip(thumbs.images[i * fit : (i + 1) * fit], fit) for i in range(rows)]
+    columns = int(str(stops["columns"]))
+    steps, rates, errors = (numbers(stops[name]) for name in ("reverse_steps", "rate", "rmse"))
+    strips, fit, side = rows_of(measurement, run, stops)
     names = [
         f"{rate:.4g} bits/dim, RMSE {error:.3g}, after {step:,.0f} reverse steps"
         for step, rate, error in zip(steps, rates, errors, strict=True)
@@ -72,6 +68,28 @@ def _slider(measurement: Measurement, run: Run) -> Iterator[Frames]:
     )
 
 
+def rows_of(
+    measurement: Measurement, run: Run, stops: Mapping[str, Json]
+) -> tuple[list[tuple[bytes, tuple[int, int]]], int, int]:
+    """Draw the rows of a grid as pictures in one place, as many of their images as fit.
+
+    Args:
+        measurement: What holds the grid.
+        run: Where it stands.
+        stops: The fact ``frames``: the grid's name, its rows and columns.
+
+    Returns:
+        Each row as a PNG with its shape, the images in a row, and by how much they were shrunk.
+    """
+    whole = measurement.grids[str(stops["grid"])]
+    rows, columns = int(str(stops["rows"])), int(str(stops["columns"]))
+    small, side = grids.shrunk(replace(whole, columns=columns), run.image_bytes)
+    thumbs = grids.first_columns(small, run.image_bytes)
+    fit = thumbs.columns
+    strips = [frames.strip(thumbs.images[i * fit : (i + 1) * fit], fit) for i in range(rows)]
+    return strips, fit, side
+
+
 def _curves(run: Run) -> tuple[Curve, Curve] | None:
     """Rate and distortion over all steps, if they are measured."""
     for measurement in run.of("rate_distortion"):
@@ -90,5 +108,6 @@ def _track(
     return frames.track(x, y, stops, f"{axis('rate')}|{axis('rmse')}")
 
 
-def _numbers(values: Json) -> list[float]:
+def numbers(values: Json) -> list[float]:
+    """A list of numbers in the facts of a measurement."""
     return [float(str(item)) for item in values] if isinstance(values, Sequence) else []
