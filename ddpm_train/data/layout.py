@@ -49,7 +49,7 @@ def lay_out(files: Iterable[str], split: Split, root: Path) -> Layout:
     without such folders all pictures are for training.
 
     Args:
-        files: POSIX paths; parts that begin with a dot are left out.
+        files: POSIX paths; parts that begin with a dot are left out, and pictures so named noted.
         split: Which part.
         root: The folder or zip, for messages.
 
@@ -63,9 +63,10 @@ def lay_out(files: Iterable[str], split: Split, root: Path) -> Layout:
     >>> layout.notes[0]
     'x: taken: Train/ as the training split, val/ as the test split'
     """
-    visible = [name for name in files if not is_hidden(name)]
+    every = list(files)
+    visible = [name for name in every if not is_hidden(name)]
     pictures = sorted(name for name in visible if _suffix(name) in SUFFIXES)
-    notes = _left_out(visible, pictures, root)
+    notes = _left_out(visible, pictures, root) + _hidden(every, root)
     depth = _wrapped(pictures)
     tops = _tops(pictures, depth)
     roles = _roles(tops)
@@ -119,6 +120,13 @@ def _left_out(visible: Sequence[str], pictures: Sequence[str], root: Path) -> tu
             "convert them to PNG, or put them elsewhere",
         )
     return (f"{root}: left out, no pictures by their names: {_list(others)}",) if others else ()
+
+
+def _hidden(files: Iterable[str], root: Path) -> tuple[str, ...]:
+    """Note pictures whose names begin with a dot, but for the ``._x.png`` that macOS writes."""
+    names = [name for name in files if is_hidden(name) and _suffix(name) in SUFFIXES]
+    n = sum(not PurePosixPath(name).name.startswith("._") for name in names)
+    return (f"{root}: {_count(n, 'hidden picture')} left out",) if n else ()
 
 
 def _wrapped(pictures: Sequence[str]) -> int:

@@ -94,9 +94,9 @@ def _files_below(
             names = [entry.name for entry in entries]
     for name in names:
         path = f"{inside}/{name}" if inside else name
-        if is_hidden(name):
-            continue
         with reading(root / path):
+            if is_hidden(name) and not (root / path).is_file():
+                continue  # .git and the like are not searched; a hidden picture is counted
             status = (root / path).stat()
         if stat.S_ISDIR(status.st_mode):
             yield from _files_below(root, path, (*above, identity))

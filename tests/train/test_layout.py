@@ -1,5 +1,6 @@
 """Splits in any spelling are understood or refused; what is left out is counted and named."""
 
+import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from ddpm_train.data import Images
 from ddpm_train.data.layout import lay_out
+from ddpm_train.data.stores import Folder
 from ddpm_train.errors import FixableError
 from tests.train.test_data_pictures import encode, everything, fill, open_, pack, pixels
 
@@ -74,7 +76,8 @@ def test_what_is_left_out_is_counted_and_named() -> None:
     files = ["a.png", "b.txt", "c.TXT", "README", ".hidden.png", "__MACOSX/._a.png"]
     layout = lay_out(files, "train", ROOT)
     expected = "x: left out, no pictures by their names: 2 .txt, 1 without a suffix"
-    assert (layout.names, layout.notes) == (["a.png"], (expected,))
+    hidden = "x: 1 hidden picture left out"
+    assert (layout.names, layout.notes) == (["a.png"], (expected, hidden))
     files = ["a.png", "b.png", "c.bmp", "d.tif", "e.TIF"]
     with pytest.raises(FixableError, match=r"2 \.tif, 1 \.bmp would be left out beside 2 pictures"):
         lay_out(files, "train", ROOT)
@@ -116,6 +119,13 @@ def test_linked_folders_are_read_and_circles_refused(tmp_path: Path) -> None:
     (tmp_path / "data" / "x.png").symlink_to(tmp_path / "nowhere")
     with pytest.raises(FixableError, match=r"x\.png: no such file"):
         open_(tmp_path / "data")
+
+
+def test_hidden_pictures_of_a_folder_are_counted(tmp_path: Path) -> None:
+    for name in ("a.png", ".b.png", "._a.png", ".DS_Store"):
+        (tmp_path / name).write_bytes(b"")
+    os.mkfifo(tmp_path / ".pipe")
+    assert Folder(tmp_path, "train").notes == (f"{tmp_path}: 1 hidden picture left out",)
 
 
 def test_two_names_that_are_one_are_refused(tmp_path: Path) -> None:
