@@ -210,7 +210,7 @@ def _of_images(
     from ddpm_eval.measure.quality import quality
     from ddpm_train import world
 
-    quality.require_weights(settings)
+    quality.require_files(settings)
     samples = open_samples(path, settings)
     folder = settled(_record(path), facts_of(samples))
     recording = Recording(measure="quality", folder=folder)

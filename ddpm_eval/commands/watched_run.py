@@ -155,7 +155,7 @@ def open_run(
     images: Images,
 ) -> WatchedRun:
     """Find the run and its record, and say if there is nothing new."""
-    from ddpm_eval.measure.quality.quality import require_weights
+    from ddpm_eval.measure.quality.quality import require_files
     from ddpm_eval.model import public
     from ddpm_eval.record.shards import key_of
     from ddpm_train import runs, world
@@ -167,7 +167,7 @@ def open_run(
     folder = runs.find(None).parent.parent if run is None else expanded(run)
     if not (folder / "config.json").is_file():
         raise FixableError(f"{folder}: not the folder of a run", "name one: runs/cifar10, say")
-    require_weights(settings.quality)
+    require_files(settings.quality)
     config = from_dict(RunConfig, read_json(folder / "config.json"))
     key = key_of(public(config))
     name = plain_name(common().name) or folder.resolve().name

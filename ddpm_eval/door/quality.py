@@ -113,7 +113,7 @@ def measure_all(
     sampling: SamplingSettings | None = None,
 ) -> tuple[Measurement, ...]:
     """Measure through every extractor and way of resizing that the settings name."""
-    measures.require_weights(settings)
+    measures.require_files(settings)
     if isinstance(samples, Model):
         return _of_model(samples, reference, held_out, settings, runtime, sampling)
     taken = open_samples(samples, settings)

@@ -121,6 +121,19 @@ def test_statistics_that_were_saved_are_a_reference() -> None:
     assert sum(each.score("fid", whose="held-out images") is not None for each in both) == 1
 
 
+def test_statistics_replace_no_other_file() -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 1), np.uint8)
+    folder(Path("a"), levels)
+    np.savez("levels.npz", levels)
+    before = Path("levels.npz").read_bytes()
+    small = ("--extractor", "digits-cnn", "--metrics", "FID", "--reference", "levels.npz")
+    for name in ("levels.npz", "a", "/dev/null"):
+        refused("a", *small, "--set", f"quality.save={name}")
+    assert Path("levels.npz").read_bytes() == before and not Path("reports").exists()
+    for _ in range(2):  # our own may be written again
+        fid("a", *small, "--set", "quality.save=ours.npz", "--replace")
+
+
 def test_a_store_of_samples_brings_its_facts_into_its_model_s_record() -> None:
     facts = {"checkpoint": "c" * 64, "weights": "raw", "seed": 3, "sampler": "ddim", "steps": 20}
     facts |= {"eta": 0.0, "T": 1000, "clip": True, "precision": "float32"}

@@ -5,7 +5,6 @@ Each extractor and each way of resizing gives a measurement of its own, with its
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -100,12 +99,14 @@ def require(
             check_data(statistics.read(reference.file, extractor), trained_on)
 
 
-def require_weights(settings: QualitySettings) -> None:
-    """Refuse weights that are missing, damaged or others, before anything else is opened.
+def require_files(settings: QualitySettings) -> None:
+    """Refuse weights that are missing, damaged or others, and statistics that cannot be written.
 
     Raises:
         FixableError: Names the file, or where it was looked for.
     """
+    if settings.save:
+        statistics.require_writable(expanded(settings.save))
     path = expanded(settings.extractor_weights) if settings.extractor_weights else None
     for name in settings.extractors:
         weights = find(name).weights
@@ -186,7 +187,7 @@ def _through(
     if world.rank:
         return Measurement(measure=MEASURE, protocol=protocol)  # the first process goes on alone
     if settings.save:
-        statistics.write(Path(settings.save), content)
+        statistics.write(expanded(settings.save), content)
     sets = Sets(comparison, extractor, features, scanned, content, others, yardstick)
     memory.give_back()
     return results.measurement(sets, keys, protocol)

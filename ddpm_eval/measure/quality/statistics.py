@@ -17,6 +17,7 @@ from ddpm_eval.record import arrays
 from ddpm_eval.record.arrays import Array
 from ddpm_train.archives import members_of, read_arrays
 from ddpm_train.errors import FixableError
+from ddpm_train.files import require_replaceable
 from ddpm_train.reading import reading
 
 FORMAT, VERSION = "ddpm-eval statistics", 2
@@ -53,6 +54,23 @@ def write(path: Path, content: Statistics) -> None:
     if content.pixels is not None:
         plain["pixels"] = content.pixels
     arrays.write(path, {arrays.key(name, array): array for name, array in plain.items()})
+
+
+def require_writable(path: Path) -> None:
+    """Refuse to write statistics over what is none of ours.
+
+    Raises:
+        FixableError: A folder, a device or another file has the name.
+    """
+    require_replaceable(path)
+    if not path.exists():
+        return
+    try:
+        ours = any(name.startswith("about@") for name in _names(path))
+    except FixableError:
+        ours = False
+    if not ours:
+        raise FixableError(f"{path}: exists, and holds no statistics of ours", "name a new file")
 
 
 def read(path: Path, extractor: Extractor) -> Statistics:
