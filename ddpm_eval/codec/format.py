@@ -56,15 +56,24 @@ class Head:
         return head + varint(width) + varint(height) + bytes([self.grey])
 
 
+def is_ours(data: bytes) -> bool:
+    """Whether data begin as every file of ours does, of whatever version.
+
+    >>> is_ours(bytes([MAGIC, VERSION << 4])), is_ours(b"PNG"), is_ours(b"")
+    (True, False, False)
+    """
+    return len(data) > 1 and data[0] == MAGIC and data[1] >> 4 > 0
+
+
 def parse(data: bytes, label: str = "file") -> tuple[Head, int]:
     """Read a head, and say where what follows begins.
 
     Raises:
         FixableError: It is none, of another version, cut off or damaged.
     """
-    version, flags = (data[1] >> 4, data[1] & 15) if len(data) > 1 else (0, 0)
-    if not version or data[0] != MAGIC:
+    if not is_ours(data):
         raise FixableError(f"{label}: not a .ddpm file", "name files of ddpm-eval compress")
+    version, flags = data[1] >> 4, data[1] & 15
     if version != VERSION:
         raise FixableError(
             f"{label}: version {version}, newer than this program's {VERSION}",

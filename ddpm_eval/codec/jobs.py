@@ -11,10 +11,31 @@ from ddpm_eval.codec.reading import Decoded, Reader
 from ddpm_eval.codec.settings import CompressionSettings
 from ddpm_train.data.images import Pixels
 from ddpm_train.errors import FixableError
-from ddpm_train.files import write_atomically
+from ddpm_train.files import require_replaceable, write_atomically
 from ddpm_train.reading import read_bytes
 
 SUFFIX = ".ddpm"
+
+
+def place(source: Source, out: Path | None) -> Path:
+    """Where the file of a picture goes: into a folder, or beside the picture."""
+    return (out or source.folder) / f"{source.name}{SUFFIX}"
+
+
+def require_free(sources: Sequence[Source], out: Path | None) -> None:
+    """Refuse to write over what is no file of ours, before anything is computed.
+
+    Raises:
+        FixableError: Names the first of them.
+    """
+    for source in sources:
+        path = place(source, out)
+        require_replaceable(path)
+        if path.exists() and (data := read_bytes(path)) and not format.is_ours(data):
+            raise FixableError(
+                f"{path}: exists, and is no file of ddpm-eval compress",
+                "name another folder (--out), or rename it",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +85,7 @@ class Compression:
 
     def place(self, source: Source) -> Path:
         """Where the file of a picture goes."""
-        return (self.out or source.folder) / f"{source.name}{SUFFIX}"
+        return place(source, self.out)
 
     def _missing(self, sources: Sequence[Source]) -> Iterator[tuple[Source, Pixels]]:
         for source in sources:

@@ -11,8 +11,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ddpm_train.archives import read_arrays
 from ddpm_train.data.images import Pixels
+from ddpm_train.data.layout import UNREAD
 from ddpm_train.errors import FixableError
-from ddpm_train.reading import list_folder, read_bytes, reading
+from ddpm_train.reading import existing, list_folder, read_bytes, reading
 
 SUFFIXES = (".png", ".webp", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".ppm", ".pgm")
 _FORMATS = ("PNG", "WEBP", "TIFF", "BMP", "JPEG", "PPM")
@@ -42,7 +43,8 @@ def find(paths: Sequence[Path]) -> list[Source]:
     """Find the pictures in files, folders (and those below) and .npz files.
 
     Raises:
-        FixableError: There is nothing, or two pictures would have one name.
+        FixableError: There is nothing, two pictures would have one name, a folder holds pictures
+            of kinds that are not read, or a link leads to a folder that holds it.
     """
     sources = [source for path in paths for source in _sources(path)]
     names: dict[str, str] = {}
@@ -58,21 +60,33 @@ def find(paths: Sequence[Path]) -> list[Source]:
 
 def _sources(path: Path) -> Iterator[Source]:
     if path.is_dir():
-        inside = list(_below(path, path, PurePosixPath()))
+        inside = list(_below(path, path, PurePosixPath(), ()))
         if not inside:
             raise FixableError(f"{path}: holds no picture", f"name pictures: {', '.join(SUFFIXES)}")
         yield from inside
     elif path.suffix.lower() == ".npz":
         yield from _arrays(path)
     else:
+        existing(str(path), "a picture, a folder of pictures or an .npz of levels")
         yield Source(str(path), path.stem, path.parent, partial(read, path))
 
 
-def _below(root: Path, folder: Path, inside: PurePosixPath) -> Iterator[Source]:
-    for path in sorted(list_folder(folder)):
+def _below(
+    root: Path, folder: Path, inside: PurePosixPath, above: tuple[Path, ...]
+) -> Iterator[Source]:
+    """Yield the pictures of a folder; ``above`` are the folders on the way to it."""
+    place = folder.resolve()
+    if place in above:
+        raise FixableError(f"{folder}: a link to a folder that holds it", "remove the link")
+    for path in list_folder(folder):
+        suffix = path.suffix.lower()
         if path.is_dir():
-            yield from _below(root, path, inside / path.name)
-        elif path.suffix.lower() in SUFFIXES:
+            yield from _below(root, path, inside / path.name, (*above, place))
+        elif suffix in UNREAD and suffix not in SUFFIXES:
+            raise FixableError(
+                f"{path}: of a kind that is not read", "convert it to PNG, or put it elsewhere"
+            )
+        elif suffix in SUFFIXES:
             yield Source(str(path), str(inside / path.stem), root, partial(read, path))
 
 

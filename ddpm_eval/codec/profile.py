@@ -22,7 +22,7 @@ from ddpm_eval.codec.contexts import PHASES, SCALE_NUMBERS, Pass
 from ddpm_eval.codec.layers import Stride
 from ddpm_eval.codec.strides import coefficients
 from ddpm_train.errors import FixableError
-from ddpm_train.files import write_text
+from ddpm_train.files import require_replaceable, write_text
 from ddpm_train.reading import read_json
 
 FORMAT, VERSION = "ddpm-eval codec profile", 1
@@ -101,7 +101,12 @@ class Profile:
         )
 
     def save(self, path: Path) -> None:
-        """Write it as JSON."""
+        """Write it as JSON.
+
+        Raises:
+            FixableError: Something that is no profile has the name, or it cannot be written.
+        """
+        require_writable(path)
         content = {"format": FORMAT, "version": VERSION, "digest": self.digest, **self._plain()}
         write_text(path, json.dumps(content, indent=1) + "\n")
 
@@ -112,6 +117,23 @@ class Profile:
         others = {"fingerprint": self.fingerprint, "facts": self.facts}
         whole = plain | {"shape": self.shape, "sets": sets} | others
         return dict(json.loads(json.dumps(whole)))
+
+
+def require_writable(path: Path) -> None:
+    """Refuse to write a profile over another program's file.
+
+    Raises:
+        FixableError: A folder, a device or a file that is no profile has the name.
+    """
+    require_replaceable(path)
+    if not path.exists():
+        return
+    try:
+        ours = read_json(path).get("format") == FORMAT
+    except FixableError:
+        ours = path.name.endswith(SUFFIX)  # a profile that was damaged
+    if not ours:
+        raise FixableError(f"{path}: exists, and is no profile", "name a new file: --profile FILE")
 
 
 def beside(checkpoint: Path) -> Path:

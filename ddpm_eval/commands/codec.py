@@ -97,10 +97,11 @@ def compress(
     ours = CompressionSettings(bits=bits, rmse=rmse, effort=effort, portable=not plain)
     settings, of_model = changed(EvalSettings(compression=ours), changes or [])
     from ddpm_eval.codec import pictures
-    from ddpm_eval.codec.jobs import Compression
+    from ddpm_eval.codec.jobs import Compression, require_free
     from ddpm_eval.progress import finish
 
     sources = pictures.find(images)
+    require_free(sources, out)
     with _codec(model, profile, settings, of_model) as (codec, runtime):
         mine = runtime.world.share(sources)
         job = Compression(codec, settings.compression, out)
@@ -225,9 +226,11 @@ def _learn(
     data: Path | None = None,
 ) -> "Profile":
     """Make a profile and write it; what is unfinished lies beside it until then."""
+    from ddpm_eval.codec.profile import require_writable
     from ddpm_eval.door.files import calibrate
     from ddpm_eval.door.images import images
 
+    require_writable(place)
     if dataset is None and model.facts.run is None:
         raise FixableError(
             "the checkpoint does not say what it was trained on",

@@ -92,6 +92,31 @@ def test_what_is_there_already_is_left(trained: Path, pictures: Path) -> None:
     run("decompress", pictures / "a.ddpm", "--model", trained, "--replace")
 
 
+def test_other_programs_files_are_not_replaced(
+    trained: Path, pictures: Path, tmp_path: Path
+) -> None:
+    (pictures / "a.ddpm").write_text("precious")
+    text = run("compress", pictures, "--model", trained, code=2)
+    assert "a.ddpm: exists, and is no file of ddpm-eval compress" in text
+    assert sorted(path.name for path in pictures.glob("*.ddpm")) == ["a.ddpm"]
+    np.savez(tmp_path / "images.npz", levels(pictures / "a.png"))
+    before = (tmp_path / "images.npz").read_bytes()
+    for path in (tmp_path / "images.npz", "/dev/null", pictures):
+        text = run("calibrate", trained, "-n", "4", "--profile", path, code=2)
+        assert "no profile" in text or "a file is meant" in text or "a device" in text
+    assert (tmp_path / "images.npz").read_bytes() == before
+
+
+def test_what_is_not_read_of_a_folder_is_named(pictures: Path) -> None:
+    """Before a model is looked for: there is none here."""
+    assert "none: there is no such file" in run("compress", "none", code=2)
+    (pictures / "below" / "moving.gif").write_bytes(b"GIF89a")
+    assert "moving.gif: of a kind that is not read" in run("compress", pictures, code=2)
+    (pictures / "below" / "moving.gif").unlink()
+    (pictures / "circle").symlink_to(pictures)
+    assert "circle: a link to a folder that holds it" in run("compress", pictures, code=2)
+
+
 def test_a_part_of_a_file_is_a_picture(trained: Path, pictures: Path, tmp_path: Path) -> None:
     run("compress", pictures / "a.png", "--model", trained)
     file, out = pictures / "a.ddpm", tmp_path / "out"
