@@ -1,12 +1,13 @@
 """What a checkpoint is, without measuring it on images."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
 from ddpm_train import checkpoint, settings
 from ddpm_train.checkpoint import Checkpoint
-from ddpm_train.config import ModelConfig, UNetConfig
+from ddpm_train.config import ModelConfig
 from ddpm_train.formats.foreign import KINDS, sentences
 from ddpm_train.noise import Stream, normal
 from ddpm_train.presets import PRESETS
@@ -20,13 +21,13 @@ LARGEST = 64  # pixels across the fixed input; larger ones tell no more and take
 
 def describe(loaded: Checkpoint) -> Iterator[tuple[str, str]]:
     """Say what a checkpoint is: name and value of each fact, warnings last."""
-    model, unet = loaded.model, loaded.model.unet
+    model, net = loaded.model, loaded.model.net
     main = loaded.ema or loaded.weights
     yield "format", str(loaded.facts.get("format", checkpoint.FORMAT))
     yield "parameters", f"{sum(value.numel() for value in main.values()):,}"
     yield "step", f"{loaded.step:,}" if loaded.step else "not stated"
     yield "weights", held(loaded)
-    yield "images", f"{unet.image_size}x{unet.image_size}x{unet.channels}"
+    yield "images", f"{net.image_size}x{net.image_size}x{net.channels}"
     schedule = model.schedule
     ends = {
         "jsd": "",
@@ -36,7 +37,7 @@ def describe(loaded: Checkpoint) -> Iterator[tuple[str, str]]:
     yield "schedule", f"{schedule.kind}{ends}, T = {schedule.T:,}"
     yield "prediction", model.objective.prediction
     yield "variance", model.objective.variance
-    yield "network", ", ".join(architecture(unet))
+    yield "network", ", ".join(architecture(model))
     yield "paper", comparable(model)
     if loaded.facts.get("checksum") == "none":
         yield "checksum", "none in this format: damage on its way would not be noticed"
@@ -66,19 +67,25 @@ def held(loaded: Checkpoint) -> str:
     return ", ".join(name for name, tensors in sets.items() if tensors)
 
 
-def architecture(unet: UNetConfig) -> list[str]:
-    """The settings of the network that are not the paper's for CIFAR-10."""
-    changes = settings.differences(to_dict(UNetConfig(dropout=unet.dropout)), to_dict(unet))
+def architecture(model: ModelConfig) -> list[str]:
+    """The settings of the network that are not the paper's for CIFAR-10, or its kind's own."""
+    net = model.net
+    paper = replace(type(net)(), dropout=net.dropout)
+    changes = settings.differences(to_dict(paper), to_dict(net))
     texts = [change.replace(" -> ", " becomes ") for change in changes]
+    if model.network != "unet":
+        return [model.network, *texts]
     return texts or ["the paper's for CIFAR-10"]
 
 
 def comparable(model: ModelConfig) -> str:
     """Whether numbers on this model can stand beside the paper's, and if not, why."""
+    if model.network != "unet":
+        return f"not comparable: {model.network} is another network than the paper's"
     best: list[str] = []
     for name in PAPER:
         preset = to_dict(PRESETS[name]().model)
-        preset["unet"]["dropout"] = model.unet.dropout  # no part in evaluation
+        preset["unet"]["dropout"] = model.net.dropout  # no part in evaluation
         preset["objective"]["loss"] = model.objective.loss
         other = settings.differences(preset, to_dict(model))
         if not other:
@@ -96,9 +103,9 @@ def fingerprint(loaded: Checkpoint) -> dict[int, float]:
     any machine, and a wrong padding, sine table or epsilon does not.
     """
     net = checkpoint.network(loaded, ema=bool(loaded.ema)).double()
-    unet, T = loaded.model.unet, loaded.model.schedule.T
-    size = min(unet.image_size, LARGEST)
-    shape = unet.channels, size, size
+    shown, T = loaded.model.net, loaded.model.schedule.T
+    size = min(shown.image_size, LARGEST)
+    shape = shown.channels, size, size
     x = normal(Stream(0, "init"), [0], shape, steps=0).double()
     times = sorted({1, T // 2, T})
     return {t: net(x, torch.tensor([t])).square().mean().sqrt().item() for t in times}

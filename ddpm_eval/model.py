@@ -172,11 +172,11 @@ def load(
         )
 
     errors = content.tables.get("errors")
-    unet, folder = content.model.unet, where.parent
+    net, folder = content.model.net, where.parent
     log = folder.parent / "log.jsonl" if folder.name == "checkpoints" else None
     return Model(
         denoise=Denoiser(_Prepared(build), process, content.model.objective, errors),
-        shape=(unet.channels, unet.image_size, unet.image_size),
+        shape=(net.channels, net.image_size, net.image_size),
         facts=ModelFacts(
             digest=checkpoint.weights_digest(tensors, content.model, errors),
             weights=_kind(content.facts, weights),
@@ -192,7 +192,7 @@ def load(
         device=place,
         precision=precision,
         config=content.model,
-        classes=unet.classes,
+        classes=net.classes,
     )
 
 

@@ -77,7 +77,7 @@ class Batches:
                 Stream(self.config.seed, "dropout"),
                 positions,
                 self.dropout_elements,
-                drop=self.config.unet.dropout,
+                drop=self.config.net.dropout,
                 device=self.world.device,
             )
         return Batch(

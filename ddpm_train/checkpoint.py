@@ -38,6 +38,7 @@ _LATER = {
     "unet.fourier": [],
     "unet.classes": 0,
     "unet.resample": "conv",
+    "unet.time_first": 0.0,
     "unet.time_channels": 0,
     "unet.attn_up": "every",
     "unet.group_channels": 1,
@@ -156,8 +157,8 @@ def weights_of(checkpoint: Checkpoint, *, ema: bool) -> Tensors:
 
 def build_network(model: ModelConfig, *, seed: int | None = 0) -> ImageNetwork:
     """Build the network of a model's settings, initialised from ``seed``, or of shapes only."""
-    out_channels = model.unet.channels * (2 if model.objective.learns_variance else 1)
-    return networks.build(model.unet, out_channels=out_channels, seed=seed)
+    out_channels = model.net.channels * (2 if model.objective.learns_variance else 1)
+    return networks.build(model.net, out_channels=out_channels, seed=seed)
 
 
 def load_weights(net: torch.nn.Module, weights: Tensors) -> None:
@@ -187,7 +188,7 @@ def check_weights(net: torch.nn.Module, weights: Tensors) -> None:
     if wrong:
         raise FixableError(
             f"{len(wrong)} weights do not fit the network: {'; '.join(sorted(wrong)[:3])}",
-            "set unet.* as the checkpoint was trained",
+            "set the network's settings as the checkpoint was trained",
         )
 
 
@@ -217,7 +218,7 @@ def _identity(model: ModelConfig) -> dict[str, Any]:
     plain = to_dict(model)
     for key, value in _LATER.items():
         group, _, name = key.partition(".")
-        if plain[group][name] == value:
+        if plain.get(group, {}).get(name) == value:
             del plain[group][name]
     return plain
 

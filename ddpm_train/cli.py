@@ -184,7 +184,7 @@ def _train(config: RunConfig, folder: Path, show: "_Display", *, accept_changes:
     with Stop().listening() as stop:
         member = world.join(config.compute.device, threads=config.compute.threads)
         with session.lock(folder, member):
-            unet = config.unet
+            unet = config.net
             with download_meter(quiet=show.silent) as track:
                 images = data.load(
                     config.data, image_size=unet.image_size, channels=unet.channels, track=track

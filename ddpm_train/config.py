@@ -4,7 +4,7 @@ A preset (``presets``) is a function that returns a whole tree. A user changes a
 dotted name, ``--set optim.lr=1e-4``; the text is read by the type of the leaf (``settings``).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Literal
 
 from ddpm_train.leaves import Length, Range, Seed
@@ -59,7 +59,8 @@ class UNetConfig:
     dropout: Annotated[float, Range(0, below=1)] = 0.1
     time_order: Literal["sin_cos", "cos_sin", "interleaved"] = "sin_cos"
     time_freq_shift: Count = 1  # frequencies exp(-j ln(10000) / (base_channels / 2 - this))
-    time_scale: Size = 1.0  # the network takes (t - 1) times this
+    time_scale: Size = 1.0  # the network takes time_first + (t - 1) times this
+    time_first: Annotated[float, Range(0, 1e6)] = 0.0
     time_modulation: Literal["shift", "scale_shift"] = "shift"  # of a block by the time
     pad_down: Literal["bottom_right", "both"] = "bottom_right"  # before a stride of 2
     norm_eps: Annotated[float, Range(above=0, high=1)] = 1e-6
@@ -82,6 +83,44 @@ class UNetConfig:
     def embedding_channels(self) -> int:
         """The length of the time embedding that every block reads."""
         return 4 * (self.time_channels or self.base_channels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NcsnppConfig:
+    """DDPM++ and NCSN++ (Song et al. 2021, appendix H), EDM's SongUNet too.
+
+    Sums are divided by sqrt(2), levels are joined by residual blocks, and a level has attention
+    once on the way up.
+    """
+
+    image_size: Pixels = 32
+    channels: Annotated[int, Range(1, 64)] = 3
+    base_channels: Channels = 128
+    channel_mult: Annotated[tuple[Annotated[int, Range(1, 64)], ...], Length(2, 12)] = (1, 2, 2, 2)
+    num_res_blocks: Annotated[int, Range(1, 64)] = 4
+    attn_resolutions: Annotated[tuple[Pixels, ...], Length(0, 12)] = (16,)
+    dropout: Annotated[float, Range(0, below=1)] = 0.1
+    time_scale: Size = 1.0  # the network takes time_first + (t - 1) times this
+    time_first: Annotated[float, Range(0, 1e6)] = 0.0
+    embedding: Literal["sines", "fourier"] = "sines"  # of times; fourier: of random frequencies
+    filter: Literal["box", "fir"] = "box"  # of resampling: 2x2 pixels, or (1, 3, 3, 1)
+    residual_input: bool = False  # the shrunken image is added to every level on the way down
+    classes: Annotated[int, Range(0, 1_000_000)] = 0  # labels that the network takes; 0: none
+    norm_eps: Annotated[float, Range(above=0, high=1)] = 1e-6
+
+    @property
+    def group_channels(self) -> int:
+        """The least channels of a norm's group."""
+        return 4
+
+    @property
+    def embedding_channels(self) -> int:
+        """The length of the embedding that every block reads."""
+        return 4 * self.base_channels
+
+    def heads_of(self, channels: int) -> int:
+        """The heads of an attention layer with so many channels: one."""
+        return 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +219,11 @@ class LogConfig:
     tensorboard: bool = False
 
 
+NetworkConfig = UNetConfig | NcsnppConfig
+NETWORK_GROUPS = ("unet", "ncsnpp")
+"""The groups of settings of which ``network`` names the one in use."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
     """What is needed to evaluate a checkpoint: the part that foreign checkpoints have too."""
@@ -187,6 +231,20 @@ class ModelConfig:
     schedule: ScheduleConfig = ScheduleConfig()
     unet: UNetConfig = UNetConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
+    network: Literal["unet", "ncsnpp"] = "unet"  # an entry of networks.NETWORKS: a group here
+    ncsnpp: NcsnppConfig = NcsnppConfig()
+
+    @property
+    def net(self) -> NetworkConfig:
+        """The settings of the network: the group that ``network`` names."""
+        group: NetworkConfig = getattr(self, self.network)
+        return group
+
+    @property
+    def unused(self) -> frozenset[str]:
+        """What is not written: other networks' groups, and the choice of the first kind."""
+        others = frozenset(NETWORK_GROUPS) - {self.network}
+        return others | {"network"} if self.network == "unet" else others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,8 +260,21 @@ class RunConfig:
     optim: OptimConfig = OptimConfig()
     compute: ComputeConfig = ComputeConfig()
     log: LogConfig = field(default_factory=LogConfig)
+    network: Literal["unet", "ncsnpp"] = "unet"
+    ncsnpp: NcsnppConfig = NcsnppConfig()
 
     @property
     def model(self) -> ModelConfig:
         """The part that evaluation needs."""
-        return ModelConfig(schedule=self.schedule, unet=self.unet, objective=self.objective)
+        names = (item.name for item in fields(ModelConfig))
+        return ModelConfig(**{name: getattr(self, name) for name in names})
+
+    @property
+    def net(self) -> NetworkConfig:
+        """The settings of the network: the group that ``network`` names."""
+        return self.model.net
+
+    @property
+    def unused(self) -> frozenset[str]:
+        """What is not written."""
+        return self.model.unused

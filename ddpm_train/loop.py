@@ -153,7 +153,7 @@ class Trainer:
         prepared = inference.prepare(network, process.T, use_up=True) if fast else network
         denoise = Denoiser(prepared, process, self.config.objective, self.denoise.errors)
         stream, indices = Stream(self.config.seed, "sample"), range(count)
-        unet = self.config.unet
+        unet = self.config.net
         shape = (unet.channels, unet.image_size, unet.image_size)
         x = prior(stream, indices, shape).to(self.world.device, self.dtype)
         labels = torch.arange(count) % unet.classes if unet.classes else None
@@ -230,7 +230,7 @@ class Trainer:
         """
         size = self.config.compute.microbatch
         if size == 0:
-            pixels = self.config.unet.image_size**2
+            pixels = self.config.net.image_size**2
             size = images if self.world.device.type != "cpu" else max(1, 16 * 1024 // pixels)
         return -(-images // size)
 
@@ -273,7 +273,7 @@ def _check_classes(config: RunConfig, images: data.Images) -> None:
     Raises:
         FixableError: Names both.
     """
-    wanted, classes = config.unet.classes, data.classes_of(images)
+    wanted, classes = config.net.classes, data.classes_of(images)
     if wanted and not classes:
         raise FixableError(
             f"unet.classes={wanted}: the images have no labels",

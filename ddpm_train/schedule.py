@@ -180,6 +180,23 @@ def log_snr(T: int, start: float, end: float) -> Tensor:
     return torch.cat([noise[:1], steps])
 
 
+def vp_sde(T: int, start: float, end: float) -> Tensor:
+    """alpha-bar of the VP SDE at t / T, whose beta(t / T) / T rises from start to end.
+
+        log alpha-bar_t = - T (start u + (end - start) u^2 / 2),   u = t / T
+
+    What score_sde's continuous VP networks and EDM's VP preconditioning were trained on (Song et
+    al. 2021, Eq. 33).
+
+    >>> schedule = from_betas(vp_sde(1000, 1e-4, 0.02))
+    >>> f"{-schedule.alphas_bar[1000].log().item():.4f}"
+    '10.0500'
+    """
+    u = torch.arange(T + 1, dtype=torch.float64) / T
+    log_bar = -T * (start * u + (end - start) * u**2 / 2)
+    return -torch.expm1(log_bar.diff())
+
+
 SCHEDULES: dict[str, Callable[[int, float, float], Tensor]] = {
     "linear": linear,
     "linear_rescaled": linear_rescaled,
@@ -190,6 +207,7 @@ SCHEDULES: dict[str, Callable[[int, float, float], Tensor]] = {
     "jsd": jsd,
     "cosine": cosine,
     "log_snr": log_snr,
+    "vp_sde": vp_sde,
 }
 
 

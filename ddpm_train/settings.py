@@ -20,8 +20,10 @@ Entry = TypeVar("Entry")
 
 
 def to_dict(tree: Any) -> dict[str, Any]:
-    """Turn a settings tree into plain JSON values."""
+    """Turn a settings tree into plain JSON values, without what the tree says is ``unused``."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(tree)))
+    for name in getattr(tree, "unused", ()):
+        del plain[name]
     return plain
 
 

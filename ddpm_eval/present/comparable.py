@@ -95,8 +95,9 @@ def image_size(run: Run, digest: str = "") -> Json:
     subjects = run.record.subjects
     subject = subjects.get(digest) or next(iter(subjects.values()), {})
     settings = subject.get("model")
-    unet = settings.get("unet") if isinstance(settings, Mapping) else None
-    return unet.get("image_size") if isinstance(unet, Mapping) else None
+    kind = settings.get("network", "unet") if isinstance(settings, Mapping) else None
+    network = settings.get(str(kind)) if isinstance(settings, Mapping) else None
+    return network.get("image_size") if isinstance(network, Mapping) else None
 
 
 def verdict(run: Run) -> str:

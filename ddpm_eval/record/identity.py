@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from ddpm_eval.record.protocol import Json
 from ddpm_eval.record.record import Subjects
 
-_RUN = ("preset", "seed", "data", "schedule", "unet", "objective")  # settings that name a run
+_RUN = (  # settings that name a run
+    *("preset", "seed", "data", "schedule", "unet", "objective", "network", "ncsnpp"),
+)
 
 
 def related(one: Subjects, other: Subjects) -> bool:

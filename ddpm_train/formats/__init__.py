@@ -16,8 +16,10 @@ from ddpm_train.errors import FixableError
 from ddpm_train.formats import (
     diffusers,
     diffusers_folder,
+    edm,
     improved_diffusion,
     pesser,
+    score_sde,
     tensorflow,
     tqch,
     unknown,
@@ -43,6 +45,8 @@ FILES: tuple[Format, ...] = (
     Format(tqch.recognises, tqch.read),
     Format(w86763777.recognises, w86763777.read),
     Format(improved_diffusion.recognises, improved_diffusion.read),
+    Format(score_sde.recognises, score_sde.read),
+    Format(edm.recognises, edm.read),
 )
 """One dictionary of tensors in one file. The first that recognises the file reads it."""
 
@@ -137,10 +141,10 @@ def _changed(content: Checkpoint, changes: list[str]) -> Checkpoint:
     differing = differences(to_dict(content.model), to_dict(model))
     if not differing:
         return content
-    network = checkpoint.build_network(model)
+    network = checkpoint.build_network(model, seed=None)
     for weights in (content.weights, content.ema):
         if weights:
-            checkpoint.load_weights(network, weights)
+            checkpoint.check_weights(network, weights)
     note = f"changed by --set, in place of what it was trained with: {'; '.join(differing)}"
     facts = {**content.facts, "warnings": [*content.facts.get("warnings", []), note]}
     return replace(content, model=model, facts=facts)

@@ -7,7 +7,7 @@ import torch
 
 from ddpm_train import checkpoint
 from ddpm_train.checkpoint import Checkpoint, Tensors
-from ddpm_train.config import UNetConfig
+from ddpm_train.config import NetworkConfig, UNetConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.formats.canonical import architecture
 from ddpm_train.formats.foreign import Foreign, Origins, listed, sentences
@@ -28,16 +28,16 @@ def finish(foreign: Foreign, *, changes: Iterable[str] = ()) -> Checkpoint:
     model, origins = foreign.settled(changes)
     groups = {"weights": foreign.weights, "ema": foreign.ema or foreign.unlabelled}
     for group in groups.values():
-        if group:
+        if group and model.network == "unet":
             model = replace(model, unet=_of_shapes(model.unet, group, origins))
     notes = list(foreign.notes)
-    net = checkpoint.build_network(model)
+    net = checkpoint.build_network(model, seed=None)
     for name, group in groups.items():
         if group:
             if any(tensor.dtype in (torch.float16, torch.bfloat16) for tensor in group.values()):
                 notes.append("weights were stored in 16 bits and are used in 32")
-            groups[name] = fit(group, model.unet, net.state_dict(), foreign.rows)
-            checkpoint.load_weights(net, groups[name])
+            groups[name] = fit(group, model.net, net.state_dict(), foreign.rows)
+            checkpoint.check_weights(net, groups[name])
     if not groups["ema"]:
         notes.append("there are no averaged (EMA) weights: measure with weights=raw")
     rows = listed(model, origins)
@@ -100,12 +100,14 @@ _COMPARED = (
 )
 
 
-def fit(group: Tensors, unet: UNetConfig, ours: Mapping[str, torch.Tensor], rows: str) -> Tensors:
+def fit(
+    group: Tensors, config: NetworkConfig, ours: Mapping[str, torch.Tensor], rows: str
+) -> Tensors:
     """Split fused attention, and drop or add the two last dimensions of 1x1 convolutions.
 
     Args:
         group: Weights under our names.
-        unet: The settings that tell the heads.
+        config: The settings that tell the heads.
         ours: The weights of the network, for their shapes.
         rows: The order of the rows of ``qkv``, an entry of ``ROWS``.
 
@@ -116,7 +118,7 @@ def fit(group: Tensors, unet: UNetConfig, ours: Mapping[str, torch.Tensor], rows
     for name, tensor in group.items():
         stem, fused, kind = name.rpartition(".qkv.")
         if fused:
-            split = split_heads(tensor, unet.heads_of(len(tensor) // 3), rows)
+            split = split_heads(tensor, config.heads_of(len(tensor) // 3), rows)
             fitted |= {f"{stem}.{part}.{kind}": split[i] for i, part in enumerate("qkv")}
         else:
             fitted[name] = tensor

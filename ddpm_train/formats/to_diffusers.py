@@ -19,6 +19,7 @@ from ddpm_train.formats.diffusers_settings import PREDICTIONS, SCHEDULES
 VERSION = "0.30.0"  # of diffusers, whose names these are
 _ALONE = {
     "time_scale": 1,
+    "time_first": 0,
     "resample": "conv",
     "time_channels": 0,
     "attn_up": "every",
@@ -83,6 +84,8 @@ def _index() -> dict[str, Any]:
 
 def _network(model: ModelConfig) -> dict[str, Any]:
     unet = model.unet
+    if model.network != "unet":
+        raise _unknown("network", model.network)
     for name, value in _ALONE.items():
         if getattr(unet, name) != value:
             raise _unknown(f"unet.{name}", getattr(unet, name))

@@ -9,13 +9,10 @@ from ddpm_train.formats import classifiers, containers
 
 KNOWN = (
     "diffusers UNet2DModel, the original's TensorFlow bundle, pesser, tqch, w86763777, "
-    "improved-diffusion and guided-diffusion"
+    "improved-diffusion, guided-diffusion, score_sde and EDM's state dicts"
 )
 OTHERS = {  # a part of a weight's name: whose network it is of
-    "all_modules.": "score_sde (NCSN++ or its DDPM++)",
     "init_conv.": "lucidrains/denoising-diffusion-pytorch",
-    "model.map_noise.": "EDM (its preconditioned network)",
-    "map_layer0.": "EDM (SongUNet or DhariwalUNet)",
     "model.diffusion_model.": "latent diffusion",
     "first_stage_model.": "latent diffusion",
     "pos_embed": "a transformer (DiT)",
@@ -35,7 +32,8 @@ def read(path: Path) -> Mapping[str, Any]:
     if path.suffix == ".pkl":
         raise FixableError(
             f"{path}: a pickle of Python objects (EDM, StyleGAN), which are never executed",
-            f"its network could not be imported anyway; known are {KNOWN}",
+            "in EDM's own folder: net = pickle.load(open(FILE, 'rb'))['ema']; "
+            "torch.save(net.state_dict(), 'edm.pt'); then give edm.pt",
         )
     return containers.read(path)
 

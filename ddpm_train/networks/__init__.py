@@ -7,8 +7,9 @@ every kind have ``image_size`` and ``channels``.
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ddpm_train.config import UNetConfig
+from ddpm_train.config import NcsnppConfig, NetworkConfig, UNetConfig
 from ddpm_train.networks.base import ImageNetwork
+from ddpm_train.networks.ncsnpp import NCSNpp
 from ddpm_train.networks.unet import UNet
 
 __all__ = ["NETWORKS", "ImageNetwork", "build"]
@@ -17,14 +18,18 @@ __all__ = ["NETWORKS", "ImageNetwork", "build"]
 class Kind(NamedTuple):
     """A kind of network."""
 
-    config: type[UNetConfig]
+    config: type[NetworkConfig]
     build: Callable[..., ImageNetwork]
 
 
-NETWORKS: dict[str, Kind] = {"unet": Kind(UNetConfig, UNet)}
+NETWORKS: dict[str, Kind] = {
+    "unet": Kind(UNetConfig, UNet),
+    "ncsnpp": Kind(NcsnppConfig, NCSNpp),
+}
+"""By the name of their group of settings; ``network`` names one."""
 
 
-def build(config: UNetConfig, *, out_channels: int, seed: int | None = 0) -> ImageNetwork:
+def build(config: NetworkConfig, *, out_channels: int, seed: int | None = 0) -> ImageNetwork:
     """Build the network that its settings describe, initialised from ``seed``.
 
     Without a seed it has shapes only, on the device ``meta``.

@@ -10,11 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ddpm_train.config import UNetConfig
+from ddpm_train.config import NcsnppConfig, UNetConfig
 from ddpm_train.fast.layers import GROUPS, Convolution, GroupNorm, attend
 
+Resize = Callable[[Tensor], Tensor]
+BlockConfig = UNetConfig | NcsnppConfig
+"""The settings of networks that are made of these blocks."""
 
-def norm(config: UNetConfig, channels: int) -> GroupNorm:
+
+def norm(config: BlockConfig, channels: int) -> GroupNorm:
     """Group norm of 32 groups, or fewer that have ``config.group_channels`` each."""
     return GroupNorm(min(GROUPS, channels // config.group_channels), channels, config.norm_eps)
 
@@ -43,11 +47,11 @@ class ResidualBlock(nn.Module):
 
     def __init__(
         self,
-        config: UNetConfig,
+        config: BlockConfig,
         level: int,
         channels_in: int,
         channels: int,
-        resize: Callable[[Tensor], Tensor] | None = None,
+        resize: Resize | None = None,
     ) -> None:
         """Build a block whose output has the size of ``level``."""
         super().__init__()
@@ -86,11 +90,11 @@ class ScaleShiftBlock(ResidualBlock):
 
     def __init__(
         self,
-        config: UNetConfig,
+        config: BlockConfig,
         level: int,
         channels_in: int,
         channels: int,
-        resize: Callable[[Tensor], Tensor] | None = None,
+        resize: Resize | None = None,
     ) -> None:
         super().__init__(config, level, channels_in, channels, resize)
         self.temb_proj = nn.Linear(config.embedding_channels, 2 * channels)
@@ -109,7 +113,7 @@ BLOCKS = {"shift": ResidualBlock, "scale_shift": ScaleShiftBlock}
 class Attention(nn.Module):
     """Self-attention over all pixels, in the paper with one head, added to the input."""
 
-    def __init__(self, config: UNetConfig, channels: int) -> None:
+    def __init__(self, config: BlockConfig, channels: int) -> None:
         super().__init__()
         self.heads = config.heads_of(channels)
         self.norm = norm(config, channels)
@@ -129,3 +133,13 @@ class Attention(nn.Module):
         h = attend(q, k, v).transpose(1, 2).reshape(B, H * W, C)
         h = self.proj(h).view(B, H, W, C).permute(0, 3, 1, 2)
         return x.add(h)
+
+
+def share_dropout(network: nn.Module) -> int:
+    """Give every residual block its part of a row of ``keep``; return the row's length."""
+    first = 0
+    for module in network.modules():
+        if isinstance(module, ResidualBlock):
+            module.first = first
+            first += module.elements
+    return first

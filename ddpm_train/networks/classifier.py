@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from ddpm_train.config import ClassifierConfig, UNetConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.fast.layers import GROUPS, attend
-from ddpm_train.networks.blocks import norm
+from ddpm_train.networks.blocks import norm, share_dropout
 from ddpm_train.networks.encoder import Encoder
 from ddpm_train.networks.initial import initialise
 from ddpm_train.noise import Stream
@@ -107,7 +107,7 @@ class Classifier(Encoder):
                 total, normed = sum(self.skips) + lowest, config.pool == "spatial_v2"
                 self.pool = SpatialPool(total, config.classes, normed=normed)
         self.config = config
-        self.dropout_elements = self._share_dropout() if config.encoder.dropout else 0
+        self.dropout_elements = share_dropout(self) if config.encoder.dropout else 0
         self.to(memory_format=torch.channels_last)
         if seed is not None:
             self.to_empty(device="cpu")

@@ -21,6 +21,7 @@ def time_embedding(
     order: str = "sin_cos",
     freq_shift: int = 1,
     scale: float = 1.0,
+    first: float = 0.0,
 ) -> Tensor:
     """Turn the paper's t into sines, then cosines, [B] -> [B, channels] float64.
 
@@ -33,6 +34,7 @@ def time_embedding(
         order: The settings from here on are those of ``UNetConfig``.
         freq_shift: What is taken from ``half`` in the exponent.
         scale: Stretches time.
+        first: What the network takes at t = 1, added to (t - 1) scale.
 
     >>> time_embedding(torch.tensor([1, 2]), 4)
     tensor([[0.0000e+00, 0.0000e+00, 1.0000e+00, 1.0000e+00],
@@ -42,8 +44,15 @@ def time_embedding(
     # Apple's GPUs have no float64.
     wide = torch.float32 if t.device.type == "mps" else torch.float64
     exponents = torch.arange(half, device=t.device, dtype=wide) / (half - freq_shift)
-    angles = scale * (t - 1).to(wide)[:, None] * torch.exp(-math.log(10_000) * exponents)
+    times = first + scale * (t - 1).to(wide)
+    angles = times[:, None] * torch.exp(-math.log(10_000) * exponents)
     return _ORDERS[order](angles.sin(), angles.cos())
+
+
+def random_fourier(times: Tensor, frequencies: Tensor) -> Tensor:
+    """Turn times into sin(2 pi w t), then cosines, [B] and [N] -> [B, 2N] (Tancik et al. 2020)."""
+    angles = 2 * math.pi * times[:, None] * frequencies.to(times.dtype)
+    return torch.cat([angles.sin(), angles.cos()], 1)
 
 
 def fourier(x: Tensor, exponents: Iterable[int]) -> Tensor:

@@ -11,7 +11,6 @@ from ddpm_train.config import UNetConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.fast.layers import GROUPS
 from ddpm_train.networks.base import ImageNetwork
-from ddpm_train.networks.blocks import ResidualBlock
 from ddpm_train.networks.embeddings import time_embedding
 from ddpm_train.networks.levels import Down, Middle
 
@@ -33,6 +32,7 @@ class Encoder(ImageNetwork):
             order=config.time_order,
             freq_shift=config.time_freq_shift,
             scale=config.time_scale,
+            first=config.time_first,
         )
         width, embedding = config.base_channels, config.embedding_channels
         self.time_dense_0 = nn.Linear(embedding // 4, embedding)
@@ -59,15 +59,6 @@ class Encoder(ImageNetwork):
         for down in self.down:
             outputs += down(outputs[-1], temb, keep)
         return outputs
-
-    def _share_dropout(self) -> int:
-        """Give every residual block its part of a row of ``keep``; return the row's length."""
-        first = 0
-        for module in self.modules():
-            if isinstance(module, ResidualBlock):
-                module.first = first
-                first += module.elements
-        return first
 
 
 def check(config: UNetConfig) -> None:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ddpm_train.config import UNetConfig
 from ddpm_train.networks.base import check_condition
-from ddpm_train.networks.blocks import norm
+from ddpm_train.networks.blocks import norm, share_dropout
 from ddpm_train.networks.embeddings import fourier
 from ddpm_train.networks.encoder import Encoder
 from ddpm_train.networks.initial import initialise
@@ -46,7 +46,7 @@ class UNet(Encoder):
             classes, channels = config.classes, config.embedding_channels
             self.labels = nn.Embedding(classes, channels) if classes else None
         self.classes, self.fourier = config.classes, config.fourier
-        self.dropout_elements = self._share_dropout() if config.dropout else 0
+        self.dropout_elements = share_dropout(self) if config.dropout else 0
         self.to(memory_format=torch.channels_last)
         if seed is not None:
             self.to_empty(device="cpu")
