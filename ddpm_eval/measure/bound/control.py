@@ -126,6 +126,26 @@ def _spread(control: Control, covariates: Array, times: Array, values: Array) ->
     return spread
 
 
+def expected_error(controls: Sequence[Control], kinds: Array, times: Array, draws: int) -> Array:
+    """Predict the standard errors of sums over times from the residuals of all times, [C].
+
+        sqrt( sum_t w_t^2 spread_t^2 / (q_t m) )
+
+    A sum over times on which hardly a draw fell has no error of its own; this one takes the size of
+    its residuals from the times around.
+
+    Args:
+        controls: One for each kind of term; the first has the shares q of the draws, [V].
+        kinds: How much of each kind goes into each sum, [V, C].
+        times: How much of each time's term does, w, [T+1, C].
+        draws: How many there are, m.
+    """
+    spread = np.stack([control.spread[1:] for control in controls], 1) @ np.abs(kinds)
+    squares = np.square(spread * times[1:]) / controls[0].shares()[1:, None]
+    error: Array = np.sqrt(squares.sum(0) / draws)
+    return error
+
+
 def _knots(T: int) -> Array:
     """2, 4, 8, ... and T."""
     powers = 2 ** np.arange(1, max(2, math.ceil(math.log2(T))))

@@ -245,13 +245,17 @@ def effort(evaluations: int, every: int) -> tuple[Score, Score]:
 
 
 def error_of(estimate: Estimate, part: slice) -> Array:
-    """Give the errors of some sums; where hardly a draw fell, the sum itself.
+    """Give the errors of some sums; where hardly a draw fell, what the others let expect at least.
 
-    There the sum is what the terms around predict, and how well they do is not known.
+    There draws cannot tell their own error: two equal ones would say that there is none. It is
+    never more than the sum itself, which is no less than 0.
     """
-    value, error = estimate.value[part], estimate.population[part]
+    value, error, expected = (
+        item[part] for item in (estimate.value, estimate.population, estimate.expected)
+    )
     few = estimate.draws[part] < FEW_DRAWS
-    return np.where(few, np.maximum(error, np.abs(value)), error)
+    least = np.maximum(error, np.minimum(expected, np.abs(value)))
+    return np.where(few, least, error)
 
 
 def _curve(estimate: Estimate, classes: list[int], T: int, n: int) -> Curve:

@@ -30,7 +30,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ddpm_eval.measure.bound.control import Array, fit, proposal
+from ddpm_eval.measure.bound.control import Array, expected_error, fit, proposal
 
 PILOT = 64  # draws that only teach
 REPEATS = 6  # one draw of so many falls on an image that has one: it tells within from between
@@ -89,13 +89,15 @@ class Estimate:
 
     ``these`` is the error against the mean of these n images, all their terms evaluated with the
     same noise; ``population`` counts the choice of images and noise too.
-    ``draws`` counts the draws that fell on the times of each mean, [C].
+    ``draws`` counts the draws that fell on the times of each mean, [C]; ``expected`` is the error
+    that the residuals of all times let expect of so few, [C] (``control.expected_error``).
     """
 
     value: Array
     these: Array
     population: Array
     draws: Array
+    expected: Array
     components: Components
 
 
@@ -141,6 +143,7 @@ def two_stage(images: Array, place: Array, values: Array, sums: Array) -> Estima
         these=np.sqrt(these),
         population=np.sqrt(these + np.maximum(whole, between) / n),
         draws=np.full(values.shape[1], m),
+        expected=np.zeros(values.shape[1]),
         components=Components(between, second),
     )
 
@@ -250,7 +253,9 @@ def estimate(
         drawn += size
         touched += np.count_nonzero(wanted.times[times], axis=0)
         all_images, places, all_values = (np.concatenate(p) for p in zip(*rounds, strict=True))
-        latest = replace(two_stage(all_images, places, all_values, base), draws=touched)
+        expected = expected_error(controls, wanted.kinds, wanted.times, drawn)
+        latest = two_stage(all_images, places, all_values, base)
+        latest = replace(latest, draws=touched, expected=expected)
     if latest is None:
         raise ValueError(f"a budget of {goal.evaluations} evaluations leaves none for the estimate")
     return latest, PILOT + drawn
