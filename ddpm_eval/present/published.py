@@ -97,7 +97,7 @@ def table_3(runs: Sequence[Run]) -> Table | None:
     """The paper's Table 3, where a run's samples are of LSUN."""
     ours = []
     for run in runs:
-        column = _lsun(comparable.dataset(run))
+        column = lsun_class(comparable.dataset(run))
         if column in _TABLE_3:
             standing = comparable.sampled(run, {"fid": "fid"}, comparable.dataset(run))
             ours += [(run.name, "", {column: item}) for item in _of_size(standing, run).values()]
@@ -108,7 +108,7 @@ def adm(runs: Sequence[Run]) -> Table | None:
     """The ADM paper's table: the blocks of data sets that our runs have FID and its kin for."""
     ours = []
     for run in runs:
-        block = _adm_block(run)
+        block = adm_block(run)
         standing = comparable.sampled(run, _ADM, comparable.dataset(run))
         if block and standing:
             sized = _of_size(standing, run) if block.startswith("LSUN") else standing
@@ -128,11 +128,11 @@ def adm(runs: Sequence[Run]) -> Table | None:
     return replace(table, rows=tuple(row for row in table.rows if row.block in blocks))
 
 
-def _lsun(dataset: str) -> str:
+def lsun_class(dataset: str) -> str:
     """The class of LSUN that a data set's name says it is, if it is LSUN.
 
-    >>> [_lsun(name) for name in ("church_outdoor_train_lmdb", "LSUN bedrooms", "cat", "digits")]
-    ['church', 'bedroom', '', '']
+    >>> [lsun_class(name) for name in ("church_outdoor_train_lmdb", "LSUN bedrooms", "cat")]
+    ['church', 'bedroom', '']
     """
     words = re.findall(r"[a-z]+", dataset.casefold())
     if not {"lsun", "lmdb"} & set(words):
@@ -140,12 +140,13 @@ def _lsun(dataset: str) -> str:
     return next((word.rstrip("s") for word in words if word.rstrip("s") in _LSUN), "")
 
 
-def _adm_block(run: Run) -> str:
+def adm_block(run: Run) -> str:
     """The block of ADM's table for a run's data set and size of images, if there is one."""
     name, pixels = comparable.dataset(run), comparable.image_size(run)
-    wanted = f"LSUN {_lsun(name)}s 256x256" if _lsun(name) else f"ImageNet {pixels}x{pixels}"
+    lsun = lsun_class(name)
+    wanted = f"LSUN {lsun}s 256x256" if lsun else f"ImageNet {pixels}x{pixels}"
     blocks = {row.block for row in references.tables()["adm"].rows}
-    is_published = wanted in blocks and (_lsun(name) or "imagenet" in name.casefold())
+    is_published = wanted in blocks and (lsun or "imagenet" in name.casefold())
     return wanted if is_published else ""
 
 

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 _TEXTS = ("name", "block", "note", "protocol", "source")
+NOT_STATED = "not stated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,41 @@ class Published:
         return f"{'≤ ' if self.at_most else ''}{self.value}{spread}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """How a published FID was taken, as far as sources say; None: not stated.
+
+    Attributes:
+        source: Where that stands.
+        weights: Which weights drew the samples: ``ema``.
+        sampler: What drew them: ``ancestral``.
+        steps: In how many steps.
+        n: Samples.
+        split: The part of the data that they are compared with.
+        images: How many images of it.
+        resize: How images were resized for the network, as ``features.resizing`` calls it.
+        rounding: How samples became whole levels: ``rounded`` or ``cut off``.
+        extractor: The network: ``inception-2015-12-05`` is TensorFlow's published graph.
+    """
+
+    source: str
+    weights: str | None = None
+    sampler: str | None = None
+    steps: int | None = None
+    n: int | None = None
+    split: str | None = None
+    images: int | None = None
+    resize: str | None = None
+    rounding: str | None = None
+    extractor: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One line of a published table; ``note`` stands where there is no number.
 
-    ``columns`` are words that belong to the protocol and have columns of their own.
+    ``columns`` are words that belong to the protocol and have columns of their own; ``setup`` is
+    None where no source says how the row was taken.
     """
 
     name: str
@@ -48,6 +79,7 @@ class Row:
     block: str = ""
     note: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
+    setup: Setup | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +104,27 @@ def tables() -> Mapping[str, ReferenceTable]:
 
 def _table(table: Mapping[str, Any]) -> ReferenceTable:
     shared = {"protocol": table["protocol"], "source": table["source"]}
-    return ReferenceTable(table["title"], tuple(_row(shared | row) for row in table["rows"]))
+    rows = tuple(_row(shared | row, table.get("setup", {})) for row in table["rows"])
+    return ReferenceTable(table["title"], rows)
 
 
-def _row(row: Mapping[str, Any]) -> Row:
+def _row(row: Mapping[str, Any], setup: Mapping[str, Any]) -> Row:
     texts = {key: value for key, value in row.items() if key in _TEXTS}
-    rest = {key: value for key, value in row.items() if key not in _TEXTS}
+    rest = {key: value for key, value in row.items() if key not in (*_TEXTS, "setup")}
     columns = {key: value for key, value in rest.items() if isinstance(value, str)}
     numbers = {key: _number(value) for key, value in rest.items() if key not in columns}
-    return Row(numbers=MappingProxyType(numbers), columns=MappingProxyType(columns), **texts)
+    return Row(
+        numbers=MappingProxyType(numbers),
+        columns=MappingProxyType(columns),
+        setup=_setup(setup, row.get("setup", {})),
+        **texts,
+    )
+
+
+def _setup(shared: Mapping[str, Any], own: Mapping[str, Any] | str) -> Setup | None:
+    """A row's own facts before its table's; None where nothing is stated."""
+    facts = {} if isinstance(own, str) else {**shared, **own}
+    return Setup(**facts) if facts else None
 
 
 def _number(number: Decimal | Mapping[str, Decimal]) -> Published:

@@ -64,6 +64,7 @@ def test_the_story_is_told_in_order(story: Document) -> None:
     assert [each.title for each in story.sections] == [
         "Beside the published numbers",
         "Sample quality",
+        "Which published row may this stand beside?",
         "Where the bits go",
         "Samples",
         "Rate and distortion",

@@ -43,6 +43,7 @@ def titled(measure: str, title: str) -> Chapter:
 
 CHAPTERS = (
     Chapter(("quality",), quality.quality),
+    Chapter((), quality.beside_published),
     Chapter(("bound", "baselines"), bound.bits),
     Chapter((), pictures.side_by_side),
     Chapter((), pictures.no_samples),
