@@ -112,13 +112,17 @@ class Trainer:
             with self._synchronised(last=number == parts):
                 loss, squared_errors = self._loss(part)
                 # DDP averages over processes: together they are the mean over the global batch.
-                (loss * self.world.size).backward()
+                with self.world.together():
+                    (loss * self.world.size).backward()
             total += loss.detach()
             errors.append(squared_errors)
-        norm = self._update()
-        self._learn(batch.t, torch.cat(errors))
-        self._next = following
+        # All that needs the other processes comes before the weights move: who loses them now
+        # can still save a whole step.
         loss_value = self.world.sum(total).item() if measure_loss else float("nan")
+        draws = self._draws(batch.t, torch.cat(errors))
+        norm = self._update()
+        self._learn(draws)
+        self._next = following
         return StepResult(self.step, self._lr(self.step - 1), norm, loss_value)
 
     def checkpoint(self) -> Checkpoint:
@@ -167,15 +171,20 @@ class Trainer:
         """Let the reading thread go."""
         self._reader.shutdown(cancel_futures=True)
 
-    def _learn(self, t: Tensor, errors: Tensor) -> None:
-        """Take the errors of the global batch into the running ones."""
+    def _draws(self, t: Tensor, errors: Tensor) -> Tensor:
+        """The times of the global batch and their errors [2, B]; empty where nobody learns them."""
         if self.running is None:
-            return
+            return torch.empty(2, 0)
         size = self.config.optim.batch_size
         every = torch.zeros(2, size, dtype=torch.float64)
         every[:, [*self.world.share(range(size))]] = torch.stack([t, errors.cpu()]).double()
-        every = self.world.sum(every).cpu()
-        self.running.update(self.step - 1, every[0].long(), every[1])
+        return self.world.sum(every).cpu()
+
+    def _learn(self, draws: Tensor) -> None:
+        """Take the errors of the global batch into the running ones."""
+        if self.running is None:
+            return
+        self.running.update(self.step - 1, draws[0].long(), draws[1])
         self.denoise.calibrate(self.running.errors)
 
     def _loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -239,7 +248,8 @@ class Trainer:
         if self.config.compute.compile:
             model = torch.compile(model)  # type: ignore[assignment]
         if self.world.size > 1:
-            model = DistributedDataParallel(model, gradient_as_bucket_view=True)
+            with self.world.together():
+                model = DistributedDataParallel(model, gradient_as_bucket_view=True)
         return model
 
     def _synchronised(self, *, last: bool) -> contextlib.AbstractContextManager[None]:

@@ -1,7 +1,8 @@
 """The processes that share a job: one, or those that torchrun started."""
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -13,6 +14,8 @@ from torch import Tensor
 from ddpm_train.errors import FixableError, sentence
 
 Item = TypeVar("Item")
+_LOST = ("gloo", "NCCL", "nccl", "onnection", "peer", "imed out", "rocess group")
+"""Words of the errors that gloo and NCCL raise where a process does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +37,34 @@ class World:
         return items[start : start + size + (self.rank < rest)]
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum over processes; every process gets it."""
+        """The sum over processes; every process gets it.
+
+        Raises:
+            FixableError: One of them has ended.
+        """
         if self.size > 1:
             values = values.to(self.device)
-            dist.all_reduce(values)
+            with self.together():
+                dist.all_reduce(values)
         return values
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Say in one sentence that another process has ended, where the block needs all of them.
+
+        Raises:
+            FixableError: In place of what gloo and NCCL raise.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if self.size == 1 or not any(word in str(error) for word in _LOST):
+                raise
+            raise FixableError(
+                f"process {self.rank} of {self.size}: another one has ended "
+                f"({sentence(error, limit=80)})",
+                "see what it said last; the same command goes on from what is kept",
+            ) from error
 
     def any(self, flag: bool) -> bool:  # noqa: FBT001
         """Whether the flag is set in any process."""

@@ -24,6 +24,7 @@ from ddpm_train.loop import Trainer
 from ddpm_train.session import Begun, Session
 from ddpm_train.settings import override
 from ddpm_train.world import World
+from tests.eval import forks
 
 WORLD = World(torch.device("cpu"))
 
@@ -72,6 +73,29 @@ def whole(tmp_path_factory: pytest.TempPathFactory, images: data.Images) -> Path
     events = go_on(make_tiny(), images, folder)
     assert events[-1] == Ended(6, complete=True)
     return folder
+
+
+def test_who_loses_the_other_process_saves_a_whole_step(
+    images: data.Images, tiny: RunConfig, tmp_path: Path
+) -> None:
+    config = override(tiny, ["log.checkpoint_every=100", "log.sample_every=0"])
+
+    def work(world: World) -> None:
+        trainer = Trainer(config, images, world)
+
+        def stopping() -> bool:
+            if world.rank == 1 and trainer.step == 3:
+                os._exit(9)
+            return False
+
+        try:
+            list(Session(trainer, tmp_path, stopping).run())
+        except FixableError as error:
+            os._exit(2 if "another one has ended" in error.problem else 3)
+
+    assert [forks.wait(pid) for pid in forks.start_world(2, work)] == [2, 9]
+    assert [path.name for path in runs.checkpoints(tmp_path)] == ["step-00000003.pt"]
+    assert go_on(config, images, tmp_path)[-1] == Ended(6, complete=True)
 
 
 def child(work: Callable[[], Any]) -> int:
