@@ -4,13 +4,26 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.faults import disks, lines, mutations, pairs, pickles, places, sweep, training
+from tests.faults import (
+    disks,
+    lines,
+    mirrors,
+    mutations,
+    pairs,
+    pickles,
+    places,
+    ranks,
+    strangers,
+    sweep,
+    training,
+)
 from tests.faults.matrix import Case
 
 KINDS = (
-    *(training.kills, training.signals, training.retention),
+    *(training.kills, training.signals, training.retention, ranks.ranks),
     *(mutations.mutations, sweep.sweep, pickles.pickles),
     *(disks.disks, lines.wrong_lines, places.places, pairs.pairs),
+    *(strangers.bombs, strangers.escapes, mirrors.mirrors),
 )
 
 

@@ -59,6 +59,7 @@ def make(root: Path) -> Path:
     _run(root, ["ddpm-eval", "nll", "r", "-n", "4", "--quiet"])
     _run(root, ["ddpm-eval", "sample", "r", "-n", "16", "--out", "store", "--quiet"])
     _foreign(root)
+    _compressed(root)
     return root
 
 
@@ -84,6 +85,22 @@ def _foreign(root: Path) -> None:
     bundles.write(root / "bundle" / "model.ckpt-10", original(net, "/ExponentialMovingAverage"))
     kwargs = {"dataset": "cifar10", "beta_schedule": "linear", "num_diffusion_timesteps": 1000}
     (root / "bundle" / "kwargs.json").write_text(json.dumps(kwargs))
+
+
+def _compressed(root: Path) -> None:
+    """A network that has learned something, its profile, and a picture in a file."""
+    from tests.codec import fields
+
+    np.savez(root / "fields.npz", train=fields.pictures(64, seed=1)[..., :1])
+    changes = (
+        *("unet.image_size=16", "schedule.T=50", "schedule.beta_start=1e-3"),
+        *("schedule.beta_end=0.4", "optim.steps=60", "optim.lr=2e-3", "optim.batch_size=16"),
+        *("optim.warmup_steps=5", "optim.ema_decay=0.8", "log.checkpoint_every=60"),
+    )
+    _run(root, train(*changes, source="folder", out="c", data="fields.npz"))
+    _run(root, ["ddpm-eval", "calibrate", "c", "-n", "0", "--set", "calibration.rows=12"])
+    Image.fromarray(fields.pictures(1, seed=2)[0, ..., 0]).save(root / "field.png")
+    _run(root, ["ddpm-eval", "compress", "field.png", "--model", "c"])
 
 
 def archive_of(root: Path, content: dict[str, bytes]) -> Path:
