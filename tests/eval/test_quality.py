@@ -42,7 +42,7 @@ from ddpm_eval.record.scores import Score
 from ddpm_eval.runtime import Runtime
 from ddpm_eval.sources import open_images
 from ddpm_train.data.arrays import digits
-from ddpm_train.data.images import Form, Stack
+from ddpm_train.data.images import Form, Split, Stack
 from ddpm_train.errors import FixableError
 from ddpm_train.world import World
 from tests.eval import jobs
@@ -50,7 +50,16 @@ from tests.eval.pieces import counting
 from tests.eval.test_frechet import distance_between, of
 
 CPU = torch.device("cpu")
-TRAIN, TEST = (digits(split, Form(8, 1)) for split in ("train", "test"))
+
+
+def stack(split: Split) -> Stack:
+    """The digits without their classes."""
+    images = digits(split, Form(8, 1)).images
+    assert isinstance(images, Stack)
+    return images
+
+
+TRAIN, TEST = stack("train"), stack("test")
 FD = "FD(digits-cnn)"
 
 
