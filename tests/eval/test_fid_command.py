@@ -8,6 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ddpm_eval.cli import app
+from ddpm_eval.features import EXTRACTORS
 from ddpm_eval.metrics import registry
 from ddpm_eval.metrics.estimate import Estimate
 from ddpm_eval.metrics.registry import Metric
@@ -20,6 +21,7 @@ from tests.eval.test_quality import FD, TEST, blurred, install_toy
 
 runner = CliRunner(env={"COLUMNS": "200", "TERM": "dumb"})
 DIGITS = ("--extractor", "digits-cnn", "--dataset", "digits")
+FEATURES = EXTRACTORS["digits-cnn"].description.dim
 
 
 @pytest.fixture(autouse=True)
@@ -196,12 +198,23 @@ def test_a_broken_picture_is_named_and_nothing_is_lost() -> None:
         (("--dataset", "digits", "--inception", "w.pth"), "no such file"),
         (("--dataset", "digits", "--inception", "stats.pkl"), "not the published Inception"),
         ((*DIGITS, "--extractor", "dino"), "not an extractor"),
+        ((*DIGITS, "--metrics", "recall", "-n", "5"), "it takes 6 images, and there are 5"),
+        ((*DIGITS, "--metrics", "recall", "-n", "5"), "take 6 or more, or leave it out"),
+        ((*DIGITS, "--metrics", "IS", "-n", "9"), "it takes 10 images, and there are 9"),
+        ((*DIGITS, "--metrics", "CMMD"), "choose --extractor clip-l14-336, or leave it out"),
+        ((*DIGITS, "--metrics", "sFID"), "choose --extractor inception"),
+        ((*DIGITS, "--reference", "s.npz", "--metrics", "MIND"), "the reference has statistics"),
+        ((*DIGITS, "--reference", "s.npz", "--metrics", "MIND"), "name the images themselves"),
+        ((*DIGITS, "--reference", "other.npz"), "statistics of 3 features; digits-cnn"),
+        ((*DIGITS, "--reference", "other.npz"), "choose the extractor that they were made with"),
     ],
 )
 def test_bad_input_is_refused_with_its_fix(args: tuple[str, ...], message: str) -> None:
     folder(Path("a"), TEST.pixels[:40])
     folder(Path("big"), np.zeros((20, 16, 16, 1), np.uint8))
     Path("stats.pkl").write_bytes(b"\x80\x04N.")
+    np.savez("s.npz", mu=np.zeros(FEATURES), sigma=np.eye(FEATURES))
+    np.savez("other.npz", mu=np.zeros(3), sigma=np.eye(3))
     assert message in refused("a", *args)
 
 

@@ -9,10 +9,16 @@ from ddpm_eval.metrics.registry import METRICS, Metric, Need
 from ddpm_train.errors import FixableError
 from ddpm_train.world import require_float64
 
-_LACKS: dict[Need, str] = {
-    "logits": "{extractor} gives no logits",
-    "spatial": "the extractor or the reference has no spatial features",
-    "reference": "the reference has statistics only, no images",
+_LACKS: dict[Need, tuple[str, str]] = {  # what is lacking, and what to do beside leaving it out
+    "logits": ("{extractor} gives no logits", "choose extractor=inception"),
+    "spatial": (
+        "the extractor or the reference has no spatial features",
+        "choose extractor=inception, and images or ADM's statistics as the reference",
+    ),
+    "reference": (
+        "the reference has statistics only, no images",
+        "name the images themselves as the reference",
+    ),
 }
 
 
@@ -70,7 +76,8 @@ def choose(
     for key, metric in quality_metrics().items():
         problem = _problem(metric, extractor, counts, lacking)
         if strict and key in wanted and problem:
-            raise FixableError(f"metrics={metric.title}: {problem}", "leave it out")
+            text, fix = problem
+            raise FixableError(f"metrics={metric.title}: {text}", f"{fix}, or leave it out")
         if not problem and (key in wanted or not wanted):
             chosen.append(key)
     return chosen
@@ -78,14 +85,18 @@ def choose(
 
 def _problem(
     metric: Metric, extractor: Description, counts: Sequence[int], lacking: set[Need]
-) -> str:
+) -> tuple[str, str] | None:
+    """Say why a metric cannot be had, and what to do about it."""
     if metric.only and extractor.name not in metric.only:
-        return f"it is defined through {' or '.join(sorted(metric.only))}"
+        names = " or ".join(sorted(metric.only))
+        return f"it is defined through {names}", f"choose extractor={names}"
     for need in sorted(metric.needs & lacking):
-        return _LACKS[need].format(extractor=extractor.name)
+        text, fix = _LACKS[need]
+        return text.format(extractor=extractor.name), fix
     if min(counts) < metric.least:
-        return f"it takes {metric.least:,} images, and there are {min(counts):,}"
-    return ""
+        text = f"it takes {metric.least:,} images, and there are {min(counts):,}"
+        return text, f"take {metric.least:,} or more"
+    return None
 
 
 def require_device(wanted: Sequence[str], device: torch.device) -> None:
