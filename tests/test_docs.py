@@ -4,6 +4,7 @@ import importlib
 import itertools
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from ddpm_eval.cli import app as evaluate
+from ddpm_eval.features import EXTRACTORS
+from ddpm_eval.metrics import registry
 from ddpm_eval.settings import EvalSettings, changed
 from ddpm_train import presets, settings
 from ddpm_train.cli import app as train
@@ -125,6 +128,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def registries() -> Iterator[None]:
+    """What a page adds to the registries is gone after it."""
+    tables: list[dict[str, Any]] = [registry._METRICS, EXTRACTORS]
+    before = [dict(table) for table in tables]
+    yield
+    for table, entries in zip(tables, before, strict=True):
+        table.clear()
+        table.update(entries)
+
+
+@pytest.mark.usefixtures("registries")
 @pytest.mark.parametrize("page", [page for page, text in PAGES.items() if "```python" in text])
 def test_every_python_block_runs(
     page: str, trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
