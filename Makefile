@@ -20,6 +20,7 @@ demo: $(STAMP)  ## train on digits, measure, write reports/digits/ (four minutes
 demo-bound: $(STAMP)  # what needs test images or checkpoints
 	$(EVAL) nll runs/digits --calibrate 32
 	$(EVAL) rate-distortion runs/digits --calibrate 32
+	$(EVAL) rate-distortion runs/digits --files -n 16 --set calibration.n=128
 	$(EVAL) baselines runs/digits
 	$(EVAL) reconstruct runs/digits
 	$(EVAL) interpolate runs/digits --t 25

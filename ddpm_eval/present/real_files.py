@@ -57,7 +57,7 @@ def _files(measurement: Measurement, block: str) -> Iterator[Row]:
     files = [score for score in measurement.scores if score.metric == RATE]
     for score in sorted(files, key=lambda score: score.value):
         whose, is_ours = score.of.whose, score.of.whose == OURS
-        size = Cell("1") if whose == _YARDSTICK else _cell(sizes.get(whose))
+        size = Cell("1.000") if whose == _YARDSTICK else _cell(sizes.get(whose))
         yield Row(whose, (_cell(score, bold=is_ours), size, _count(score)), block, ours=is_ours)
 
 

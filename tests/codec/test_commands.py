@@ -205,3 +205,15 @@ def test_options_that_do_not_go_together(trained: Path, pictures: Path) -> None:
     text = run("decompress", file, "--model", trained, code=2)
     assert "x.ddpm: of another profile (616263" in text
     assert "not a .ddpm file" in run("decompress", pictures / "b.bmp", "--model", trained, code=2)
+
+
+def test_rate_and_distortion_of_real_files_are_recorded_once(trained: Path, tmp_path: Path) -> None:
+    words = ["rate-distortion", trained, "--files", "-n", 2, "--split", "train"]
+    words += ["--reports", tmp_path, "--set", "files.effort=10"]
+    text = run(*words)
+    assert "Bits/dim of files, all bytes, PNG" in text and "2 files (n=2)" in text
+    assert "recorded in" in text and "not measured again" not in text
+    assert "not measured again" in run(*words)
+    run("report", "fields", "--reports", tmp_path)
+    assert "## Real files" in (tmp_path / "fields" / "report.md").read_text()
+    assert "two measures at once" in run(*words, "--budget", 10, code=2)

@@ -191,6 +191,7 @@ def test_the_section_says_what_was_measured(section: Section, measured: Measurem
     own = measured.score("file_bits_per_dim", whose=".ddpm")
     assert own is not None and own.texts[0] in section.texts[0]
     assert f"{N} of {N} decoded to their exact pixels" in section.texts[0]
+    assert "The head of a file, 8 bytes, is 0.083 bits/dim of it" in section.texts[0]
     assert [picture.key for picture in section.pictures] == [
         "files-prefixes",
         "files-curves",

@@ -101,6 +101,7 @@ def measure(
             "variance": best if best in totals else model.variance,
             "layers": prefixes.layers.tolist(),
             "times": times.tolist(),
+            "head": float(prefixes.heads.mean()),
             "stored": int(prefixes.is_stored.sum()),
             "absent": codecs.absent() if files.codecs else [],
             **pictures.frames(prefixes, steps, dims),

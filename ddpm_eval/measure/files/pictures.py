@@ -15,13 +15,15 @@ ROWS = 10  # of pictures that were decoded
 
 
 def chosen(sizes: Array) -> list[int]:
-    """Choose prefixes whose bytes about double from one to the next, and the last one.
+    """Choose prefixes whose bytes grow evenly by their logarithm, the first and the last included.
 
     >>> chosen(np.array([2.0, 3, 4, 6, 8, 12, 16]))
-    [0, 2, 4, 6]
+    [0, 1, 2, 3, 4, 5, 6]
+    >>> len(chosen(np.geomspace(10, 1000, 40)))
+    10
     """
-    wanted = sizes[-1] / 2.0 ** np.arange(ROWS)
-    apart = np.abs(np.log(sizes) - np.log(wanted[wanted >= sizes[0] / 2**0.5])[:, None])
+    wanted = np.geomspace(sizes[0], sizes[-1], ROWS)
+    apart = np.abs(np.log(sizes) - np.log(wanted)[:, None])
     return sorted({int(place) for place in apart.argmin(1)})
 
 

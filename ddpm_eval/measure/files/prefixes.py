@@ -25,6 +25,7 @@ class Prefixes:
     Attributes:
         layers: How many layers each prefix holds, [S].
         sizes: Bytes of whole files, [n].
+        heads: Bytes of their heads, [n].
         is_exact: Whether a whole file decodes to the pixels that it was written from, [n].
         is_stored: Whether a file holds raw pixels in place of layers, [n].
         ends: Bytes of the prefixes, [n, S]; of a stored file, all of its bytes.
@@ -34,6 +35,7 @@ class Prefixes:
 
     layers: Array
     sizes: Array
+    heads: Array
     is_exact: Array
     is_stored: Array
     ends: Array
@@ -115,6 +117,7 @@ def _decode(
     whole = yield from codec.decompress(readers)
     return {
         "sizes": sizes,
+        "heads": np.array([reader.start for reader in readers]),
         "is_exact": np.array([_same(*pair) for pair in zip(whole, pictures, strict=True)]),
         "is_stored": stored,
         "ends": ends,

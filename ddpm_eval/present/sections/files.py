@@ -44,12 +44,15 @@ def _sentences(measurement: Measurement) -> Iterator[str]:
     evaluations = measurement.score("evaluations")
     if own is None or over is None or exact is None or evaluations is None:
         return
+    head = float(str(measurement.facts["head"]))
+    heads = own.value * head / float(measurement.arrays["bytes"].mean())
     beside = "" if size is None else f", {size.value:.3f} times JPEG XL's bytes"
     yield (
         f"Lossless files need {' ± '.join(filter(None, own.texts))} bits/dim with all of their "
         f"bytes: {over.value:.3f} times the bound of the same images under the "
-        f"{measurement.facts['variance']} variance{beside}. {exact.value:,} of {exact.n:,} decoded "
-        f"to their exact pixels. {evaluations.value:,} evaluations of the network each way."
+        f"{measurement.facts['variance']} variance{beside}. The head of a file, {head:.0f} bytes, "
+        f"is {heads:.3f} bits/dim of it. {exact.value:,} of {exact.n:,} decoded to their exact "
+        f"pixels. {evaluations.value:,} evaluations of the network each way."
     )
 
 
