@@ -1,7 +1,6 @@
 """What a checkpoint is, without measuring it on images."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 
@@ -70,8 +69,10 @@ def held(loaded: Checkpoint) -> str:
 def architecture(model: ModelConfig) -> list[str]:
     """The settings of the network that are not the paper's for CIFAR-10, or its kind's own."""
     net = model.net
-    paper = replace(type(net)(), dropout=net.dropout)
-    changes = settings.differences(to_dict(paper), to_dict(net))
+    paper = to_dict(type(net)())
+    if "dropout" in paper:
+        paper["dropout"] = net.dropout  # no part in evaluation
+    changes = settings.differences(paper, to_dict(net))
     texts = [change.replace(" -> ", " becomes ") for change in changes]
     if model.network != "unet":
         return [model.network, *texts]

@@ -93,6 +93,23 @@ class Model:
         )
 
 
+def require_bound(model: Model, what: str) -> None:
+    """Refuse a score network where p(x_{t-1} | x_t) is needed, which it has not.
+
+    Args:
+        model: The model.
+        what: What needs it, for the message.
+
+    Raises:
+        FixableError: The model is a score network.
+    """
+    if model.denoise.objective.prediction == "score":
+        raise FixableError(
+            f"{what}: a score network (NCSN) has no p(x_{{t-1}} | x_t), and so no bound",
+            "draw its samples with sampler=langevin, and measure those",
+        )
+
+
 class _Prepared:
     """A network that is prepared when it is first evaluated: naming a model takes none of it."""
 

@@ -124,6 +124,38 @@ class NcsnppConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RefineNetConfig:
+    """The score networks of NCSN and NCSNv2 (Song and Ermon 2019, 2020).
+
+    The noise has L levels, a geometric sequence on images in [0, 1]; ``schedule.T`` is L and
+    ``schedule.kind`` log_snr, snr_start = 1 / (2 sigma_end)^2, snr_end = 1 / (2 sigma_begin)^2.
+    """
+
+    image_size: Pixels = 32
+    channels: Annotated[int, Range(1, 64)] = 3
+    base_channels: Channels = 128
+    depth: Literal["standard", "deeper", "deepest"] = "standard"
+    conditional: bool = False  # NCSN: its norms know the level; NCSNv2's do not
+    levels: Annotated[int, Range(2, 1_000_000)] = 232  # L
+    sigma_begin: Size = 50.0
+    sigma_end: Size = 0.01
+
+    @property
+    def dropout(self) -> float:
+        """None."""
+        return 0.0
+
+    @property
+    def classes(self) -> int:
+        """None."""
+        return 0
+
+    def heads_of(self, channels: int) -> int:
+        """One: there is no attention."""
+        return 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClassifierConfig:
     """A classifier of noisy images: the U-Net's way down, and a pool (Dhariwal and Nichol 2021).
 
@@ -140,12 +172,12 @@ class ClassifierConfig:
 class ObjectiveConfig:
     """A row of the paper's Table 2: what is predicted, the variance of p, and the loss.
 
-    Predictions are ``eps``, ``x_0``, ``v`` and ``mu_tilde``. ``L_simple`` is the squared error of
-    eps and ``mse`` that of another prediction, unweighted; ``L`` is the variational bound in
-    bits/dim at one random t. ``learned_range`` is the learned variance of Nichol and Dhariwal
-    (2021), between fixedsmall and beta_t; ``hybrid`` is their squared error + 0.001 L, whose second
-    part trains the variance alone. ``optimal`` is the best isotropic variance of every t, a table
-    that follows from running errors of x_0_hat.
+    Predictions are ``eps``, ``x_0``, ``v``, ``mu_tilde`` and ``score``, which is -eps. ``L_simple``
+    is the squared error of eps and ``mse`` that of another prediction, unweighted; ``L`` is the
+    variational bound in bits/dim at one random t. ``learned_range`` is the learned variance of
+    Nichol and Dhariwal (2021), between fixedsmall and beta_t; ``hybrid`` is their squared error +
+    0.001 L, whose second part trains the variance alone. ``optimal`` is the best isotropic variance
+    of every t, a table that follows from running errors of x_0_hat.
 
     ``times`` is the distribution of t in training: ``uniform``; ``low_discrepancy``, evenly over
     1..T within a batch; or ``importance``, in proportion to the bits that a relative error costs,
@@ -179,6 +211,10 @@ class SamplerConfig:
     spacing: str = "even"  # an entry of spacing.SPACINGS, or improved-diffusion's ddim25, 10,5,5
     eta: Annotated[float, Range(0, 1)] = 0.0  # the noise of ddim: 0 is none, 1 as ancestral
     convention: str = "rederived"  # of ddim's eps_hat: an entry of samplers.CONVENTIONS
+    level_steps: Number = 5  # of langevin, at each level of noise
+    # of langevin, at the last level, for images in [0, 1]; 0: 0.062 sigma_end^2, as for CIFAR-10
+    step_lr: Annotated[float, Range(0, 1)] = 0.0
+    final_denoising: bool = True  # of langevin: the sample is the mean of x_0 at the last level
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,9 +255,10 @@ class LogConfig:
     tensorboard: bool = False
 
 
-NetworkConfig = UNetConfig | NcsnppConfig
-NETWORK_GROUPS = ("unet", "ncsnpp")
-"""The groups of settings of which ``network`` names the one in use."""
+NetworkConfig = UNetConfig | NcsnppConfig | RefineNetConfig
+NETWORK_GROUPS = ("unet", "ncsnpp", "refinenet")
+"""The groups of settings of which ``network`` names the one in use: entries of NETWORKS."""
+NetworkName = Literal["unet", "ncsnpp", "refinenet"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,8 +268,9 @@ class ModelConfig:
     schedule: ScheduleConfig = ScheduleConfig()
     unet: UNetConfig = UNetConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
-    network: Literal["unet", "ncsnpp"] = "unet"  # an entry of networks.NETWORKS: a group here
+    network: NetworkName = "unet"
     ncsnpp: NcsnppConfig = NcsnppConfig()
+    refinenet: RefineNetConfig = RefineNetConfig()
 
     @property
     def net(self) -> NetworkConfig:
@@ -260,8 +298,9 @@ class RunConfig:
     optim: OptimConfig = OptimConfig()
     compute: ComputeConfig = ComputeConfig()
     log: LogConfig = field(default_factory=LogConfig)
-    network: Literal["unet", "ncsnpp"] = "unet"
+    network: NetworkName = "unet"
     ncsnpp: NcsnppConfig = NcsnppConfig()
+    refinenet: RefineNetConfig = RefineNetConfig()
 
     @property
     def model(self) -> ModelConfig:

@@ -30,7 +30,7 @@ from ddpm_train.fast import prepare as inference
 from ddpm_train.noise import Stream
 from ddpm_train.objective import Objective
 from ddpm_train.running_errors import RunningErrors
-from ddpm_train.samplers import Ancestral
+from ddpm_train.samplers import usual
 from ddpm_train.world import World
 
 DTYPES = {"float32": torch.float32, "bf16": torch.float32, "float64": torch.float64}
@@ -161,7 +161,7 @@ class Trainer:
         shape = (unet.channels, unet.image_size, unet.image_size)
         x = prior(stream, indices, shape).to(self.world.device, self.dtype)
         labels = torch.arange(count) % unet.classes if unet.classes else None
-        for frame in chain(Ancestral(denoise), x, indices, stream, condition=labels):
+        for frame in chain(usual(denoise), x, indices, stream, condition=labels):
             if stopping():
                 return None
             x = frame.x_0_hat

@@ -68,6 +68,11 @@ PREDICTIONS: dict[str, Prediction] = {
         eps=eps_from_v,
         target=lambda schedule, x_0, x_t, t, eps: v_from_eps(schedule, x_0, t, eps),
     ),
+    "score": Prediction(  # of the noisy image, times the deviation of its noise
+        x_0=lambda schedule, x_t, t, output: x_0_from_eps(schedule, x_t, t, -output),
+        eps=lambda schedule, x_t, t, output: -output,
+        target=lambda schedule, x_0, x_t, t, eps: -eps,
+    ),
     "mu_tilde": Prediction(
         x_0=x_0_from_mean,
         eps=_eps_from_mean,

@@ -10,6 +10,7 @@ from ddpm_train.config import (
     LogConfig,
     ObjectiveConfig,
     OptimConfig,
+    RefineNetConfig,
     RunConfig,
     ScheduleConfig,
     UNetConfig,
@@ -144,6 +145,54 @@ def iddpm_cifar10() -> RunConfig:
     )
 
 
+def _score_network(
+    name: str, data: DataConfig, network: RefineNetConfig, optim: OptimConfig
+) -> RunConfig:
+    """A score network and its levels of noise, seen as a process that keeps the variance."""
+    return RunConfig(
+        preset=name,
+        data=data,
+        schedule=ScheduleConfig(
+            kind="log_snr",
+            T=network.levels,
+            snr_start=(2 * network.sigma_end) ** -2,
+            snr_end=(2 * network.sigma_begin) ** -2,
+        ),
+        network="refinenet",
+        refinenet=network,
+        objective=ObjectiveConfig(prediction="score", loss="mse"),
+        optim=optim,
+        log=LogConfig(sample_every=0),
+    )
+
+
+def ncsn_cifar10() -> RunConfig:
+    """NCSN on CIFAR-10 (Song and Ermon 2019): ten levels of noise, 200k steps, no average."""
+    network = RefineNetConfig(conditional=True, levels=10, sigma_begin=1.0)
+    optim = OptimConfig(lr=1e-3, warmup_steps=0, steps=200_000, grad_clip=0.0, ema_decay=0.0)
+    return _score_network("ncsn-cifar10", DataConfig(source="cifar10"), network, optim)
+
+
+def ncsnv2_cifar10() -> RunConfig:
+    """NCSNv2 on CIFAR-10 (Song and Ermon 2020): 232 levels of noise, 300k steps."""
+    optim = OptimConfig(lr=1e-4, warmup_steps=0, steps=300_000, grad_clip=0.0, ema_decay=0.999)
+    data = DataConfig(source="cifar10")
+    return _score_network("ncsnv2-cifar10", data, RefineNetConfig(), optim)
+
+
+def ncsn_digits() -> RunConfig:
+    """NCSNv2 on scikit-learn's 8x8 digits, on a laptop: 50 levels of noise."""
+    network = RefineNetConfig(
+        image_size=8, channels=1, base_channels=32, levels=50, sigma_begin=5.0, sigma_end=0.02
+    )
+    optim = OptimConfig(
+        lr=1e-3, warmup_steps=50, batch_size=64, steps=1500, grad_clip=1.0, ema_decay=0.99
+    )
+    run = _score_network("ncsn-digits", digits().data, network, optim)
+    log = LogConfig(sample_every=0, checkpoint_every=250)
+    return replace(run, compute=ComputeConfig(threads=1), log=log)
+
+
 def likelihood32() -> RunConfig:
     """Your own 32x32 RGB images for bits/dim, on a laptop: 1.5M parameters, an hour of one core.
 
@@ -189,4 +238,7 @@ PRESETS: dict[str, Callable[[], RunConfig]] = {
     "folder": folder,
     "iddpm-cifar10": iddpm_cifar10,
     "likelihood32": likelihood32,
+    "ncsn-cifar10": ncsn_cifar10,
+    "ncsnv2-cifar10": ncsnv2_cifar10,
+    "ncsn-digits": ncsn_digits,
 }

@@ -14,6 +14,7 @@ from ddpm_train.config import SamplerConfig
 from ddpm_train.denoiser import Denoised, Denoiser
 from ddpm_train.diffusion import Gaussian
 from ddpm_train.errors import FixableError
+from ddpm_train.langevin import Langevin
 from ddpm_train.schedule import NoiseSchedule, at
 from ddpm_train.settings import check, entry
 
@@ -120,6 +121,10 @@ class Ddim:
 
 
 def _ancestral(denoise: Denoiser, config: SamplerConfig, clip: bool) -> Sampler:  # noqa: FBT001
+    if denoise.objective.prediction == "score":
+        raise FixableError(
+            "sampler=ancestral: a score network has no p(x_{t-1} | x_t)", "set sampler=langevin"
+        )
     if denoise.objective.variance == "learned" and denoise.schedule is not denoise.whole:
         raise FixableError(
             "this network learned the variance of single steps, not of longer ones",
@@ -132,6 +137,23 @@ def _ddim(denoise: Denoiser, config: SamplerConfig, clip: bool) -> Sampler:  # n
     return Ddim(denoise, eta=config.eta, convention=config.convention, clip=clip)
 
 
+def _langevin(denoise: Denoiser, config: SamplerConfig, clip: bool) -> Sampler:  # noqa: FBT001
+    if denoise.objective.prediction != "score":
+        raise FixableError(
+            "sampler=langevin: this network does not predict scores", "set sampler=ancestral"
+        )
+    if denoise.schedule is not denoise.whole:
+        raise FixableError(
+            "sampler=langevin visits every level of noise", "leave steps and spacing out"
+        )
+    return Langevin(
+        denoise,
+        level_steps=config.level_steps,
+        step_lr=config.step_lr,
+        final_denoising=config.final_denoising,
+    )
+
+
 class Kind(NamedTuple):
     """A kind of sampler: how it is built for a respaced denoiser, and its own settings."""
 
@@ -142,7 +164,13 @@ class Kind(NamedTuple):
 SAMPLERS: dict[str, Kind] = {
     "ancestral": Kind(_ancestral),
     "ddim": Kind(_ddim, options=("eta", "convention")),
+    "langevin": Kind(_langevin, options=("level_steps", "step_lr", "final_denoising")),
 }
+
+
+def usual(denoise: Denoiser) -> Sampler:
+    """The sampler of a model without settings: the paper's, or Langevin's for scores."""
+    return Langevin(denoise) if denoise.objective.prediction == "score" else Ancestral(denoise)
 
 
 def build(denoise: Denoiser, config: SamplerConfig, *, clip: bool = True) -> Sampler:

@@ -72,7 +72,11 @@ MAY = {  # module of ddpm_train: its neighbours that it may import
         *("leaves", "schedule", "settings", "tensorfiles"),
     },
     "spacing": {"errors"},
-    "samplers": {"config", "denoiser", "diffusion", "errors", "schedule", "settings", "spacing"},
+    "langevin": {"denoiser", "diffusion", "schedule"},
+    "samplers": {
+        *("config", "denoiser", "diffusion", "errors", "langevin", "schedule", "settings"),
+        "spacing",
+    },
     "chain": {"diffusion", "errors", "noise", "samplers"},
     "world": {"errors"},
     "terminal": {"errors", "reading"},

@@ -19,7 +19,7 @@ from ddpm_eval.measure.bound.settings import (
     StrideSettings,
 )
 from ddpm_eval.measure.files.settings import FileSettings
-from ddpm_eval.model import Model
+from ddpm_eval.model import Model, require_bound
 from ddpm_eval.paths import expanded
 from ddpm_eval.record.record import Measurement
 from ddpm_eval.runtime import Runtime
@@ -270,3 +270,4 @@ def _check_one(
 def _check(model: Any) -> None:
     """Refuse what is no model, and a device without float64."""
     require_float64(model_of(model).device, "the bound")
+    require_bound(model, "the bound")

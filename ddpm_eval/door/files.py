@@ -15,7 +15,7 @@ from ddpm_eval.codec.settings import CalibrationSettings, CompressionSettings
 from ddpm_eval.door.images import AnyImages
 from ddpm_eval.door.images import images as open_images
 from ddpm_eval.door.working import images_of, model_of, runtime_of, typed
-from ddpm_eval.model import Model
+from ddpm_eval.model import Model, require_bound
 from ddpm_eval.paths import expanded
 from ddpm_eval.progress import finish
 from ddpm_eval.runtime import Runtime
@@ -192,6 +192,7 @@ def decompress(
 def _checked(model: Any) -> Model:
     loaded = model_of(model)
     require_float64(loaded.device, "files", fix="use device=cpu")
+    require_bound(loaded, "files")
     if loaded.classes:
         raise FixableError(
             f"model: it takes {loaded.classes:,} classes; a compressed picture has none",

@@ -22,7 +22,7 @@ from ddpm_eval.measure.pictures.settings import (
     ReconstructionSettings,
     SamplingSettings,
 )
-from ddpm_eval.model import Model
+from ddpm_eval.model import Model, require_bound
 from ddpm_eval.record.record import Measurement
 from ddpm_eval.record.store import SampleStore
 from ddpm_eval.runtime import Runtime
@@ -45,6 +45,9 @@ def sample(
     spacing: str = "even",
     eta: float = 0.0,
     convention: str = "rederived",
+    level_steps: int = 5,
+    step_lr: float = 0.0,
+    final_denoising: bool = True,
     clip: bool = True,
     classes: Sequence[int] = (),
     batch: int | None = None,
@@ -59,11 +62,15 @@ def sample(
         model: From ``load`` or ``wrap``.
         n: How many.
         seed: Names the noise of every sample.
-        sampler: ``ancestral``, as in the paper, or ``ddim``.
+        sampler: ``ancestral``, as in the paper, ``ddim``, or ``langevin`` for score networks.
         steps: Of the reverse process; 0: all T.
         spacing: Which steps: ``even``, ``leading``, ``trailing``, ``quad``, or a respacing string.
         eta: The noise of ``ddim``, from 0 (none) to 1 (as much as ancestral sampling).
         convention: Of ``ddim``'s predicted noise: ``rederived``, ``predicted`` or ``unclipped``.
+        level_steps: Of ``langevin``, at each level of noise.
+        step_lr: Of ``langevin``: the step at the last level, for images in [0, 1]; 0: 0.062 of the
+            square of its noise.
+        final_denoising: Of ``langevin``: give the mean of x_0 at the end.
         clip: Keep x_0_hat inside [-1, 1].
         classes: Of a model with classes: those of the samples in turn, ``[0, 3, 7]``; empty: each
             sample's is drawn by the seed.
@@ -93,6 +100,9 @@ def sample(
         spacing=spacing,
         eta=eta,
         convention=convention,
+        level_steps=level_steps,
+        step_lr=step_lr,
+        final_denoising=final_denoising,
         clip=clip,
         classes=classes,
     )
@@ -150,6 +160,7 @@ def progressive(
     (12, 8, 8, 1)
     """
     require_float64(model_of(model).device, "progressive")
+    require_bound(model, "progressive")
     settings = typed(ProgressiveSettings, n=n, rows=rows, seed=seed, clip=clip, classes=classes)
     judge = None
     if extractor is not None:
@@ -199,6 +210,7 @@ def reconstruct(
     4
     """
     require_float64(model_of(model).device, "reconstruct")
+    require_bound(model, "reconstruct")
     settings = typed(ReconstructionSettings, n=n, first=first, seed=seed, clip=clip)
     taken = scored_images(model, images)
     return measured(
@@ -253,6 +265,7 @@ def interpolate(
     >>> result.grids["path"].columns  # 11 between the two sources
     13
     """
+    require_bound(model_of(model), "interpolate")
     settings = typed(
         InterpolationSettings,
         pairs=pairs,

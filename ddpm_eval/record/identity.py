@@ -6,7 +6,7 @@ from ddpm_eval.record.protocol import Json
 from ddpm_eval.record.record import Subjects
 
 _RUN = (  # settings that name a run
-    *("preset", "seed", "data", "schedule", "unet", "objective", "network", "ncsnpp"),
+    *("preset", "seed", "data", "schedule", "unet", "objective", "network", "ncsnpp", "refinenet"),
 )
 
 

@@ -142,6 +142,7 @@ def label(facts: Mapping[str, Any]) -> str:
         f"{steps:,} steps" if steps == T else f"{steps:,} of {T:,} steps",
         f"{facts['spacing']} spacing" if "spacing" in facts else "",
         f"{facts['convention']} noise" if "convention" in facts else "",
+        f"a level: {facts['langevin']}" if "langevin" in facts else "",
         f"{facts['weights']} weights" if facts["weights"] == "raw" else "",
         condition_text(facts),
         "" if facts["clip"] else "not clipped",

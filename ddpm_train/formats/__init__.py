@@ -18,6 +18,7 @@ from ddpm_train.formats import (
     diffusers_folder,
     edm,
     improved_diffusion,
+    ncsn,
     pesser,
     score_sde,
     tensorflow,
@@ -45,6 +46,7 @@ FILES: tuple[Format, ...] = (
     Format(tqch.recognises, tqch.read),
     Format(w86763777.recognises, w86763777.read),
     Format(improved_diffusion.recognises, improved_diffusion.read),
+    Format(ncsn.recognises, ncsn.read),
     Format(score_sde.recognises, score_sde.read),
     Format(edm.recognises, edm.read),
 )

@@ -9,7 +9,7 @@ from ddpm_train.formats import classifiers, containers
 
 KNOWN = (
     "diffusers UNet2DModel, the original's TensorFlow bundle, pesser, tqch, w86763777, "
-    "improved-diffusion, guided-diffusion, score_sde and EDM's state dicts"
+    "improved-diffusion, guided-diffusion, NCSN, score_sde and EDM's state dicts"
 )
 OTHERS = {  # a part of a weight's name: whose network it is of
     "init_conv.": "lucidrains/denoising-diffusion-pytorch",

@@ -7,9 +7,10 @@ every kind have ``image_size`` and ``channels``.
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ddpm_train.config import NcsnppConfig, NetworkConfig, UNetConfig
+from ddpm_train.config import NcsnppConfig, NetworkConfig, RefineNetConfig, UNetConfig
 from ddpm_train.networks.base import ImageNetwork
 from ddpm_train.networks.ncsnpp import NCSNpp
+from ddpm_train.networks.refinenet import RefineNet
 from ddpm_train.networks.unet import UNet
 
 __all__ = ["NETWORKS", "ImageNetwork", "build"]
@@ -25,6 +26,7 @@ class Kind(NamedTuple):
 NETWORKS: dict[str, Kind] = {
     "unet": Kind(UNetConfig, UNet),
     "ncsnpp": Kind(NcsnppConfig, NCSNpp),
+    "refinenet": Kind(RefineNetConfig, RefineNet),
 }
 """By the name of their group of settings; ``network`` names one."""
 

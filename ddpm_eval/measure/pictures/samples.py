@@ -185,7 +185,7 @@ def facts_of(model: Model, settings: SamplingSettings, runtime: Runtime) -> dict
     """All that the samples depend on, as plain JSON: the identity of their store."""
     channels, *size = model.shape
     T, is_ddim = model.denoise.schedule.T, settings.sampler == "ddim"
-    facts = {
+    facts: dict[str, Any] = {
         "checkpoint": model.facts.digest,
         "weights": model.facts.weights,
         "seed": settings.seed,
@@ -203,6 +203,10 @@ def facts_of(model: Model, settings: SamplingSettings, runtime: Runtime) -> dict
     for name in ("spacing", "convention"):  # stores of older versions have the plain ones
         if getattr(settings, name) != getattr(plain, name):
             facts[name] = getattr(settings, name)
+    if settings.sampler == "langevin":
+        denoised = ", denoised" if settings.final_denoising else ""
+        step = f" of {settings.step_lr:g}" if settings.step_lr else ""
+        facts["langevin"] = f"{settings.level_steps} steps{step}{denoised}"
     facts |= classes_of(model, settings)
     exact: dict[str, Any] = json.loads(json.dumps(facts))
     return exact
@@ -220,7 +224,7 @@ def folder_name(facts: Mapping[str, Any]) -> str:
         facts["weights"],
         f"seed{facts['seed']}",
         f"{facts['sampler']}{facts['steps']}",
-        *(_short(facts.get(name, "")) for name in ("spacing", "convention")),
+        *(_short(facts.get(name, "")) for name in ("spacing", "convention", "langevin")),
         "" if facts["eta"] is None else f"eta{facts['eta']}",
         _short(_classes(facts)),
         "" if facts["clip"] else "unclipped",
