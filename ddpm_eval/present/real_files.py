@@ -54,7 +54,7 @@ def table(key: str, measurement: Measurement) -> Table:
 def _files(measurement: Measurement, block: str) -> Iterator[Row]:
     """Our files and those of other codecs, the smallest first."""
     sizes = {score.of.whose: score for score in measurement.scores if score.metric == "size_ratio"}
-    files = [score for score in measurement.scores if score.metric == RATE]
+    files = [score for score in measurement.scores if score.metric == RATE and score.of.at is None]
     for score in sorted(files, key=lambda score: score.value):
         whose, is_ours = score.of.whose, score.of.whose == OURS
         size = Cell("1.000") if whose == _YARDSTICK else _cell(sizes.get(whose))
@@ -99,6 +99,35 @@ def _cell(score: Score | None, *, bold: bool = False) -> Cell:
 
 def _count(score: Score) -> Cell:
     return Cell(f"{score.n:,}")
+
+
+def lossy_table(key: str, measurement: Measurement) -> Table | None:
+    """Bits/dim at the same error, codec by codec; None where none reaches it."""
+    scores = {
+        (score.of.whose, score.of.at[1]): score
+        for score in measurement.scores
+        if score.metric == RATE and score.of.at is not None
+    }
+    if not scores:
+        return None
+    codecs = dict.fromkeys(whose for whose, _ in scores)
+    levels = sorted({level for _, level in scores}, reverse=True)
+    rows = tuple(
+        Row(
+            whose,
+            tuple(_cell(scores.get((whose, level))) for level in levels),
+            ours=whose == OURS,
+        )
+        for whose in codecs
+    )
+    columns = tuple(Column(f"at RMSE {level:g}", "lower") for level in levels)
+    n = next(iter(scores.values())).n
+    caption = (
+        f"Bits/dim, all bytes counted, with which each of {n:,} images has that RMSE (in grey "
+        "levels), between two of its files by lines through the logarithms; ± is a standard error "
+        "over images. Blank where some image does not reach it."
+    )
+    return Table(key, "Lossy files at the same error", columns, rows, (), caption)
 
 
 # ----------------------------------------------------------------------------------- the figures

@@ -47,6 +47,8 @@ class Qualifiers:
         'FD(digits-cnn), held-out images'
         >>> Qualifiers(whose="samples", at=("reverse_steps", 100)).label("rmse")
         'RMSE, at 100 reverse steps'
+        >>> Qualifiers(whose="PNG", at=("rmse", 10)).label("rate")
+        'Rate, PNG, at 10 RMSE'
         """
         title = definition(metric).title_through(self.extractor)
         parts = [
@@ -60,7 +62,8 @@ class Qualifiers:
         ]
         if self.at is not None:
             axis = definition(self.at[0]).title.partition(" (")[0]
-            named.append(f"at {self.at[1]:,g} {axis[:1].lower()}{axis[1:]}")
+            name = axis if axis[:2].isupper() else axis[:1].lower() + axis[1:]
+            named.append(f"at {self.at[1]:,g} {name}")
         return ", ".join(part for part in named if part)
 
 

@@ -109,6 +109,16 @@ def test_other_codecs_stand_beside(measured: Measurement, images: Pixels) -> Non
         assert (np.diff(lossy.x) >= 0).all() and lossy.y[-1] < lossy.y[0] and lossy.n == N
 
 
+def test_bits_at_an_error_lie_between_two_files_of_each_image(measured: Measurement) -> None:
+    bits = measured.arrays["prefix_bytes"] * 8 / 768
+    rmse = np.sqrt(measured.arrays["prefix_mse"])
+    score = measured.score("file_bits_per_dim", whose=".ddpm", at=("rmse", 5.0))
+    assert score is not None and score.n == N and score.error is not None
+    late = [int((row > 5).sum()) for row in rmse]
+    low = np.mean([row[k - 1] for row, k in zip(bits, late, strict=True)])
+    assert low < score.value < np.mean([row[k] for row, k in zip(bits, late, strict=True)])
+
+
 @pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("side", [8, 16])
@@ -200,7 +210,7 @@ def test_the_section_says_what_was_measured(section: Section, measured: Measurem
 
 
 def test_the_table_has_every_codec_in_order_and_published_ends(section: Section) -> None:
-    (table,) = section.tables
+    table, lossy = section.tables
     files = [row for row in table.rows if row.block.startswith("Lossless files")]
     numbers = [float(row.cells[0].number) for row in files]
     assert numbers == sorted(numbers)
@@ -209,6 +219,8 @@ def test_the_table_has_every_codec_in_order_and_published_ends(section: Section)
     published = {row.name: row.cells[0].number for row in table.rows if "Published" in row.block}
     assert published["BPG"] == "4.74" and published["UQDM, PSNR 60.0 dB, no files"] == "5.10"
     assert "sums of KL terms" in table.caption and "JPEG" not in published
+    assert lossy.rows[0].name == ".ddpm" and lossy.rows[0].ours
+    assert [str(column) for column in lossy.columns][-2:] == ["at RMSE 5 ↓", "at RMSE 2.5 ↓"]
 
 
 def test_the_slider_shows_pictures_of_real_prefixes(

@@ -14,6 +14,8 @@ from ddpm_eval.record.scores import Curve, Qualifiers, Score
 
 OURS = ".ddpm"
 YARDSTICK = "JPEG XL"
+LEVELS = (20.0, 10.0, 5.0, 2.5)
+"""RMSE in grey levels at which codecs are compared."""
 _PEAK = 255.0
 _BITS = 8.0
 
@@ -84,6 +86,12 @@ def scores(
     exact = int(prefixes.is_exact.sum())
     return (
         *listed,
+        *lossy_scores(rates.bits(prefixes.ends), prefixes.mse, OURS),
+        *(
+            score
+            for name, sizes, errors in rates.lossy()
+            for score in lossy_scores(rates.bits(sizes), errors, name)
+        ),
         Score(metric="exact_files", value=exact, n=n),
         Score(metric="evaluations", value=evaluations, n=1),
     )
@@ -105,6 +113,30 @@ def ratio(metric: str, above: Array, below: Array, **of: str) -> Score:
     value = float(above.mean() / below.mean())
     error = float(stderr_of(above - value * below) / below.mean())
     return scored(metric, value, len(above), error, **of)
+
+
+def lossy_scores(bits: Array, mse: Array, whose: str) -> Iterator[Score]:
+    """Average the bits/dim that every image needs for the same RMSE, where all of them reach it.
+
+    Between two files of an image lines are drawn through the logarithms of both.
+
+    >>> bits, mse = np.array([[0.5, 1.0, 4.0]]), np.array([[1600.0, 100.0, 25.0]])
+    >>> [(score.of.at, round(score.value, 3)) for score in lossy_scores(bits, mse, "PNG")]
+    [(('rmse', 20.0), 0.707), (('rmse', 10.0), 1.0), (('rmse', 5.0), 4.0)]
+    """
+    rmse = np.sqrt(mse)
+    for level in LEVELS:
+        if not ((rmse.min(1) > 0) & (rmse.min(1) <= level) & (level <= rmse.max(1))).all():
+            continue
+        needed = np.array([_bits_at(level, *pair) for pair in zip(bits, rmse, strict=True)])
+        error = float(stderr_of(needed))
+        of = {"whose": whose, "at": ("rmse", level)}
+        yield scored("file_bits_per_dim", float(needed.mean()), len(needed), error, **of)
+
+
+def _bits_at(level: float, bits: Array, rmse: Array) -> float:
+    order = np.argsort(rmse)
+    return float(np.exp(np.interp(np.log(level), np.log(rmse[order]), np.log(bits[order]))))
 
 
 def curves(prefixes: Prefixes, rates: Rates, steps: Array) -> Iterator[Curve]:

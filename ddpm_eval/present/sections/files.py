@@ -27,11 +27,12 @@ def files(measurement: Measurement, run: Run) -> Iterator[Section]:
     pictures.append(real_files.figure(f"{key}-curves", measurement, _CURVES))
     if measurement.grids:
         pictures.append(real_files.scatter(f"{key}-scatter", measurement, _SCATTER))
+    lossy = real_files.lossy_table(f"{key}-lossy", measurement)
     yield Section(
         "Real files",
         tuple(_sentences(measurement)),
         frames=tuple(_slider(measurement, run)),
-        tables=(real_files.table(f"{key}-codecs", measurement),),
+        tables=(real_files.table(f"{key}-codecs", measurement), *([lossy] if lossy else [])),
         pictures=tuple(pictures),
     )
 
