@@ -215,9 +215,10 @@ def distance_stderr(samples: Gaussian, reference: Gaussian, batches: Iterable[Ar
 def frechet_distance(samples: Rows | ArrayLike, reference: Rows | ArrayLike) -> Estimate:
     """Take the Fréchet distance between features [n, d] and [m, d]; ± is over the samples.
 
-    On pool features of TensorFlow's Inception-v3 this is FID as TTUR and torch-fidelity take it;
-    on the first 7 channels of mixed_6/conv, [17, 17, 7], ADM's sFID; on DINOv2's class token
-    dgm-eval's and EDM2's FD.
+    On pool features of TensorFlow's Inception-v3 this is FID as TTUR and torch-fidelity take it,
+    and, of images that were resized their way, as torchmetrics (1.8 and later: antialias) and
+    clean-fid do; on the first 7 channels of mixed_6/conv, [17, 17, 7], ADM's sFID; on DINOv2's
+    class token dgm-eval's and EDM2's FD.
 
     >>> x = np.random.default_rng(0).normal(size=(500, 4))
     >>> distance = frechet_distance(x + 1, x)
