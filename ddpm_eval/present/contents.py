@@ -168,6 +168,8 @@ def _caption(network: str, extractor: str, measurements: Sequence[Measurement]) 
     )
     counts = "n counts samples" + f", of {listed([*others])} reference images" * bool(others)
     text = "; ".join([f"Features of {network}", counts, *_errors(scores)]) + "."
+    mine = [item.protocol for item in measurements if _through(item, extractor)]
+    text = " ".join([text, *dict.fromkeys(filter(None, map(wording.preparation, mine)))])
     if extractor:
         text += (
             f" Distances through {network} are no FID: they may be compared with their own kind "

@@ -33,6 +33,27 @@ def images(facts: ImagesFacts | None) -> str:
     return name or "unnamed images"
 
 
+def preparation(protocol: Protocol) -> str:
+    """Say how samples became whole levels, in which batches, and how images reach the network.
+
+    >>> from ddpm_eval.record.protocol import ExtractorFacts, SamplingFacts
+    >>> drawn = SamplingFacts(sampler="ddim", steps=5, T=9, seed=0, n=8, batch=64)
+    >>> preparation(Protocol(version=1, sampling=drawn))
+    'Samples are rounded to whole levels, drawn in batches of 64.'
+    >>> network = ExtractorFacts(name="x", digest="", preprocessing="v / 255")
+    >>> preparation(Protocol(version=1, extractor=network)), preparation(Protocol(version=1))
+    ('Images reach the network so: v / 255.', '')
+    """
+    texts = []
+    if protocol.sampling is not None:
+        batch = protocol.sampling.batch
+        drawn = "" if batch is None else f", drawn in batches of {batch:,}"
+        texts.append(f"Samples are rounded to whole levels{drawn}.")
+    if protocol.extractor is not None and protocol.extractor.preprocessing:
+        texts.append(f"Images reach the network so: {protocol.extractor.preprocessing}.")
+    return " ".join(texts)
+
+
 def axis(metric: str, label: str = "") -> str:
     """The text beside an axis: a metric's title, or another label, with its unit.
 
