@@ -1,5 +1,6 @@
 """The door: every public function, one line each; ``__init__.py`` imports it when it is needed."""
 
+from ddpm_eval.door.archives import archive as archive
 from ddpm_eval.door.bound import baselines as baselines
 from ddpm_eval.door.bound import bits_per_dim as bits_per_dim
 from ddpm_eval.door.bound import rate_distortion as rate_distortion

@@ -5,6 +5,7 @@ from pathlib import Path
 import typer
 
 from ddpm_eval.commands import (
+    archives,
     bench,
     bound,
     checkpoints,
@@ -106,6 +107,7 @@ app.command("watch", epilog=EVERYWHERE)(watching.watch)
 app.command("calibrate", epilog=EVERYWHERE)(codec.calibrate)
 app.command("compress", epilog=EVERYWHERE)(codec.compress)
 app.command("decompress", epilog=EVERYWHERE)(codec.decompress)
+app.command("archive", epilog=EVERYWHERE)(archives.archive)
 app.command("training", epilog=EVERYWHERE)(records.training)
 app.command("report", epilog=EVERYWHERE)(records.report)
 app.command("import", epilog=EVERYWHERE)(checkpoints.import_)

@@ -64,6 +64,7 @@ class Model:
         precision: Of the network's evaluations.
         config: The settings of its network, where it is one of ours.
         classes: How many class labels it takes; 0: none.
+        double: Gives the same model in float64; None: nobody says how.
     """
 
     denoise: Denoiser
@@ -75,6 +76,7 @@ class Model:
     precision: str = "float32"
     config: ModelConfig | None = None
     classes: int = 0
+    double: Callable[[], "Model"] | None = None
 
     @property
     def variance(self) -> str:
@@ -162,7 +164,7 @@ def load(
         settings: Settings of the model that the file does not store, or others than it stores:
             ``["unet.heads=4"]``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
-        precision: ``float32``, ``tf32`` on GPUs, or ``bf16``.
+        precision: ``float32``, ``tf32`` on GPUs, ``bf16`` or ``float64``.
         compile: Let inductor write the kernels; on CPUs the prepared network is faster.
 
     Raises:
@@ -207,9 +209,13 @@ def load(
             path=where,
         ),
         device=place,
+        dtype=torch.float64 if precision == "float64" else torch.float32,
         precision=precision,
         config=content.model,
         classes=net.classes,
+        double=lambda: load(
+            where, weights=weights, settings=changes, device=str(place), precision="float64"
+        ),
     )
 
 

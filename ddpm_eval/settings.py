@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
-from ddpm_eval.codec.settings import CalibrationSettings, CompressionSettings
+from ddpm_eval.codec.settings import ArchiveSettings, CalibrationSettings, CompressionSettings
 from ddpm_eval.measure.bound.settings import (
     BaselineSettings,
     BoundSettings,
@@ -61,6 +61,7 @@ class EvalSettings:
     quality: QualitySettings = field(default_factory=QualitySettings)
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
     compression: CompressionSettings = field(default_factory=CompressionSettings)
+    archive: ArchiveSettings = field(default_factory=ArchiveSettings)
     files: FileSettings = field(default_factory=FileSettings)
     data: DataSettings = field(default_factory=DataSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)

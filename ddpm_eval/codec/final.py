@@ -1,8 +1,9 @@
 """The final stage: from x_0_hat of the last row to the exact pixels."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -19,6 +20,10 @@ _WINDOW = 32  # levels around the mean that are looked at before all
 
 Sets: TypeAlias = Sequence[Sequence[Pass]]
 """The integers of every pass, in each of the profile's sets."""
+
+
+Take: TypeAlias = Callable[[Array, Array], Array]
+"""Gives one level for each mean and scale, [n] int64."""
 
 
 class Symbols(NamedTuple):
@@ -69,24 +74,28 @@ class Stage:
             misses.tell(colour, where, part, inside)
         return passes
 
-    def decode(self, data: bytes, side: Side) -> tuple[Array, int]:
-        """Turn bytes back into levels, [tiles, C, H, W] uint8; 0 outside of the picture.
-
-        Returns:
-            The levels, and ``RangeDecoder.taken``.
-        """
-        misses, decoder = Misses(self.mu), RangeDecoder(data)
-        levels = np.zeros(self.mu.shape, np.uint8)
+    def read(self, take: Take, side: Side) -> Array:
+        """Take the levels of every pass, [tiles, C, H, W] uint8; 0 outside of the picture."""
+        misses, levels = Misses(self.mu), np.zeros(self.mu.shape, np.uint8)
         for colour, where, numbers, inside in self._passes(misses):
             mean, scale = model(misses, colour, where, numbers, side)
             part = np.zeros(inside.shape, np.int64)
-            part[inside] = _read(decoder, mean[inside], scale[inside])
+            part[inside] = take(mean[inside], scale[inside])
             levels[:, colour][(slice(None), *where)] = part
             misses.tell(colour, where, part, inside)
         order = colours(self.mu.shape[1])
         for colour in order[self.planes :]:
             levels[:, colour] = levels[:, order[0]]
-        return levels, decoder.taken
+        return levels
+
+    def decode(self, data: bytes, side: Side) -> tuple[Array, int]:
+        """Turn bytes back into levels.
+
+        Returns:
+            The levels, and ``RangeDecoder.taken``.
+        """
+        decoder = RangeDecoder(data)
+        return self.read(partial(_read, decoder), side), decoder.taken
 
 
 def bits(passes: Iterable[Symbols]) -> Array:
@@ -133,7 +142,7 @@ def write_side(out: BitWriter, side: Side, usual: Array, sets: int) -> None:
     """Write how far the scale of each tile is from the usual one, and its set."""
     for steps, chosen in zip(((side.scales - usual) // STEP).tolist(), side.sets, strict=True):
         out.signed(steps)
-        out.number(int(chosen), _width(sets))
+        out.number(int(chosen), width(sets))
 
 
 def read_side(source: BitReader, usual: Array, sets: int) -> Side:
@@ -146,9 +155,10 @@ def read_side(source: BitReader, usual: Array, sets: int) -> Side:
     for expected in usual.tolist():
         steps = max(-_MOST_STEPS, min(_MOST_STEPS, source.signed()))
         scales.append(expected + STEP * steps)
-        chosen.append(min(source.number(_width(sets)), sets - 1))
+        chosen.append(min(source.number(width(sets)), sets - 1))
     return Side(np.array(scales, np.int64), np.array(chosen, np.int64))
 
 
-def _width(sets: int) -> int:
+def width(sets: int) -> int:
+    """How many bits choose one of so many sets."""
     return (sets - 1).bit_length()

@@ -74,11 +74,7 @@ def parse(data: bytes, label: str = "file") -> tuple[Head, int]:
     if not is_ours(data):
         raise FixableError(f"{label}: not a .ddpm file", "name files of ddpm-eval compress")
     version, flags = data[1] >> 4, data[1] & 15
-    if version != VERSION:
-        raise FixableError(
-            f"{label}: version {version}, newer than this program's {VERSION}",
-            "pip install --upgrade ddpm-eval",
-        )
+    require_version(version, label)
     lossless, place, layers = bool(flags & _LOSSLESS), 5 + CHECKED, 0
     if not lossless:
         layers, place = read_varint(data, 5)
@@ -103,6 +99,34 @@ def parse(data: bytes, label: str = "file") -> tuple[Head, int]:
         grey=bool(colours),
     )
     return head, place
+
+
+def require_version(version: int, label: str) -> None:
+    """Refuse what a newer program wrote.
+
+    Raises:
+        FixableError: It did.
+    """
+    if version != VERSION:
+        raise FixableError(
+            f"{label}: version {version}, newer than this program's {VERSION}",
+            "pip install --upgrade ddpm-eval",
+        )
+
+
+def of_another_profile(label: str, profile: bytes, own: bytes) -> FixableError:
+    """The error of a file that another profile is needed for."""
+    return FixableError(
+        f"{label}: of another profile ({profile.hex()}; this one is {own.hex()})",
+        "name the profile that it was written with: profile=FILE",
+    )
+
+
+def too_long(label: str, more: int, length: int) -> FixableError:
+    """The error of a file that goes on behind its end."""
+    return FixableError(
+        f"{label}: {more:,} bytes too long", f"cut it to its first {length:,} bytes"
+    )
 
 
 def checksum(picture: Pixels) -> bytes:

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ddpm_eval.codec import format, pictures, writing
+from ddpm_eval.codec.archive import LOST, Archive
 from ddpm_eval.codec.codec import Codec
+from ddpm_eval.codec.index import is_archive, parse
 from ddpm_eval.codec.pictures import Source
 from ddpm_eval.codec.reading import Decoded, Reader
 from ddpm_eval.codec.settings import CompressionSettings
@@ -117,21 +119,53 @@ class Decompression:
         codec: The model and its profile.
         out: The folder of the pictures; None: each beside its file.
         layers: How many are taken; None: everything.
-        found: Where each picture lies, and what is known of it.
+        pictures: Where the picture of each file lies, and what is known of it.
+        archives: What came of each archive.
+        lost: How many pictures of archives are lost.
     """
 
     codec: Codec
     out: Path | None = None
     layers: int | None = None
     pictures: list[tuple[Path, Decoded]] = field(default_factory=list)
+    archives: list[tuple[Path, str]] = field(default_factory=list)
+    lost: int = 0
 
     def run(self, files: Sequence[tuple[Path, bytes]]) -> Generator[None, None, None]:
-        """Read all files; yields ``codec.evaluations`` times for each of them."""
+        """Read all files and archives; yields ``evaluations`` times."""
+        for path, data in files:
+            if is_archive(data):
+                yield from self._archive(path, data)
         readers = [
-            Reader(self.codec.profile, data, label=str(path), most=self.layers)
+            (path, Reader(self.codec.profile, data, label=str(path), most=self.layers))
             for path, data in files
+            if not is_archive(data)
         ]
-        pairs = zip((path for path, _ in files), readers, strict=True)
+        yield from self._files(readers)
+
+    def evaluations(self, files: Sequence[tuple[Path, bytes]]) -> int:
+        """How often the network is evaluated for files and archives."""
+        archive = Archive(self.codec)
+        return sum(
+            archive.evaluations(parse(data, str(path))[0])
+            if is_archive(data)
+            else self.codec.evaluations
+            for path, data in files
+        )
+
+    def _archive(self, path: Path, data: bytes) -> Generator[None, None, None]:
+        """Read an archive, and write the pictures that are exact."""
+        found = yield from Archive(self.codec).read(data, str(path))
+        exact = 0
+        for place, picture in zip(self.places(path, data), found, strict=True):
+            if picture.decoded.lossless:
+                _write(place, pictures.encode_png(picture.decoded.picture))
+                exact += 1
+        lost = f", the others are lost: {LOST}" if exact < len(found) else ", verified"
+        self.archives.append((path, f"{exact:,} of {len(found):,} pictures lossless{lost}"))
+        self.lost += len(found) - exact
+
+    def _files(self, pairs: Sequence[tuple[Path, Reader]]) -> Generator[None, None, None]:
         for group in self.codec.groups(pairs, lambda pair: pair[1].size):
             decoded = yield from self.codec.decompress([reader for _, reader in group])
             for (path, _), picture in zip(group, decoded, strict=True):
@@ -143,25 +177,34 @@ class Decompression:
         """Where the picture of a file goes."""
         return (self.out or path.parent) / f"{path.stem}.png"
 
-    def check(self, paths: Sequence[Path], *, replace: bool) -> None:
+    def places(self, path: Path, data: bytes) -> list[Path]:
+        """Where the pictures of a file or an archive go."""
+        if not is_archive(data):
+            return [self.place(path)]
+        entries = parse(data, str(path))[0].entries
+        names = [entry.name or f"{path.stem}-{i:05}" for i, entry in enumerate(entries)]
+        return [(self.out or path.parent) / f"{name}.png" for name in names]
+
+    def check(self, files: Sequence[tuple[Path, bytes]], *, replace: bool) -> None:
         """Refuse to write over pictures that are there, or over each other.
 
         Raises:
             FixableError: Names the first of them.
         """
         places: dict[Path, Path] = {}
-        for path in paths:
-            place = self.place(path)
-            if place in places:
-                raise FixableError(
-                    f"{path}: its picture would be called as that of {places[place]}",
-                    "read them one after the other, into two folders",
-                )
-            if place.exists() and not replace:
-                raise FixableError(
-                    f"{place}: is there already", "choose another folder (--out), or add --replace"
-                )
-            places[place] = path
+        for path, data in files:
+            for place in self.places(path, data):
+                if place in places:
+                    raise FixableError(
+                        f"{path}: its picture would be called as that of {places[place]}",
+                        "read them one after the other, into two folders",
+                    )
+                if place.exists() and not replace:
+                    raise FixableError(
+                        f"{place}: is there already",
+                        "choose another folder (--out), or add --replace",
+                    )
+                places[place] = path
 
 
 def _write(path: Path, data: bytes) -> None:

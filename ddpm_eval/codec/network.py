@@ -9,22 +9,35 @@ import torch
 
 from ddpm_eval.codec.words import START, Array, normals
 from ddpm_eval.model import Model
+from ddpm_train.errors import FixableError
 
 Estimate: TypeAlias = Callable[[Array, int], Array]
-"""x_0_hat in [-1, 1] of x_t [B, C, H, W] at a row of the schedule, float32 as x_t."""
+"""x_0_hat in [-1, 1] of x_t [B, C, H, W] at a row of the schedule, in the model's precision."""
 
 
 def estimator(model: Model, *, batch: int) -> Estimate:
     """Evaluate a model's network on ``batch`` tiles at a time."""
+    dtype = torch.float64 if model.dtype == torch.float64 else torch.float32
 
     @torch.inference_mode()
     def estimate(x_t: Array, row: int) -> Array:
+        """Evaluate.
+
+        Raises:
+            FixableError: The network gives NaN.
+        """
         parts = []
         for part in torch.from_numpy(x_t).split(batch):
             x = part.to(model.device, model.dtype)
             x_0_hat = model.denoise(x, torch.full((len(x),), row)).x_0_hat
-            parts.append(x_0_hat.float().cpu().numpy())
-        return np.concatenate(parts)
+            parts.append(x_0_hat.to(dtype).cpu().numpy())
+        whole = np.concatenate(parts)
+        if np.isnan(whole).any():
+            raise FixableError(
+                f"{model.facts.name or 'model'}: its network gives NaN at t = {row:,}",
+                "take an earlier checkpoint; this training has failed",
+            )
+        return whole
 
     return estimate
 

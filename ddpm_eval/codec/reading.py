@@ -14,7 +14,6 @@ from ddpm_eval.codec.profile import Profile
 from ddpm_eval.codec.range_coder import LOOK
 from ddpm_eval.codec.words import Array
 from ddpm_train.data.images import Pixels
-from ddpm_train.errors import FixableError
 
 CUT = "the file is cut off"
 DIFFERS = "its end is cut off or damaged, or this machine computes otherwise"
@@ -69,11 +68,7 @@ class Reader:
         self.label = label
         self.head, self.start = format.parse(data, label)
         if self.head.profile != profile.id:
-            raise FixableError(
-                f"{label}: of another profile ({self.head.profile.hex()}; this one is "
-                f"{profile.id.hex()})",
-                "name the profile that it was written with: profile=FILE",
-            )
+            raise format.of_another_profile(label, self.head.profile, profile.id)
         self.profile, self.body = profile, data[self.start :]
         self.tile = (profile.shape[1], profile.shape[2])
         self.size = self.head.size or self.tile
@@ -191,10 +186,7 @@ class Reader:
         """Refuse what goes on behind its end, ``length`` bytes behind the head."""
         more = len(self.body) - length
         if more > 0:
-            whole = self.start + length
-            raise FixableError(
-                f"{self.label}: {more:,} bytes too long", f"cut it to its first {whole:,} bytes"
-            )
+            raise format.too_long(self.label, more, self.start + length)
 
 
 def decompress(

@@ -35,3 +35,12 @@ class CompressionSettings:
     def lossless(self) -> bool:
         """Whether files hold the exact pixels."""
         return not (self.bits or self.rmse)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveSettings:
+    """How an archive is written; reading it needs none of it."""
+
+    stride: Annotated[float, Range(0)] = 0.5  # bits that one more stride of a tile has to save
+    portable: bool = True  # its network is evaluated in float64, so that any machine reads it
+    check: bool = True  # whether the archive is read again before it is given

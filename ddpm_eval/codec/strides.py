@@ -24,7 +24,7 @@ SIDE = 1.1  # bits of a stride for the scales
 _MORE = 2.5  # and what pictures cost that are unlike the mean: fewer strides are then as good
 _NODES = 1200  # rows that are looked at, at most
 _MOST = 0.75  # bits/dim of a stride; the code has room for 1
-_MOST_OF_BAND = 1.0  # and of one band: codewords cannot give some dimensions far more than others
+_MOST_OF_BAND = 1.0  # bits/dim of one band
 
 
 class Coefficients(NamedTuple):
@@ -62,11 +62,14 @@ def cost(bands: Bands, gain: Array, errors: Array) -> Array:
     return np.asarray(0.5 * per_band @ bands.sizes)
 
 
-def fits(bands: Bands, gain: Array, errors: Array) -> Array:
-    """Whether the code can carry strides, arguments as of ``cost``."""
+def _beyond(bands: Bands, gain: Array, errors: Array) -> Array:
+    """The bits of strides that codewords do not carry, arguments as of ``cost``.
+
+    They cannot give the dimensions of one band far more than the others: what they leave there is
+    left to later strides.
+    """
     per_band = 0.5 * np.log2(1 + gain[..., None] * errors)
-    mean = per_band @ bands.sizes / bands.n
-    return np.asarray((mean <= _MOST) & (per_band.max(-1) <= _MOST_OF_BAND))
+    return np.asarray(np.maximum(per_band - _MOST_OF_BAND, 0) @ bands.sizes)
 
 
 def code_bits(divergence: Array, *, slope: float = SLOPE, offset: float = OFFSET) -> Array:
@@ -74,8 +77,21 @@ def code_bits(divergence: Array, *, slope: float = SLOPE, offset: float = OFFSET
     return np.asarray(divergence * (1 + slope) + np.minimum(offset, divergence / 2 + 1))
 
 
+def _cost(bands: Bands, gain: Array, errors: Array, extra: float | None) -> Array:
+    """The bits of strides in a file."""
+    divergence = cost(bands, gain, errors)
+    if extra is not None:
+        return divergence + extra
+    return code_bits(divergence) + _beyond(bands, gain, errors) + SIDE + _MORE
+
+
 def choose(
-    curve: Curve, alphas_bar: Array, bands: Bands, ends: dict[int, float]
+    curve: Curve,
+    alphas_bar: Array,
+    bands: Bands,
+    ends: dict[int, float],
+    *,
+    extra: float | None = None,
 ) -> tuple[list[int], float]:
     """Find the rows with the fewest bits in all, from T down to one of the ends.
 
@@ -84,6 +100,7 @@ def choose(
         alphas_bar: The schedule, [T+1].
         bands: Of the tiles.
         ends: The bits of the final stage from each row where a chain may end.
+        extra: Bits of a stride beside D, of any D; None: what the code of layers needs and can do.
 
     Returns:
         The rows, falling, and the bits of a tile.
@@ -96,8 +113,9 @@ def choose(
     best[-1] = 0
     for i in range(len(rows) - 1, 0, -1):
         gain, missed = ratio[:i] - ratio[i], np.broadcast_to(errors[i], (i, bands.count))
-        total = best[i] + code_bits(cost(bands, gain, missed)) + SIDE + _MORE
-        better = (total < best[:i]) & (fits(bands, gain, missed) | (np.arange(i) == i - 1))
+        total = best[i] + _cost(bands, gain, missed, extra)
+        possible = (extra is not None) | (cost(bands, gain, missed) <= _MOST * bands.n)
+        better = (total < best[:i]) & (possible | (np.arange(i) == i - 1))
         best[:i][better], before[:i][better] = total[better], i
     totals = {row: best[np.searchsorted(rows, row)] + bits for row, bits in ends.items()}
     end = min(totals, key=lambda row: totals[row])

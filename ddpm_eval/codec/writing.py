@@ -91,21 +91,33 @@ class Writer:
 
     def _symbols(self, bits: BitWriter, stage: final.Stage) -> list[final.Symbols]:
         """Write the set and the scale of each tile under which it has the fewest bits."""
-        usual, count = final.usual_scales(self.profile.tile_scale, self.scales), len(stage.sets)
-        own = np.rint((fit.tile_scales(self.levels, stage.mu) - usual) / final.STEP)
-        middle, zero = usual + final.STEP * own.astype(np.int64), np.zeros_like(usual)
-        sets = self._cheapest(stage, [Side(middle, zero + i) for i in range(count)]).sets
-        scales = [Side(middle + final.STEP * step, sets) for step in _TRIED]
-        side = self._cheapest(stage, scales)
-        final.write_side(bits, side, usual, count)
+        usual = final.usual_scales(self.profile.tile_scale, self.scales)
+        side = choose_side(stage, self.levels, usual)
+        final.write_side(bits, side, usual, len(stage.sets))
         return stage.symbols(self.levels, side)
 
-    def _cheapest(self, stage: final.Stage, tried: Sequence[Side]) -> Side:
-        """Of each tile the choice with the fewest bits."""
-        costs = [final.bits(stage.symbols(self.levels, side)) for side in tried]
-        best = np.argmin(costs, axis=0)
-        scales, sets = (np.choose(best, [side[i] for side in tried]) for i in range(2))
-        return Side(scales, sets)
+
+def choose_side(stage: final.Stage, levels: Array, usual: Array) -> Side:
+    """The set and the scale of each tile [tiles, C, H, W] under which it has the fewest bits.
+
+    Args:
+        stage: The final stage.
+        levels: Of the tiles.
+        usual: The scale that each tile is expected to have; others are steps away from it.
+    """
+    own = np.rint((fit.tile_scales(levels, stage.mu) - usual) / final.STEP)
+    middle, zero = usual + final.STEP * own.astype(np.int64), np.zeros_like(usual)
+    sides = [Side(middle, zero + i) for i in range(len(stage.sets))]
+    sets = _cheapest(stage, levels, sides).sets
+    return _cheapest(stage, levels, [Side(middle + final.STEP * step, sets) for step in _TRIED])
+
+
+def _cheapest(stage: final.Stage, levels: Array, tried: Sequence[Side]) -> Side:
+    """Of each tile the choice with the fewest bits."""
+    costs = [final.bits(stage.symbols(levels, side)) for side in tried]
+    best = np.argmin(costs, axis=0)
+    scales, sets = (np.choose(best, [side[i] for side in tried]) for i in range(2))
+    return Side(scales, sets)
 
 
 def compress(

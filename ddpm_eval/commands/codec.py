@@ -102,7 +102,7 @@ def compress(
 
     sources = pictures.find(images)
     require_free(sources, out)
-    with _codec(model, profile, settings, of_model) as (codec, runtime):
+    with opened_codec(model, profile, settings, of_model) as (codec, runtime):
         mine = runtime.world.share(sources)
         job = Compression(codec, settings.compression, out)
         total = len(mine) * codec.evaluations
@@ -112,7 +112,10 @@ def compress(
 
 
 def decompress(
-    files: Annotated[list[Path], typer.Argument(help="Files of ddpm-eval compress.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Files of ddpm-eval compress, archives of ddpm-eval archive."),
+    ],
     out: Out = None,
     model: Of = None,
     profile: ProfileFile = None,
@@ -131,18 +134,18 @@ def decompress(
     """
     settings, of_model = changed(EvalSettings(), changes or [])
     contents = [(path, read_bytes(path)[:first]) for path in files]
-    with _codec(model, profile, settings, of_model) as (codec, runtime):
+    with opened_codec(model, profile, settings, of_model) as (codec, runtime):
         from ddpm_eval.codec.jobs import Decompression
         from ddpm_eval.progress import finish
 
         mine = runtime.world.share(contents)
         job = Decompression(codec, out, layers)
-        job.check(files, replace=common().replace)
-        total = len(mine) * codec.evaluations
+        job.check(contents, replace=common().replace)
+        total = job.evaluations(mine)
         finish(job.run(mine), runtime.track, f"decompress {len(mine):,} files", total)
         if not common().quiet:
             _tell_read(job)
-        damaged = any(picture.problem for _, picture in job.pictures)
+        damaged = any(picture.problem for _, picture in job.pictures) or job.lost
     if damaged and first is None:
         raise typer.Exit(1)
 
@@ -172,7 +175,7 @@ def _opened(
 
 
 @contextlib.contextmanager
-def _codec(
+def opened_codec(
     checkpoint: Path | None, profile: Path | None, settings: EvalSettings, of_model: list[str]
 ) -> Iterator[tuple["Codec", "Runtime"]]:
     """Load a model and its profile, which is made if there is none."""
@@ -271,6 +274,8 @@ def _tell_written(job: "Compression") -> None:
 
 
 def _tell_read(job: "Decompression") -> None:
+    for place, text in job.archives:
+        say(f"{escape(str(place))}: {escape(text)}", to=output)
     for place, picture in job.pictures:
         say(f"{escape(str(place))}: {escape(str(picture))}", to=output)
 

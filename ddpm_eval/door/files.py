@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpm_eval.codec import calibrate as calibration
+from ddpm_eval.codec.archive import Archive
 from ddpm_eval.codec.codec import Codec, find_profile
+from ddpm_eval.codec.index import is_archive, parse
 from ddpm_eval.codec.profile import Profile
 from ddpm_eval.codec.reading import Decoded, Reader
 from ddpm_eval.codec.settings import CalibrationSettings, CompressionSettings
@@ -122,8 +124,8 @@ def compress(
     ['lossless, verified', 'lossless, verified']
     """
     settings = typed(CompressionSettings, bits=bits, rmse=rmse, effort=effort, portable=portable)
-    codec = _codec(model, profile, batch, runtime)
-    taken = _pictures(images)
+    codec = codec_of(model, profile, batch, runtime)
+    taken = pictures_of(images)
 
     def files() -> Generator[None, None, list[bytes]]:
         coded: list[bytes] = []
@@ -137,7 +139,7 @@ def compress(
 
 def decompress(
     model: Model,
-    files: Sequence[bytes],
+    files: bytes | Sequence[bytes],
     *,
     profile: Profile | str | Path | None = None,
     layers: int | None = None,
@@ -148,9 +150,10 @@ def decompress(
 
     Args:
         model: That they were compressed with.
-        files: Of ``compress``, or prefixes of them.
+        files: Of ``compress``, or prefixes of them; archives of ``archive``, each of which gives
+            all of its pictures. Bytes are one file.
         profile: That they were compressed with; None: the one beside the checkpoint.
-        layers: Take so many of their layers; None: everything.
+        layers: Take so many of the layers of files; None: everything.
         batch: Tiles in one evaluation of the network.
         runtime: How the work is carried out, in place of ``batch``.
 
@@ -171,22 +174,40 @@ def decompress(
     >>> print(whole, "|", part.picture.shape, part.lossless)
     lossless, verified | (8, 8, 1) False
     """
-    codec = _codec(model, profile, batch, runtime)
+    codec = codec_of(model, profile, batch, runtime)
     if layers is not None and layers < 0:
         raise FixableError(f"layers={layers}: below 0", "choose 0 or more")
-    readers = [
-        Reader(codec.profile, bytes(data), label=f"file {i}", most=layers)
-        for i, data in enumerate(files)
-    ]
+    contents = [files] if isinstance(files, bytes) else [bytes(data) for data in files]
+    total = sum(_evaluations(codec, data, f"file {i}") for i, data in enumerate(contents))
+    work = _decompressed(codec, contents, layers)
+    track = runtime_of(model, runtime).track
+    return finish(work, track, f"decompress {len(contents):,} files", total)
 
-    def pictures() -> Generator[None, None, list[Decoded]]:
-        decoded: list[Decoded] = []
-        for group in codec.groups(readers, lambda reader: reader.size):
-            decoded += yield from codec.decompress(group)
-        return decoded
 
-    track, total = runtime_of(model, runtime).track, codec.evaluations * len(readers)
-    return finish(pictures(), track, f"decompress {len(readers):,} files", total)
+def _evaluations(codec: Codec, data: bytes, label: str) -> int:
+    if not is_archive(data):
+        return codec.evaluations
+    return Archive(codec).evaluations(parse(data, label)[0])
+
+
+def _decompressed(
+    codec: Codec, contents: Sequence[bytes], layers: int | None
+) -> Generator[None, None, list[Decoded]]:
+    """The pictures of files in groups, and those of archives where these stand."""
+    readers = {
+        i: Reader(codec.profile, data, label=f"file {i}", most=layers)
+        for i, data in enumerate(contents)
+        if not is_archive(data)
+    }
+    pictures: dict[int, list[Decoded]] = {}
+    for group in codec.groups(readers.items(), lambda pair: pair[1].size):
+        decoded = yield from codec.decompress([reader for _, reader in group])
+        pictures |= {i: [picture] for (i, _), picture in zip(group, decoded, strict=True)}
+    for i, data in enumerate(contents):
+        if is_archive(data):
+            found = yield from Archive(codec).read(data, f"file {i}")
+            pictures[i] = [picture.decoded for picture in found]
+    return [picture for i in range(len(contents)) for picture in pictures[i]]
 
 
 def _checked(model: Any) -> Model:
@@ -201,9 +222,10 @@ def _checked(model: Any) -> Model:
     return loaded
 
 
-def _codec(
+def codec_of(
     model: Any, profile: Profile | str | Path | None, batch: int, runtime: Runtime | None
 ) -> Codec:
+    """A model and its profile, given, named or beside the checkpoint."""
     loaded = _checked(model)
     named = expanded(profile, "profile") if isinstance(profile, str | Path) else profile
     return Codec(
@@ -211,7 +233,7 @@ def _codec(
     )
 
 
-def _pictures(images: Any) -> list[Pixels]:
+def pictures_of(images: Any) -> list[Pixels]:
     """Take images of one size, or a list of pictures.
 
     Raises:

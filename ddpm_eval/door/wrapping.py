@@ -1,9 +1,12 @@
 """Anyone's network as a model: what it predicts, from which process, and how it counts time."""
 
 import contextlib
+import copy
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -87,7 +90,7 @@ def wrap(
         "times": times,
         **({"classes": classes} if classes else {}),
     }
-    return Model(
+    model = Model(
         denoise=Denoiser(_Network(net, times, channels), process, objective),
         shape=shape,
         facts=ModelFacts(
@@ -102,6 +105,14 @@ def wrap(
         precision=str(first.dtype).removeprefix("torch."),
         classes=classes,
     )
+    return replace(model, double=partial(_in_double, model, net, times, channels))
+
+
+def _in_double(model: Model, net: nn.Module, times: Times, channels: int) -> Model:
+    """The same model with a copy of its network in float64."""
+    network = _Network(copy.deepcopy(net).double(), times, channels)
+    denoise = Denoiser(network, model.denoise.schedule, model.denoise.objective)
+    return replace(model, denoise=denoise, dtype=torch.float64, precision="float64")
 
 
 class _Network:

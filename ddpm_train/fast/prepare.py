@@ -21,7 +21,7 @@ from ddpm_train.fast.times import Times
 from ddpm_train.networks import ImageNetwork
 from ddpm_train.networks.unet import UNet
 
-PRECISIONS = ("float32", "tf32", "bf16")
+PRECISIONS = ("float32", "tf32", "bf16", "float64")
 
 
 def prepare(
@@ -40,7 +40,8 @@ def prepare(
     Args:
         network: The network; training it further changes nothing here.
         T: Times are 1..T. Integers in between are looked up, others cost two small products.
-        precision: float32; tf32 on GPUs; bf16, in which all but sums and norms has 8 bits.
+        precision: float32; tf32 on GPUs; bf16, in which all but sums and norms has 8 bits; float64,
+            in which machines agree to some 1e-14.
         compiled: Let inductor write the kernels; the first evaluation then takes minutes.
         use_up: Release the source weights while copying; the source network is unusable afterwards.
 
@@ -55,7 +56,8 @@ def prepare(
             return _on_cpu(network, T, bf16=precision == "bf16", use_up=use_up)
         last = network if use_up else copy.deepcopy(network)
         if precision != "bf16":
-            return Plain(last, torch.float32, compiled=compiled, tf32=tf32)
+            dtype = torch.float64 if precision == "float64" else torch.float32
+            return Plain(last, dtype, compiled=compiled, tf32=tf32)
         exact = Plain(copy.deepcopy(network), torch.float32, compiled=compiled)
         return Mixed(exact, Plain(last, torch.bfloat16, compiled=compiled), T // 100)
 
@@ -76,6 +78,8 @@ def check(device: torch.device, precision: str, *, compiled: bool) -> None:
     """
     if precision not in PRECISIONS:
         raise FixableError(f"precision={precision}: unknown", f"choose {', '.join(PRECISIONS)}")
+    if precision == "float64" and device.type == "mps":
+        raise FixableError("precision=float64: Apple's GPUs have none", "use device=cpu")
     if precision == "tf32" and device.type != "cuda":
         raise FixableError(f"precision=tf32: not on {device.type}", "use float32 or bf16")
     if precision == "bf16" and device.type == "cpu" and not capability.multiplies_bf16():

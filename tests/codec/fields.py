@@ -6,6 +6,7 @@ best x_0_hat shrinks them, what it misses is known at every time, and so is the 
 
 import math
 from collections.abc import Generator
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -76,12 +77,14 @@ def best(x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
 
 def model(side: int = 16) -> Model:
     """The best denoiser as a model."""
-    return Model(
+    single = Model(
         denoise=Denoiser(best, SCHEDULE, ObjectiveConfig()),
         shape=(3, side, side),
         facts=ModelFacts(digest="fields", name="fields"),
         device=torch.device("cpu"),
     )
+    double = replace(single, dtype=torch.float64, precision="float64")
+    return replace(single, double=lambda: double)
 
 
 def profile(n: int = 64, side: int = 16) -> Profile:

@@ -217,3 +217,23 @@ def test_rate_and_distortion_of_real_files_are_recorded_once(trained: Path, tmp_
     run("report", "fields", "--reports", tmp_path)
     assert "## Real files" in (tmp_path / "fields" / "report.md").read_text()
     assert "two measures at once" in run(*words, "--budget", 10, code=2)
+
+
+def test_an_archive_comes_back_in_a_fresh_process(
+    trained: Path, pictures: Path, tmp_path: Path
+) -> None:
+    file, out = tmp_path / "all.archive", tmp_path / "back"
+    text = run("archive", pictures, "--model", trained, "--out", file)
+    assert "3 pictures" in text and "bits/dim" in text
+    assert "is there already" in run("archive", pictures, "--model", trained, "--out", file, code=2)
+    words = ["decompress", file, "--model", trained, "--out", out]
+    command = [sys.executable, "-m", "ddpm_eval", *map(str, words)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "3 of 3 pictures lossless, verified" in result.stdout
+    for a, b in (("a.png", "a"), ("b.bmp", "b"), ("below/c.tiff", "below/c")):
+        assert (levels(pictures / a) == levels(out / f"{b}.png")).all()
+    assert "a.png: is there already" in run(*words, code=2)
+    file.write_bytes(file.read_bytes()[:-40])
+    text = run(*words, "--replace", code=1)
+    assert "pictures lossless, the others are lost: the archive is cut off or damaged" in text
