@@ -1,129 +1,115 @@
-"""How often the 95% intervals of sample quality cover: features are drawn anew, many times.
+"""How often 95% intervals cover: worlds are drawn anew, many times (``error_cases``).
 
     python -m tests.eval.error_simulations            # prints the table of docs/errors.md
 
-Features are skewed, correlated and heavy-tailed. What an error says varies is drawn anew each time,
-the rest is held fixed. The interval is the value ± 1.96 standard errors; what it has to cover is
-the mean of the values, so a bias that falls with n is no part of it.
+The interval is the value ± 1.96 standard errors; what it has to cover is the mean of the values, so
+a bias that falls with n is no part of it. One idle core needs about ten minutes.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-from ddpm_eval import metrics
 from ddpm_eval.metrics.estimate import NORMAL_95, Estimate
-from ddpm_eval.metrics.rows import Array
+from tests.eval.error_cases import CASES, Case
 
-DIM, REFERENCE, REPEATS = 32, 3000, 200
-SIZES = (256, 1000, 5000)
-LOW, HIGH = 0.90, 0.985  # what a share of 200 may be for one that lies in 0.90 .. 0.98
-
-Drawn = Callable[[int], tuple[Array, Array]]
-Measure = Callable[[Array, Array], Estimate]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """A metric and what its error is over.
-
-    Attributes:
-        measure: Computes it from samples and reference.
-        redraws_reference: Whether the reference is drawn anew too.
-        sizes: Numbers of samples.
-        repeats: How often everything is drawn.
-    """
-
-    measure: Measure
-    redraws_reference: bool = True
-    sizes: tuple[int, ...] = SIZES
-    repeats: int = REPEATS
+LOW, HIGH = 0.90, 0.98
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """What came out.
+    """What came out for one number.
 
     Attributes:
+        name: Of the number.
+        n: Samples, or images.
+        repeats: How often it was drawn.
         mean: Of the values.
         spread: Their standard deviation, which is the true error.
         error: The mean of the errors that were stated.
+        over: What the errors say varies.
+        leaves_out: What the intervals do not hold, beside what is held fixed.
         share: How often value ± 1.96 errors held the mean.
     """
 
+    name: str
+    n: int
+    repeats: int
     mean: float
     spread: float
     error: float
+    over: str
+    leaves_out: str
     share: float
 
+    @property
+    def is_right(self) -> bool:
+        """Whether the share may be that of an interval that covers 90 to 98%.
 
-def features(rng: np.random.Generator, n: int, *, shift: float = 0.0, scale: float = 1.0) -> Array:
-    """Skewed, correlated features with heavy tails, [n, DIM]."""
-    mix = np.random.default_rng(7).normal(size=(DIM, DIM)) / DIM**0.5
-    drawn: Array = np.maximum(rng.standard_t(8, size=(n, DIM)) @ mix * scale + shift, -0.3)
-    return drawn
+        The share of a finite number of repeats is two binomial errors wide.
+        """
+        low, high = (2 * (limit * (1 - limit) / self.repeats) ** 0.5 for limit in (LOW, HIGH))
+        return LOW - low <= self.share <= HIGH + high
 
-
-def held_out(samples: Array, reference: Array) -> Estimate:
-    """FDr: the second half of ``samples`` plays the held-out images."""
-    ours, real = np.array_split(samples, 2)
-    distances = (metrics.frechet_distance(each, reference) for each in (ours, real))
-    return metrics.relative_distance(*distances)
-
-
-CASES: dict[str, Case] = {
-    "FID": Case(measure=metrics.frechet_distance, redraws_reference=False),
-    "KID": Case(measure=lambda x, y: metrics.kernel_distance(x, y, subsets=20)),
-    "precision": Case(measure=lambda x, y: metrics.precision_recall(x, y)[0]),
-    "recall": Case(measure=lambda x, y: metrics.precision_recall(x, y)[1]),
-    "density": Case(measure=lambda x, y: metrics.density_coverage(x, y)[0]),
-    "coverage": Case(measure=lambda x, y: metrics.density_coverage(x, y)[1]),
-    "MIND": Case(measure=lambda x, y: metrics.mind(x, y, directions=200)),
-    "CMMD": Case(measure=metrics.cmmd),
-    "AuthPct": Case(measure=metrics.authenticity, redraws_reference=False),
-    "FDr": Case(measure=held_out, redraws_reference=False),
-    "FID-infinity": Case(measure=metrics.fid_infinity, sizes=(10_000, 50_000), repeats=100),
-}
+    def __str__(self) -> str:
+        numbers = f"{self.mean:.3g} | {self.spread:.2g} | {self.error:.2g} | {self.share:.1%}"
+        return f"| {self.name} | {self.over} | {self.leaves_out} | {self.n:,} | {numbers} |"
 
 
-def simulate(case: Case, n: int, *, repeats: int = 0) -> Coverage:
-    """Draw, measure, and count how often the interval covers."""
-    values, errors = [], []
-    fixed = features(np.random.default_rng(1), REFERENCE)
-    for i in range(repeats or case.repeats):
-        rng = np.random.default_rng((n, i))
-        x = features(rng, n, shift=0.1, scale=0.9)
-        y = features(rng, REFERENCE) if case.redraws_reference else fixed
-        estimate = case.measure(x, y)
+def simulate(case: Case, n: int, *, repeats: int = 0) -> Iterator[Coverage]:
+    """Draw, measure, and count how often the intervals cover, for each number of a case."""
+    worlds = [
+        case.draw(np.random.default_rng((n, i)), n) for i in range(repeats or case.repeats[n])
+    ]
+    for name in worlds[0]:
+        yield summed(name, [world[name] for world in worlds], n, case.leaves_out)
+
+
+def summed(name: str, estimates: list[Estimate], n: int, leaves_out: str = "") -> Coverage:
+    """Sum up what the same estimate gave in many worlds.
+
+    Raises:
+        ValueError: One has no error.
+    """
+    errors, over = [], set()
+    for estimate in estimates:
         if estimate.error is None or estimate.error.standard is None:
-            raise ValueError(f"no error at n={n}")
-        values.append(estimate.value)
+            raise ValueError(f"{name}: no error at n={n}")
         errors.append(estimate.error.standard)
-    inside = np.abs(np.array(values) - np.mean(values)) <= NORMAL_95 * np.array(errors)
+        over.add(estimate.error.over)
+    values = np.array([estimate.value for estimate in estimates])
+    inside = np.abs(values - values.mean()) <= NORMAL_95 * np.array(errors)
     return Coverage(
-        mean=float(np.mean(values)),
-        spread=float(np.std(values, ddof=1)),
+        name=name,
+        n=n,
+        repeats=len(values),
+        mean=float(values.mean()),
+        spread=float(values.std(ddof=1)),
         error=float(np.mean(errors)),
+        over=" or ".join(sorted(over)),
+        leaves_out=leaves_out,
         share=float(inside.mean()),
     )
 
 
 def main() -> None:
+    """Print one row for each number and n; those that are not right are marked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=list(CASES))
     parser.add_argument("--repeats", type=int, default=0)
     options = parser.parse_args()
-    print("| metric | over | n | value | true error | stated error | 95% intervals cover |")
-    print("|---|---|---|---|---|---|---|")
+    torch.set_num_threads(1)
+    heads = ("number", "drawn anew", "left out", "n", "mean", "its spread", "error stated")
+    print(f"| {' | '.join(heads)} | 95% intervals cover |")
+    print("|---" * (len(heads) + 1) + "|")
     for name in options.names:
         case = CASES[name]
-        over = "samples and reference" if case.redraws_reference else "samples"
-        for n in case.sizes:
-            row = simulate(case, n, repeats=options.repeats)
-            numbers = f"{row.mean:.3g} | {row.spread:.2g} | {row.error:.2g} | {row.share:.0%}"
-            print(f"| {name} | {over} | {n:,} | {numbers} |", flush=True)
+        for n in case.repeats:
+            for row in simulate(case, n, repeats=options.repeats):
+                print(row, "" if row.is_right else "<- not 90 to 98%", flush=True)
 
 
 if __name__ == "__main__":
