@@ -16,7 +16,7 @@ from ddpm_eval.codec.bitsback import Chain, Tile
 from ddpm_eval.codec.codec import Codec
 from ddpm_eval.codec.curve import Curve
 from ddpm_eval.codec.index import Entry, Index, parse
-from ddpm_eval.codec.network import estimator
+from ddpm_eval.codec.network import NotANumber, estimator
 from ddpm_eval.codec.reading import Decoded, Reader
 from ddpm_eval.codec.settings import ArchiveSettings, CompressionSettings
 from ddpm_eval.codec.stack import EmptyStack, Stack
@@ -200,7 +200,7 @@ class Archive:
                     return pictures, b""
                 pictures.append(picture)
             return pictures, stack.data(sum(index.files))
-        except EmptyStack:
+        except (EmptyStack, NotANumber):
             return pictures, b""
 
     def _pop(self, chain: Chain, stack: Stack, entry: Entry) -> Generator[None, None, Pixels]:

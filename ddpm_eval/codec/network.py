@@ -15,6 +15,10 @@ Estimate: TypeAlias = Callable[[Array, int], Array]
 """x_0_hat in [-1, 1] of x_t [B, C, H, W] at a row of the schedule, in the model's precision."""
 
 
+class NotANumber(FixableError):
+    """The network gives NaN."""
+
+
 def estimator(model: Model, *, batch: int) -> Estimate:
     """Evaluate a model's network on ``batch`` tiles at a time."""
     dtype = torch.float64 if model.dtype == torch.float64 else torch.float32
@@ -24,7 +28,7 @@ def estimator(model: Model, *, batch: int) -> Estimate:
         """Evaluate.
 
         Raises:
-            FixableError: The network gives NaN.
+            NotANumber: The network gives NaN.
         """
         parts = []
         for part in torch.from_numpy(x_t).split(batch):
@@ -33,7 +37,7 @@ def estimator(model: Model, *, batch: int) -> Estimate:
             parts.append(x_0_hat.to(dtype).cpu().numpy())
         whole = np.concatenate(parts)
         if np.isnan(whole).any():
-            raise FixableError(
+            raise NotANumber(
                 f"{model.facts.name or 'model'}: its network gives NaN at t = {row:,}",
                 "take an earlier checkpoint; this training has failed",
             )

@@ -1,5 +1,6 @@
 """``calibrate``, ``compress`` and ``decompress``, from their options to files on the disk."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -237,3 +238,26 @@ def test_an_archive_comes_back_in_a_fresh_process(
     file.write_bytes(file.read_bytes()[:-40])
     text = run(*words, "--replace", code=1)
     assert "pictures lossless, the others are lost: the archive is cut off or damaged" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [{"DDPM_FAST": "0"}, {"OMP_NUM_THREADS": "2"}])
+def test_other_paths_of_a_processor_read_the_same_pixels(
+    trained: Path, pictures: Path, tmp_path: Path, change: dict[str, str]
+) -> None:
+    files, out = tmp_path / "files", tmp_path / "back"
+    run("compress", pictures, "--model", trained, "--out", files)
+    run("archive", pictures, "--model", trained, "--out", tmp_path / "all.archive")
+    for names, folder in ((["a.ddpm", "b.ddpm"], files), (["all.archive"], tmp_path)):
+        words = ["decompress", *(folder / name for name in names), "--model", trained]
+        command = [sys.executable, "-m", "ddpm_eval", *map(str, words), "--out", str(out)]
+        result = subprocess.run(
+            [*command, "--replace"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | change,
+        )
+        assert result.returncode == 0, result.stderr
+        assert (levels(pictures / "a.png") == levels(out / "a.png")).all()
+        assert (levels(pictures / "b.bmp") == levels(out / "b.png")).all()
