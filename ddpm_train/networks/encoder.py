@@ -1,6 +1,7 @@
 """The U-Net's way down: what it shares with a classifier of noisy images."""
 
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -98,9 +99,24 @@ def check(config: UNetConfig) -> None:
 
 
 def _check_groups(config: UNetConfig) -> None:
-    groups = min(GROUPS, config.base_channels // config.group_channels)
-    if not groups or config.base_channels % groups:
-        raise FixableError(
-            f"unet.base_channels={config.base_channels} does not split into {groups or 1} groups",
-            f"choose a multiple of {GROUPS}",
-        )
+    """Refuse widths that a group norm cannot split, those joined with a skip connection too."""
+    for width in sorted(_widths(config)):
+        groups = min(GROUPS, width // config.group_channels)
+        if not groups or width % groups:
+            raise FixableError(
+                f"unet.base_channels={config.base_channels} makes {width} channels, which do not "
+                f"split into {groups or 1} groups",
+                f"choose a multiple of {GROUPS}",
+            )
+
+
+def _widths(config: UNetConfig) -> set[int]:
+    """How many channels the norms of a network see.
+
+    >>> sorted(_widths(UNetConfig(base_channels=32, channel_mult=(1, 4), num_res_blocks=1)))
+    [32, 64, 128, 160, 256]
+    """
+    mults = (1, *config.channel_mult)
+    joined = {a + b for a, b in pairwise(mults)}  # the first and the last block of a level
+    twice = mults[1:] if config.num_res_blocks > 1 else mults[-1:]
+    return {config.base_channels * m for m in {*mults, *joined, *(2 * m for m in twice)}}

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from ddpm_train.config import UNetConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.fast.norm import GroupNorm
+from ddpm_train.networks import encoder
 from ddpm_train.networks.blocks import ResidualBlock
 from ddpm_train.networks.embeddings import time_embedding
 from ddpm_train.networks.unet import UNet
@@ -359,3 +360,27 @@ def test_impossible_settings_are_named(change: Any, problem: str, fix: str) -> N
     with pytest.raises(FixableError) as caught:
         UNet(replace(UNetConfig(), **change), out_channels=3)
     assert problem in caught.value.problem and fix in caught.value.fix
+
+
+@pytest.mark.parametrize("base", [4, 16, 24, 31, 32, 48, 62, 64])
+@pytest.mark.parametrize("mults", [(1,), (1, 2), (2, 3), (1, 1, 2)])
+@pytest.mark.parametrize(("blocks", "least"), [(1, 1), (2, 1), (1, 4)])
+def test_widths_that_no_norm_can_split_are_refused_before_they_are_built(
+    base: int, mults: tuple[int, ...], blocks: int, least: int
+) -> None:
+    config = UNetConfig(
+        image_size=8, base_channels=base, channel_mult=mults, num_res_blocks=blocks,
+        attn_resolutions=(), group_channels=least,
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoder, "_check_groups", lambda _: None)
+        try:
+            UNet(config, out_channels=3, seed=None)
+            splits = True
+        except (ValueError, ZeroDivisionError):
+            splits = False
+    if splits:
+        encoder.check(config)
+    else:
+        with pytest.raises(FixableError, match="do not split into"):
+            encoder.check(config)
