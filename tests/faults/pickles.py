@@ -143,7 +143,7 @@ def _read_batch(folder: Path) -> str:
     before = Path.cwd()
     os.chdir(folder)
     try:
-        cifar._planes((folder / "batch").read_bytes(), folder / "batch")
+        cifar._batch((folder / "batch").read_bytes(), folder / "batch")
     except FixableError:
         return "it was run" if list(folder.rglob(MARK)) else ""
     finally:
