@@ -30,6 +30,7 @@ from ddpm_eval.commands.options import (
     in_options,
     set_common,
 )
+from ddpm_train.config import check_device
 from ddpm_train.errors import FixableError
 from ddpm_train.fast import memory
 from ddpm_train.reading import expanded
@@ -78,6 +79,7 @@ def root(
         raise FixableError(
             f"{option}: of no effect on {context.invoked_subcommand}", "leave it out"
         )
+    check_device(device)
     set_common(
         Common(
             weights=weights,

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ddpm_train import settings
-from ddpm_train.config import RunConfig
+from ddpm_train.config import RunConfig, check_device
 from ddpm_train.errors import FixableError
 from ddpm_train.meter import Meter, download_meter
 from ddpm_train.presets import PRESETS
@@ -98,6 +98,7 @@ def _command(preset: str, make: Callable[[], RunConfig]) -> None:
             config = replace(config, data=replace(config.data, path=str(data), source=source))
         config = replace(config, compute=replace(config.compute, device=device))
         config = settings.override(config, changes or [])
+        check_device(config.compute.device)
         show = _Display(config, quiet=quiet, json_lines=json_lines)
         _train(config, out or Path("runs") / preset, show, accept_changes=accept_changes)
 

@@ -4,9 +4,11 @@ A preset (``presets``) is a function that returns a whole tree. A user changes a
 dotted name, ``--set optim.lr=1e-4``; the text is read by the type of the leaf (``settings``).
 """
 
+import re
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Literal
 
+from ddpm_train.errors import FixableError
 from ddpm_train.leaves import Length, Range, Seed
 
 Count = Annotated[int, Range(0)]
@@ -228,6 +230,22 @@ class OptimConfig:
     steps: Annotated[int, Range(1, 10**9)] = 800_000
     grad_clip: Annotated[float, Range(0)] = 1.0  # global norm; 0: none
     ema_decay: Annotated[float, Range(0, below=1)] = 0.9999
+
+
+def check_device(name: str) -> None:
+    """Refuse what names no device, without asking the machine; that is ``world.choose_device``.
+
+    Raises:
+        FixableError: It is none.
+
+    >>> check_device("cuda:1")
+    >>> check_device("tpu")
+    Traceback (most recent call last):
+    ddpm_train.errors.FixableError: device=tpu: not a device
+      fix: use auto, cpu, cuda, cuda:1 or mps
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?|mps(:0)?", name):
+        raise FixableError(f"device={name}: not a device", "use auto, cpu, cuda, cuda:1 or mps")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,7 +53,7 @@ MAY = {  # module of ddpm_train: its neighbours that it may import
     "tensorfiles": {"archives", "errors", "reading"},
     "leaves": {"errors"},
     "settings": {"errors", "leaves"},
-    "config": {"leaves"},
+    "config": {"errors", "leaves"},
     "presets": {"config"},
     "noise": {"errors"},
     "schedule": {"config", "errors", "settings"},

@@ -12,6 +12,7 @@ from ddpm_eval.commands.options import (
     Checkpoint,
     common,
 )
+from ddpm_eval.commands.task import check_checkpoint
 from ddpm_train.errors import FixableError
 from ddpm_train.terminal import escape, output, say
 
@@ -22,12 +23,13 @@ def import_(
     changes: Changes = None,
 ) -> None:
     """Make a checkpoint of ours from another system's, every name and shape checked."""
+    if target.suffix != ".pt" or os.path.lexists(target):
+        raise FixableError(f"{target}: exists, or does not end in .pt", "name a new file OUT.pt")
+    check_checkpoint(source)
     from ddpm_eval import inspection
     from ddpm_eval.model import locate
     from ddpm_train import checkpoint, formats
 
-    if target.suffix != ".pt" or os.path.lexists(target):
-        raise FixableError(f"{target}: exists, or does not end in .pt", "name a new file OUT.pt")
     path = locate(source)
     content = formats.load_any(path, changes=changes or [])
     content = formats.label(content, common().weights, path)
@@ -41,6 +43,7 @@ def inspect(
     changes: Changes = None,
 ) -> None:
     """Say what a checkpoint is: format, weights, schedule, variance, network, fingerprint."""
+    check_checkpoint(checkpoint)
     from ddpm_eval import inspection
     from ddpm_eval.model import locate
     from ddpm_train import formats
@@ -59,12 +62,13 @@ def export(
     changes: Changes = None,
 ) -> None:
     """Write a checkpoint for another system: DDPMPipeline.from_pretrained(FOLDER)."""
+    if kind != "diffusers":
+        raise FixableError(f"--format {kind}: cannot be written", "choose diffusers")
+    check_checkpoint(checkpoint)
     from ddpm_eval.model import locate
     from ddpm_train import formats
     from ddpm_train.formats import to_diffusers
 
-    if kind != "diffusers":
-        raise FixableError(f"--format {kind}: cannot be written", "choose diffusers")
     path, weights = locate(checkpoint), common().weights
     content = formats.label(formats.load_any(path, changes=changes or []), weights, path)
     to_diffusers.write(content, folder, ema=weights != "raw")

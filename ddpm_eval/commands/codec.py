@@ -15,7 +15,7 @@ from ddpm_eval.settings import EvalSettings, changed, values
 from ddpm_train.errors import FixableError
 from ddpm_train.folders import remove_tree
 from ddpm_train.meter import tracker
-from ddpm_train.reading import read_bytes
+from ddpm_train.reading import existing, read_bytes
 from ddpm_train.terminal import escape, output, say
 
 if TYPE_CHECKING:
@@ -94,6 +94,8 @@ def compress(
     if show:
         _show(images, profile_place(profile, model))
         return
+    for path in images:
+        existing(str(path), "a picture, a folder of pictures or an .npz of levels")
     ours = CompressionSettings(bits=bits, rmse=rmse, effort=effort, portable=not plain)
     settings, of_model = changed(EvalSettings(compression=ours), changes or [])
     from ddpm_eval.codec import pictures

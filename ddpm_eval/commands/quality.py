@@ -19,6 +19,7 @@ from ddpm_eval.commands.task import (
     Task,
     check_extractor,
     check_images,
+    is_there,
     note,
     plain_name,
     runtime_for,
@@ -92,6 +93,12 @@ def fid(
     )
     settings, of_model = changed(tree, changes or [])
     check_extractor(settings.quality.extractors, weights, accept)
+    if what is not None and not is_there(what):
+        raise FixableError(
+            f"{what}: no such file or folder", "name a checkpoint, a run's folder, or images"
+        )
+    if not _is_split(reference):
+        check_images(reference, None, option="reference")
     if what is not None and _holds_images(what):
         check_images(dataset, data)
         plain_name(common().name)

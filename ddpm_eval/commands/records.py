@@ -50,7 +50,6 @@ def report(
 
     Each record's page lies in its own folder; that of several in reports/A-and-B or A-vs-B.
     """
-    from ddpm_eval.door.reports import report as write
     from ddpm_eval.record.disk import RECORD
 
     reports = common().reports
@@ -60,6 +59,8 @@ def report(
         raise FixableError(f"no record in {reports}/", MEASURE_FIRST)
     if compare and together:
         raise FixableError("--compare and --together: two kinds of page", "give one of them")
+    from ddpm_eval.door.reports import report as write
+
     if compare or together:
         pages = [write(records, _folder_of(records, reports, compare=compare), compare=compare)]
     else:

@@ -280,17 +280,21 @@ def check_checkpoint(path: Path | None) -> None:
                 "no run with a checkpoint in runs/", "name a checkpoint, or ddpm-train digits"
             )
         return
+    if not is_there(path):
+        raise FixableError(f"{path}: no such checkpoint", "name a .pt file or a run's folder")
+
+
+def is_there(path: Path) -> bool:
+    """Whether something has this name, or it is the prefix of the files of a TensorFlow one."""
     place = expanded(path)
-    if place.exists() or (place.parent.is_dir() and any(_parts(place))):
-        return
-    raise FixableError(f"{path}: no such checkpoint", "name a .pt file or a run's folder")
+    return place.exists() or (place.parent.is_dir() and any(_parts(place)))
 
 
 def _parts(prefix: Path) -> Iterator[Path]:
     return (path for path in list_folder(prefix.parent) if path.name.startswith(f"{prefix.name}."))
 
 
-def check_images(dataset: str | None, data: Path | None) -> None:
+def check_images(dataset: str | None, data: Path | None, *, option: str = "dataset") -> None:
     """Refuse images that are nowhere.
 
     Raises:
@@ -301,7 +305,7 @@ def check_images(dataset: str | None, data: Path | None) -> None:
         raise FixableError(f"{data}: no such file or folder", "check --data")
     if dataset is not None and dataset not in names and not expanded(dataset).exists():
         raise FixableError(
-            f"dataset={dataset}: no data set and no path", f"choose {', '.join(names)}, or a path"
+            f"{option}={dataset}: no data set and no path", f"choose {', '.join(names)}, or a path"
         )
 
 

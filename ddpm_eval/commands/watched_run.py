@@ -11,6 +11,7 @@ from ddpm_eval.commands.task import Recording, note, plain_name, runtime_for, se
 from ddpm_eval.settings import EvalSettings
 from ddpm_train.errors import FixableError
 from ddpm_train.folders import remove_tree
+from ddpm_train.reading import expanded
 from ddpm_train.terminal import escape, output, say
 
 if TYPE_CHECKING:
@@ -155,12 +156,14 @@ def open_run(
     images: Images,
 ) -> WatchedRun:
     """Find the run and its record, and say if there is nothing new."""
+    if run is not None and not (expanded(run) / "config.json").is_file():
+        raise FixableError(f"{run}: not the folder of a run", "name one: runs/cifar10, say")
     from ddpm_eval.measure.quality.quality import require_files
     from ddpm_eval.model import public
     from ddpm_eval.record.shards import key_of
     from ddpm_train import runs, world
     from ddpm_train.config import RunConfig
-    from ddpm_train.reading import expanded, read_json
+    from ddpm_train.reading import read_json
     from ddpm_train.settings import from_dict
 
     world.require_float64(world.choose_device(common().device), "watch")

@@ -190,7 +190,7 @@ def test_a_broken_picture_is_named_and_nothing_is_lost() -> None:
     [
         (("--extractor", "digits-cnn"), "of which data set?"),
         ((*DIGITS, "-n", "400"), "has 40 images"),
-        ((*DIGITS, "--reference", "none"), "no such file or folder"),
+        ((*DIGITS, "--reference", "none"), "no data set and no path"),
         ((*DIGITS, "--reference", "stats.pkl"), "statistics in a pickle"),
         ((*DIGITS, "--reference", "big"), "has images of 16x16, the samples are 8x8"),
         ((*DIGITS, "--metrics", "FIDD"), "not a metric"),
