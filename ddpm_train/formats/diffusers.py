@@ -116,6 +116,7 @@ def _rules(levels: int) -> Rules:
     return [
         (r"^time_embedding\.linear_1\.", "time_dense_0."),
         (r"^time_embedding\.linear_2\.", "time_dense_1."),
+        (r"^class_embedding\.", "labels."),
         (r"^down_blocks\.", "down."),
         (r"^up_blocks\.(\d+)", lambda match: f"up.{levels - 1 - int(match[1])}"),
         (r"\.(down|up)samplers\.0\.conv\.", r".\1sample."),

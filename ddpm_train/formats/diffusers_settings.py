@@ -44,7 +44,6 @@ NETWORK: dict[str, tuple[object, ...]] = {  # what the network can be; first, di
     "attn_norm_num_groups": (None, 32),
     "center_input_sample": (False,),
     "class_embed_type": (None,),
-    "num_class_embeds": (None,),
     "downsample_type": ("conv",),
     "upsample_type": ("conv",),
     "mid_block_type": ("UNetMidBlock2D",),
@@ -73,6 +72,7 @@ class NetworkFile:
     freq_shift: int = 0
     norm_eps: Annotated[float, Range(above=0, high=1)] = 1e-5
     dropout: Annotated[float, Range(0, below=1)] = 0.0
+    num_class_embeds: Annotated[int, Range(1, 1_000_000)] | None = None  # labels; null: none
     num_train_timesteps: int | None = None  # used by learned time embeddings alone
 
 
@@ -163,6 +163,7 @@ def network(
             pad_down="both" if switches["downsample_padding"] else "bottom_right",
             norm_eps=full.norm_eps,
             head_channels=full.attention_head_dim or 0,
+            classes=full.num_class_embeds or 0,
         ),
         origins,
         average,

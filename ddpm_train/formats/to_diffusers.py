@@ -91,8 +91,6 @@ def _network(model: ModelConfig) -> dict[str, Any]:
             raise _unknown(f"unet.{name}", getattr(unet, name))
     if unet.fourier:
         raise _unknown("unet.fourier", ",".join(map(str, unet.fourier)))
-    if unet.classes:
-        raise _unknown("unet.classes", unet.classes)
     if unet.time_order == "interleaved":
         raise _unknown("unet.time_order", unet.time_order)
     attention = [
@@ -117,6 +115,7 @@ def _network(model: ModelConfig) -> dict[str, Any]:
         "mid_block_scale_factor": 1,
         "norm_eps": unet.norm_eps,
         "norm_num_groups": 32,
+        **({"num_class_embeds": unet.classes} if unet.classes else {}),
         "out_channels": unet.channels * (2 if model.objective.learns_variance else 1),
         "resnet_time_scale_shift": "default" if unet.time_modulation == "shift" else "scale_shift",
         "sample_size": unet.image_size,
@@ -164,6 +163,7 @@ def _weights(weights: Tensors, levels: int) -> Tensors:
     rules: Rules = [
         (r"^time_dense_0\.", "time_embedding.linear_1."),
         (r"^time_dense_1\.", "time_embedding.linear_2."),
+        (r"^labels\.", "class_embedding."),
         (r"^(down|up)\.(\d+)\.(down|up)sample\.", r"\1.\2.\3samplers.0.conv."),
         (r"^down\.", "down_blocks."),
         (r"^up\.(\d+)", lambda match: f"up_blocks.{levels - 1 - int(match[1])}"),
