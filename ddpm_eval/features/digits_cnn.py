@@ -26,6 +26,7 @@ DESCRIPTION = Description(
     normalisation="levels 0..255 to [-1, 1]",
     published="be937adb4c9675ae856a36f07f6066377eae678a335addb70c440534952d9642",
     batch=(256, 256),
+    classes=tuple("0123456789"),
 )
 
 

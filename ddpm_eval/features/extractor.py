@@ -52,6 +52,7 @@ class Description:
         plain: Whether numbers through the published weights and the default resizing carry no
             suffix: true of Inception alone.
         short: The name in a suffix, where it is another.
+        classes: The names of what its logits tell, where a data set has the same ones.
         batch: Images at once on a CPU and on a GPU.
     """
 
@@ -67,6 +68,7 @@ class Description:
     plain: bool = False
     short: str = ""
     batch: tuple[int, int] = (8, 128)
+    classes: tuple[str, ...] = ()
 
     def preprocessing(self, resize: str) -> str:
         """What happens to an image before the network."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ddpm_eval.metrics.manifold import density_coverage, precision_recall
     from ddpm_eval.metrics.memorisation import authenticity, memorised_share
     from ddpm_eval.metrics.monge import mind
+    from ddpm_eval.metrics.recognition import recognised_share
     from ddpm_eval.metrics.vendi import vendi_score
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "memorised_share",
     "mind",
     "precision_recall",
+    "recognised_share",
     "relative_distance",
     "vendi_score",
 ]
@@ -51,6 +53,7 @@ _HOMES = {
     "memorised_share": "memorisation",
     "mind": "monge",
     "precision_recall": "manifold",
+    "recognised_share": "recognition",
     "relative_distance": "frechet",
     "vendi_score": "vendi",
 }

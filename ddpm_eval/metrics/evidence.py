@@ -14,6 +14,7 @@ from ddpm_eval.metrics.frechet import Gaussian, Terms, distance_of, distance_std
 from ddpm_eval.metrics.inception import InceptionScore
 from ddpm_eval.metrics.manifold import Manifold, manifold_of
 from ddpm_eval.metrics.neighbourhoods import Neighbourhoods, Neighbours, neighbourhoods
+from ddpm_eval.metrics.recognition import Recognition
 from ddpm_eval.metrics.rows import Rows, blocks, rows
 from ddpm_train.errors import FixableError
 
@@ -30,12 +31,14 @@ class FeatureSet:
         rows: These features themselves, [n, d].
         spatial: Mean and covariance of sFID's features.
         score: Sums over a classifier's logits.
+        recognition: Counts of samples that it recognises, where they have classes.
     """
 
     pool: Gaussian
     rows: Rows | None = None
     spatial: Gaussian | None = None
     score: InceptionScore | None = None
+    recognition: Recognition | None = None
 
     @classmethod
     def of(cls, features: ArrayLike) -> "FeatureSet":
@@ -122,6 +125,13 @@ class Evidence:
         if self.samples.spatial is None or self.reference.spatial is None:
             raise FixableError("there are no spatial features", "leave sFID out")
         return distance_of(self.samples.spatial, self.reference.spatial, None)
+
+    @property
+    def recognised(self) -> Estimate:
+        """The share of samples that are recognised as their class."""
+        if self.samples.recognition is None:
+            raise FixableError("the samples have no classes", "leave the recognised share out")
+        return self.samples.recognition.estimate()
 
     @property
     def score(self) -> Estimate:

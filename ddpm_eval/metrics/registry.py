@@ -20,9 +20,9 @@ from ddpm_eval.metrics.neighbourhoods import Neighbours
 from ddpm_eval.metrics.vendi import vendi_score
 
 Better = Literal["", "higher", "lower"]
-Need = Literal["moments", "samples", "reference", "logits", "spatial", "float64"]
+Need = Literal["moments", "samples", "reference", "logits", "labels", "spatial", "float64"]
 """Moments of both sets; features of the samples, of the reference; a classifier's logits; spatial
-features of both; float64 on the device."""
+features of both; float64 on the device; the samples' classes, which the extractor knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +195,13 @@ _METRICS: dict[str, Metric] = {
         needs=frozenset({"samples"}),
         compute=lambda evidence: vendi_score(evidence.samples.required()),
     ),
+    "recognised_share": Metric(
+        title="Recognised share",
+        unit="%",
+        better="higher",
+        needs=frozenset({"labels"}),
+        compute=lambda evidence: evidence.recognised,
+    ),
     "fid_infinity": Metric(
         title="FID-infinity",
         better="lower",
@@ -215,6 +222,7 @@ _METRICS: dict[str, Metric] = {
     "draws": Metric(title="Draws of each image (K)"),
     "reverse_steps": Metric(title="Reverse steps (T − t + 1)"),
     "images": Metric(title="Images"),
+    "class": Metric(title="Class"),
     "training_steps": Metric(title="Training steps"),
 }
 METRICS: Mapping[str, Metric] = MappingProxyType(_METRICS)

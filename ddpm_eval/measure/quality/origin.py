@@ -23,6 +23,7 @@ class Origin:
         step: The training step of the model.
         ema_decay: Of the averaged weights.
         trained_on: The name of the training images.
+        classes: The names of the classes that samples are of, where they are of any.
     """
 
     model: str = ""
@@ -32,6 +33,7 @@ class Origin:
     step: int | None = None
     ema_decay: float | None = None
     trained_on: str = ""
+    classes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, images: Images | ImageSet) -> "Origin":
@@ -45,6 +47,7 @@ class Origin:
             weights=facts["weights"],
             precision=facts["precision"],
             sampling=sampling_facts(facts, len(images)),
+            classes=tuple(getattr(source, "class_names", ())),
         )
 
     def by(self, model: Model) -> "Origin":
@@ -52,4 +55,7 @@ class Origin:
         facts = model.facts
         decay = None if facts.run is None else facts.run.optim.ema_decay
         trained_on = str(facts.file.get("data") or "")
-        return replace(self, step=facts.step, ema_decay=decay, trained_on=trained_on)
+        classes = model.class_names or self.classes
+        return replace(
+            self, step=facts.step, ema_decay=decay, trained_on=trained_on, classes=classes
+        )

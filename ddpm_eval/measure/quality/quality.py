@@ -18,6 +18,7 @@ from ddpm_eval.measure.quality.scan import scan
 from ddpm_eval.measure.quality.settings import QualitySettings
 from ddpm_eval.metrics.registry import METRICS, Need
 from ddpm_eval.record.arrays import Array
+from ddpm_eval.record.conditions import labels_of_samples
 from ddpm_eval.record.protocol import Protocol
 from ddpm_eval.record.record import Measurement
 from ddpm_eval.runtime import Runtime
@@ -83,7 +84,7 @@ def require(
     settings: QualitySettings,
     runtime: Runtime,
     *,
-    trained_on: str = "",
+    origin: Origin,
 ) -> None:
     """Refuse before n samples of [H, W, C] are drawn what cannot be measured afterwards.
 
@@ -93,10 +94,11 @@ def require(
     for name in settings.extractors:
         extractor = opened(name, (*settings.protocols, "")[0], settings, runtime)
         extractor.check(shape)
-        plan = _plan(extractor, reference, shape[:2], n, settings)
+        knows = knows_classes(extractor, origin)
+        plan = _plan(extractor, reference, shape[:2], n, settings, knows=knows)
         wanted.require_device(plan, runtime.world.device)
         if reference.file is not None:
-            check_data(statistics.read(reference.file, extractor), trained_on)
+            check_data(statistics.read(reference.file, extractor), origin.trained_on)
 
 
 def require_files(settings: QualitySettings) -> None:
@@ -138,6 +140,8 @@ def _plan(
     size: tuple[int, int],
     n: int,
     settings: QualitySettings,
+    *,
+    knows: bool,
 ) -> list[str]:
     """The metrics that will be taken, by key."""
     content = None if reference.file is None else statistics.read(reference.file, extractor)
@@ -145,6 +149,8 @@ def _plan(
     lacking: set[Need] = set() if reference.images is not None else {"reference"}
     if content is not None and content.spatial is None:
         lacking.add("spatial")
+    if not knows:
+        lacking.add("labels")
     counts = [n, *([len(reference.images)] if reference.images is not None else [])]
     keys = wanted.choose(
         settings.metrics,
@@ -167,7 +173,8 @@ def _through(
     samples, reference, world = comparison.samples, comparison.reference, runtime.world
     n, shape = len(samples), samples.read([0]).shape[1:]
     extractor.check(shape)
-    keys = _plan(extractor, reference, shape[:2], n, settings)
+    labels = _labels(samples) if knows_classes(extractor, comparison.origin) else None
+    keys = _plan(extractor, reference, shape[:2], n, settings, knows=labels is not None)
     wanted.require_device(keys, world.device)
     held_out = _held_out(comparison, settings) if "fid" in keys else None
     protocol = _protocol(extractor, comparison, keys, held_out)
@@ -179,7 +186,8 @@ def _through(
         others = bank.extract(reference.images, len(reference.images), extractor, runtime)
     content = reference.statistics(extractor, runtime, others)
     features = bank.extract(samples, n, extractor, runtime)
-    scanned = scan(features, extractor, world, some=_some(n, held_out, settings.seed))
+    some = _some(n, held_out, settings.seed)
+    scanned = scan(features, extractor, world, some=some, labels=labels)
     yardstick = None
     if held_out is not None:
         real = bank.extract(held_out, len(held_out), extractor, runtime)
@@ -191,6 +199,17 @@ def _through(
     sets = Sets(comparison, extractor, features, scanned, content, others, yardstick)
     memory.give_back()
     return results.measurement(sets, keys, protocol)
+
+
+def knows_classes(extractor: Extractor, origin: Origin) -> bool:
+    """Whether an extractor tells the classes that samples are of."""
+    return bool(origin.classes) and origin.classes == extractor.description.classes
+
+
+def _labels(samples: ImageSet) -> Array | None:
+    """The classes that samples were asked to be of, [n]."""
+    facts = getattr(samples.source, "facts", {})
+    return labels_of_samples(facts, samples.indices.tolist())
 
 
 def _needs(keys: Sequence[str], need: Need) -> bool:

@@ -60,6 +60,7 @@ class Sets:
                 rows=self.features.rows(),
                 spatial=None if spatial is None else Gaussian.of(spatial),
                 score=self.scanned.score,
+                recognition=self.scanned.recognition,
             ),
             reference=FeatureSet(
                 pool=self.content.pool,
@@ -127,7 +128,7 @@ def _wider(distance: Estimate, n: int) -> Error | None:
 
 
 def _curves(evidence: Evidence, keys: Sequence[str], sets: Sets) -> Iterator[Curve]:
-    """FD over the number of samples."""
+    """FD over the number of samples, and the recognised share over the classes."""
     few = evidence.n < extrapolation.LEAST_IMAGES
     sizes = extrapolation.sizes(evidence.n, sets.extractor.sizes[0])
     if "fid" in keys and len(sizes) > 1 and (few or "fid_infinity" in keys):
@@ -138,6 +139,18 @@ def _curves(evidence: Evidence, keys: Sequence[str], sets: Sets) -> Iterator[Cur
             x=growth.sizes,
             y=growth.distances,
             n=evidence.n,
+            of=Qualifiers(whose="samples", extractor=sets.extractor.suffix),
+        )
+    recognition = sets.scanned.recognition
+    if "recognised_share" in keys and recognition is not None:
+        classes, share, error = recognition.by_class()
+        yield Curve(
+            metric="recognised_share",
+            over="class",
+            x=classes,
+            y=share,
+            n=int(recognition.sums[classes, 0].min()),
+            error=error,
             of=Qualifiers(whose="samples", extractor=sets.extractor.suffix),
         )
 

@@ -13,6 +13,7 @@ from ddpm_eval.measure.quality import statistics
 from ddpm_eval.measure.quality.statistics import Statistics
 from ddpm_eval.metrics.frechet import Gaussian, Moments
 from ddpm_eval.metrics.inception import SPLITS, InceptionScore
+from ddpm_eval.metrics.recognition import Recognition
 from ddpm_eval.record.arrays import Array
 from ddpm_eval.record.shards import key_of
 from ddpm_eval.runtime import Runtime
@@ -31,6 +32,7 @@ class Scanned:
         spatial: Moments of sFID's features, where the extractor has them.
         score: Sums over logits, where it has them and the images make ten parts.
         pixels: A digest of each image, [n].
+        recognition: Counts of recognised samples, where they have classes.
     """
 
     pool: Moments
@@ -38,10 +40,16 @@ class Scanned:
     spatial: Moments | None
     score: InceptionScore | None
     pixels: Array
+    recognition: Recognition | None = None
 
 
 def scan(
-    features: Bank, extractor: Extractor, world: World, *, some: Array | None = None
+    features: Bank,
+    extractor: Extractor,
+    world: World,
+    *,
+    some: Array | None = None,
+    labels: Array | None = None,
 ) -> Scanned:
     """Go once over a bank, each process over its share; every process gets the sums of all.
 
@@ -50,10 +58,12 @@ def scan(
         extractor: What its features are of.
         world: The processes.
         some: Marks images whose moments are wanted apart, bool [n].
+        labels: The classes that the images were asked to be of, [n].
     """
     n, (dim, classes, spatial_dim) = features.n, extractor.sizes
     first, rest, spatial = Moments.empty(dim), Moments.empty(dim), Moments.empty(spatial_dim)
     score = InceptionScore(n, classes) if classes and n >= SPLITS else None
+    recognition = None if labels is None else Recognition(labels, classes)
     pixels, marked = np.zeros(n, np.int64), np.zeros(n, bool) if some is None else some
     for part, arrays in features.stream(world):
         inside = marked[part.start : part.stop]
@@ -63,15 +73,20 @@ def scan(
             spatial = spatial.update(arrays["spatial"])
         if score is not None:
             score.update(part, arrays["logits"])
+        if recognition is not None:
+            recognition.update(part, arrays["logits"])
         pixels[part.start : part.stop] = arrays["pixels"].view(np.int64)
     if score is not None:
         score.sums = _sum(world, score.sums)
+    if recognition is not None:
+        recognition.sums = _sum(world, recognition.sums)
     return Scanned(
         pool=together(world, first.merge(rest)),
         some=together(world, first),
         spatial=together(world, spatial) if spatial_dim else None,
         score=score,
         pixels=_sum(world, pixels),
+        recognition=recognition,
     )
 
 

@@ -11,6 +11,10 @@ from ddpm_train.world import require_float64
 
 _LACKS: dict[Need, tuple[str, str]] = {  # what is lacking, and what to do beside leaving it out
     "logits": ("{extractor} gives no logits", "choose extractor=inception"),
+    "labels": (
+        "the samples have no classes that {extractor} knows",
+        "draw samples of classes, and choose an extractor of these classes",
+    ),
     "spatial": (
         "the extractor or the reference has no spatial features",
         "choose extractor=inception, and images or ADM's statistics as the reference",

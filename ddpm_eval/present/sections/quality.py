@@ -15,11 +15,13 @@ def quality(runs: Sequence[Run]) -> Iterator[Section]:
     for run in runs:
         for measurement in run.of("quality"):
             for curve in measurement.curves:
-                text = (
-                    f"{run.lead}{curve_text(curve)[:-1]}, against "
-                    f"{wording.images(measurement.protocol.reference)}: it is biased upwards where "
-                    "n is small, so only equal n may be compared."
-                )
+                text = run.lead + curve_text(curve)
+                if curve.over == "images":
+                    text = (
+                        f"{text[:-1]}, against "
+                        f"{wording.images(measurement.protocol.reference)}: it is biased upwards "
+                        "where n is small, so only equal n may be compared."
+                    )
                 key = run.key(measurement, f"{curve.label}-over-{curve.over}")
                 pictures.append(figures.curve(key, curve, seeded(text, measurement)))
     tables = tuple(contents.quality(runs))
