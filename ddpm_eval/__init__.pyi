@@ -7,6 +7,7 @@ from ddpm_eval.door.bound import rate_distortion as rate_distortion
 from ddpm_eval.door.files import calibrate as calibrate
 from ddpm_eval.door.files import compress as compress
 from ddpm_eval.door.files import decompress as decompress
+from ddpm_eval.door.guidance import guide as guide
 from ddpm_eval.door.images import images as images
 from ddpm_eval.door.pictures import interpolate as interpolate
 from ddpm_eval.door.pictures import neighbours as neighbours

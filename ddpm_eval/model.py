@@ -16,6 +16,7 @@ from ddpm_train.denoiser import Denoiser, Network
 from ddpm_train.diffusion import Gaussian, decoder_nll
 from ddpm_train.errors import FixableError
 from ddpm_train.fast import prepare
+from ddpm_train.guidance import Gradient
 from ddpm_train.settings import to_dict
 
 Weights = Literal["ema", "raw"]
@@ -51,6 +52,26 @@ class ModelFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Guide:
+    """A classifier of noisy images that guides samples to classes (Dhariwal and Nichol 2021).
+
+    Attributes:
+        gradient: Of its log p(y | x_t), times the scale.
+        classes: How many it knows.
+        digest: SHA-256 of its settings and weights.
+    """
+
+    gradient: Gradient
+    classes: int
+    digest: str
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What samples depend on."""
+        return {"classifier": self.digest, "scale": self.gradient.scale}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Model:
     """A trained model, ready to be evaluated.
 
@@ -65,6 +86,7 @@ class Model:
         config: The settings of its network, where it is one of ours.
         classes: How many class labels it takes; 0: none.
         double: Gives the same model in float64; None: nobody says how.
+        guide: What guides its samples, if anything does.
     """
 
     denoise: Denoiser
@@ -77,6 +99,18 @@ class Model:
     config: ModelConfig | None = None
     classes: int = 0
     double: Callable[[], "Model"] | None = None
+    guide: Guide | None = None
+
+    @property
+    def sample_classes(self) -> int:
+        """Of how many classes its samples may be; 0: they have none."""
+        return self.classes if self.guide is None else self.guide.classes
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes that samples are of, or their numbers where nobody says."""
+        names, classes = self.facts.file.get("classes") or (), self.sample_classes
+        return tuple(names) if len(names) == classes else tuple(map(str, range(classes)))
 
     @property
     def variance(self) -> str:

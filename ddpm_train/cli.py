@@ -152,6 +152,46 @@ def presets(
 
 
 @app.command()
+def classifier(
+    data: Data = None,
+    out: Annotated[Path, typer.Option("--out", help="The file to write.")] = Path(
+        "runs/classifier/classifier.pt"
+    ),
+    changes: Changes = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Train a classifier of noisy images, of digits unless --set says else, to guide samples."""
+    if os.path.lexists(out):
+        raise FixableError(f"{out}: exists already", "name a new file: --out")
+    from ddpm_train import classifying, world
+    from ddpm_train import data as sources
+    from ddpm_train.formats import classifiers
+
+    run = classifying.digits_classifier()
+    if data is not None:
+        existing(str(data), "the images")
+        source: Any = "npz" if data.suffix.lower() == ".npz" else "folder"
+        run = replace(run, data=replace(run.data, path=str(data), source=source))
+    run = settings.override(run, changes or [])
+    encoder = run.classifier.encoder
+    images = sources.load(run.data, image_size=encoder.image_size, channels=encoder.channels)
+    member = world.join(device, threads=run.compute.threads)
+    trainer = classifying.Training(run, images, member.device)
+    with Meter("classifier", run.optim.steps, quiet=quiet) as meter:
+        for step, loss in enumerate(trainer.steps(), 1):
+            meter.move(step, f"loss {loss:.4f}")
+    file = trainer.file()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    classifiers.save(out, file)
+    world.leave()
+    if not quiet:
+        say(f"saved {escape(str(out))}", to=output)
+        for t, share in classifying.accuracy(file, images, run.seed).items():
+            say(f"names {share:.1%} of {escape(images.name)} at t = {t}", to=output)
+
+
+@app.command()
 def export(
     source: Annotated[Path, typer.Argument(help="A checkpoint of ddpm-train.")],
     target: Annotated[Path, typer.Argument(help="The file to write.")],

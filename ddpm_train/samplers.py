@@ -115,6 +115,10 @@ class Ddim:
             mean = at(self._x_0, k, x_t) * x_0_hat + at(self._eps, k, x_t) * eps_hat
         return Denoised(Gaussian(mean, at(self._log_variances, k, x_t)), x_0_hat)
 
+    def slope(self, k: Tensor, like: Tensor) -> Tensor:
+        """How far the mean moves with x_0_hat where x_t stays and eps_hat follows, [B, 1, 1, 1]."""
+        return at(self._c_0, k, like)
+
     def is_certain(self, k: int, /) -> bool:
         """Whether eta is 0."""
         return bool(self._log_variances[k].isneginf())

@@ -68,6 +68,7 @@ OPTIONS: Mapping[str, str] = {
     **{"protocols": "--protocols", "save": "--set quality.save"},
     **{"path": "--data", "images": "--dataset", "resize": "--resize"},
     **{"out": "--out", "indices": "--indices", "classes": "--classes"},
+    **{"classifier": "--classifier", "scale": "--scale"},
 }
 """Which option gives a setting that an error names; what is in no option is a ``--set``."""
 
@@ -148,5 +149,10 @@ Classes = Annotated[
     str,
     typer.Option("--classes", help="Of the samples, in turn: 0,3,7; the seed draws them if empty."),
 ]
+Guiding = Annotated[
+    Path | None,
+    typer.Option("--classifier", help="A classifier of noisy images that guides the samples."),
+]
+Scale = Annotated[float, typer.Option("--scale", help="Of the classifier's gradient: 0 is none.")]
 Sampler = Annotated[str, typer.Option("--sampler", help="ancestral, as in the paper, or ddim.")]
 Eta = Annotated[float, typer.Option("--eta", help="The noise of ddim: 0 is none, 1 as ancestral.")]

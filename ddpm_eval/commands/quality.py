@@ -8,10 +8,14 @@ import typer
 from ddpm_eval.commands.options import (
     Accept,
     Changes,
+    Classes,
     Data,
     Dataset,
+    Guiding,
     Inception,
+    Scale,
     Steps,
+    classes_changes,
     common,
 )
 from ddpm_eval.commands.task import (
@@ -65,6 +69,9 @@ def fid(
         str, typer.Option("--metrics", help="Some of all: FID,KID,density,MIND, say.")
     ] = "",
     steps: Steps = 0,
+    classes: Classes = "",
+    classifier: Guiding = None,
+    scale: Scale = 1.0,
     weights: Inception = None,
     accept: Accept = "",
     dataset: Dataset = None,
@@ -91,7 +98,7 @@ def fid(
         ),
         samples=SamplingSettings(steps=steps),
     )
-    settings, of_model = changed(tree, changes or [])
+    settings, of_model = changed(tree, [*classes_changes(classes, "samples"), *(changes or [])])
     check_extractor(settings.quality.extractors, weights, accept)
     if what is not None and not is_there(what):
         raise FixableError(
@@ -117,6 +124,7 @@ def fid(
     with task.opened() as work:
         from ddpm_eval.door.quality import measure_all
 
+        work.guide(classifier, scale)
         against: AnyImages = work.images(reference) if _is_split(reference) else reference
         results = measure_all(
             work.model,

@@ -12,8 +12,10 @@ from ddpm_eval.commands.options import (
     Checkpoint,
     Classes,
     Eta,
+    Guiding,
     Sampler,
     Samples,
+    Scale,
     Seed,
     Steps,
     classes_changes,
@@ -37,6 +39,8 @@ def sample(
     sampler: Sampler = "ancestral",
     eta: Eta = 0.0,
     classes: Classes = "",
+    classifier: Guiding = None,
+    scale: Scale = 1.0,
     indices: Annotated[
         str | None,
         typer.Option("--indices", help="Make only these of the n, 0:25000 say, and record nothing"),
@@ -72,6 +76,7 @@ def sample(
         from ddpm_eval.door.pictures import record_samples
         from ddpm_eval.measure.pictures import samples
 
+        work.guide(classifier, scale)
         folder = None if out is None else expanded(out)
         if part is None:
             work.finish(record_samples(work.model, settings.samples, work.runtime, folder))

@@ -159,9 +159,7 @@ def _of_model(
     against = _reference(model, reference, settings)
     origin = Origin().by(model)
     channels, height, width = model.shape
-    measures.require(
-        against, (height, width, channels), n, settings, runtime, trained_on=origin.trained_on
-    )
+    measures.require(against, (height, width, channels), n, settings, runtime, origin=origin)
     real = _held_out(model, reference, held_out, runtime)
 
     def measure(work: Runtime) -> tuple[Measurement, ...]:

@@ -61,6 +61,11 @@ def scored_images(
         FixableError: As ``images_of``, or the classes are not those that the model takes.
     """
     models = [model] if other is None else [model, other]
+    if any(each.guide is not None for each in models):
+        raise FixableError(
+            "model: guidance steers samples; the bound and its pictures are of the model alone",
+            "measure the model without its classifier",
+        )
     if isinstance(what, ImageSet | Model) or what is None:
         return require_labels(models, images_of(model, what, split=split))
     labels = True if any(each.classes for each in models) else None

@@ -88,3 +88,14 @@ def condition_text(facts: Mapping[str, Any]) -> str:
         return f"classes drawn from {facts['classes']:,}"
     *others, last = map(str, facts["labels"])
     return f"classes {','.join([*others, last])} in turn" if others else f"class {last}"
+
+
+def guidance_text(facts: Mapping[str, Any]) -> str:
+    """Say what guides samples to their classes; empty where nothing does.
+
+    >>> guidance_text({"classifier": "0123456789abcdef", "scale": 4.0}), guidance_text({})
+    ('guided by classifier 01234567, scale 4', '')
+    """
+    if "classifier" not in facts:
+        return ""
+    return f"guided by classifier {facts['classifier'][:8]}, scale {facts['scale']:g}"

@@ -62,6 +62,7 @@ class SamplingFacts:
     clip: bool = True
     spacing: str = "even"
     condition: str = ""
+    guidance: str = ""
     batch: int | None = None
     digest: str = ""
 

@@ -18,7 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpm_eval.progress import Track, quiet
-from ddpm_eval.record.conditions import condition_text, is_whole, labels_of_samples
+from ddpm_eval.record.conditions import (
+    condition_text,
+    guidance_text,
+    is_whole,
+    labels_of_samples,
+)
 from ddpm_eval.record.protocol import SamplingFacts
 from ddpm_eval.record.shards import Shards, key_of
 from ddpm_train.errors import FixableError
@@ -145,6 +150,7 @@ def label(facts: Mapping[str, Any]) -> str:
         f"a level: {facts['langevin']}" if "langevin" in facts else "",
         f"{facts['weights']} weights" if facts["weights"] == "raw" else "",
         condition_text(facts),
+        guidance_text(facts),
         "" if facts["clip"] else "not clipped",
         "" if facts["precision"] == "float32" else facts["precision"],
     ]
@@ -168,6 +174,7 @@ def sampling_facts(facts: Mapping[str, Any], n: int) -> SamplingFacts:
         clip=facts["clip"],
         spacing=facts.get("spacing", "even"),
         condition=condition_text(facts),
+        guidance=guidance_text(facts),
         batch=facts["batch"],
     )
 

@@ -4,23 +4,28 @@ The pool, the sizes and the classes are told by names and shapes; heads are aske
 file has the name and the shape of a released one.
 """
 
+import hashlib
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from ddpm_train import checkpoint, settings
 from ddpm_train.checkpoint import Tensors
-from ddpm_train.config import ClassifierConfig
+from ddpm_train.config import ClassifierConfig, ScheduleConfig
 from ddpm_train.errors import FixableError
+from ddpm_train.files import write_atomically
 from ddpm_train.formats import containers
 from ddpm_train.formats.canonical import Rules, require_pixels
 from ddpm_train.formats.finishing import fit, split_heads
 from ddpm_train.formats.improved_diffusion import shapes
 from ddpm_train.formats.openai_names import canonical
 from ddpm_train.networks.classifier import Classifier
-from ddpm_train.reading import reading
+from ddpm_train.reading import damaged, parse_json, reading
 
 NAME = "openai/guided-diffusion classifier"
 RELEASED = ("64x64_classifier", "128x128_classifier", "256x256_classifier", "512x512_classifier")
@@ -51,11 +56,21 @@ class ClassifierFile:
         config: Its settings.
         weights: Under our names.
         warnings: What the file does not tell and was assumed.
+        schedule: The process whose x_t it was trained on, where the file says it.
     """
 
     config: ClassifierConfig
     weights: Tensors
     warnings: Sequence[str] = ()
+    schedule: ScheduleConfig | None = None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of its settings and weights."""
+        sha = hashlib.sha256(json.dumps(settings.to_dict(self.config), sort_keys=True).encode())
+        for name in sorted(self.weights):
+            sha.update(f"{name} {checkpoint.digest(self.weights[name])} ".encode())
+        return sha.hexdigest()
 
     def network(self) -> Classifier:
         """Build it, ready for evaluation; its weights take no gradient, its input may."""
@@ -72,7 +87,7 @@ def recognises(content: Mapping[str, Any]) -> bool:
 
 
 def load(path: Path, *, changes: Iterable[str] = ()) -> ClassifierFile:
-    """Read a classifier of guided-diffusion.
+    """Read a classifier: one of ``ddpm-train classifier``, or of guided-diffusion.
 
     Args:
         path: The file.
@@ -83,13 +98,49 @@ def load(path: Path, *, changes: Iterable[str] = ()) -> ClassifierFile:
             matters is neither in it nor given.
     """
     content = containers.read(path)
+    if OURS in content:
+        return _read_ours(content, path)
     if not recognises(content):
         raise FixableError(
             f"{path}: not a classifier of noisy images",
-            "use a classifier of guided-diffusion, such as 256x256_classifier.pt",
+            "use one of ddpm-train classifier, or of guided-diffusion: 256x256_classifier.pt",
         )
     with reading(path, what="not what its names say"):
         return _read(containers.tensors(content, str(path)), path, list(changes))
+
+
+OURS = "ddpm-eval noisy classifier"
+_AGAIN = "train it again, or copy the file again"
+
+
+def save(path: Path, file: ClassifierFile) -> None:
+    """Write a classifier atomically: its settings as JSON, their digest, and plain tensors.
+
+    Raises:
+        FixableError: The disk is full or not writable.
+    """
+    plain = {
+        "config": settings.to_dict(file.config),
+        "schedule": None if file.schedule is None else settings.to_dict(file.schedule),
+        "digest": file.digest,
+    }
+    tensors = {name: value.detach().cpu().contiguous() for name, value in file.weights.items()}
+    content = {OURS: json.dumps(plain), "tensors": tensors}
+    write_atomically(path, lambda stream: torch.save(content, stream))
+
+
+def _read_ours(content: Mapping[str, Any], path: Path) -> ClassifierFile:
+    with reading(path, fix=_AGAIN):
+        plain = parse_json(content[OURS], path, fix=_AGAIN)
+        schedule = plain["schedule"]
+        file = ClassifierFile(
+            config=settings.from_dict(ClassifierConfig, plain["config"], f"{path}: "),
+            weights=containers.tensors(content["tensors"], str(path)),
+            schedule=schedule and settings.from_dict(ScheduleConfig, schedule, f"{path}: "),
+        )
+        if file.digest != plain["digest"]:
+            raise damaged(path, "its weights do not match their digest", fix=_AGAIN)
+        return file
 
 
 def _read(theirs: Tensors, path: Path, changes: list[str]) -> ClassifierFile:

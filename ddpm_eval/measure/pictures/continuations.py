@@ -4,7 +4,12 @@ from collections.abc import Generator
 
 import numpy as np
 
-from ddpm_eval.measure.pictures.protocols import chain_facts, classes_of, condition_of
+from ddpm_eval.measure.pictures.protocols import (
+    chain_facts,
+    classes_of,
+    condition_of,
+    steered,
+)
 from ddpm_eval.measure.pictures.settings import ProgressiveSettings
 from ddpm_eval.model import Model
 from ddpm_eval.record.fill import Work, fill
@@ -45,7 +50,7 @@ def draw(model: Model, settings: ProgressiveSettings, runtime: Runtime) -> Grid:
 
 
 def _work(model: Model, settings: ProgressiveSettings, stops: list[int]) -> Work:
-    T, sampler = model.denoise.schedule.T, Ancestral(model.denoise, settings.clip)
+    T, sampler = model.denoise.schedule.T, steered(model, Ancestral(model.denoise, settings.clip))
     first, others = (Stream(settings.seed, name) for name in ("sample", "continue"))
 
     def make(part: range) -> Generator[None, None, Arrays]:

@@ -19,6 +19,7 @@ from ddpm_eval.measure.pictures.protocols import (
     classes_of,
     condition_of,
     protocol_of,
+    steered,
 )
 from ddpm_eval.measure.pictures.quality_over_steps import Frames, Judge
 from ddpm_eval.measure.pictures.settings import ProgressiveSettings, SamplingSettings
@@ -118,7 +119,8 @@ def _work(model: Model, settings: ProgressiveSettings, runtime: Runtime) -> Work
     """x_0_hat at the recorded times, and its squared error against the last one."""
     T = model.denoise.schedule.T
     recorded = times(T)
-    sampler, stream = Ancestral(model.denoise, settings.clip), Stream(settings.seed, "sample")
+    sampler = steered(model, Ancestral(model.denoise, settings.clip))
+    stream = Stream(settings.seed, "sample")
 
     def make(part: range) -> Generator[None, None, Arrays]:
         x_0_hats: list[Tensor] = []

@@ -10,6 +10,8 @@ from torch import Tensor
 from ddpm_eval.model import Model
 from ddpm_eval.record.conditions import condition_facts, labels_of_samples
 from ddpm_eval.record.protocol import Protocol
+from ddpm_train.guidance import guided
+from ddpm_train.samplers import Sampler
 from ddpm_train.settings import to_dict
 
 
@@ -70,7 +72,7 @@ def classes_of(model: Model, settings: SampleSettings) -> dict[str, Any]:
     Raises:
         FixableError: The model has no such classes.
     """
-    return condition_facts(model.classes, settings.classes)
+    return condition_facts(model.sample_classes, settings.classes)
 
 
 def condition_of(model: Model, settings: SampleSettings, indices: Sequence[int]) -> Tensor | None:
@@ -80,6 +82,17 @@ def condition_of(model: Model, settings: SampleSettings, indices: Sequence[int])
     return None if labels is None else torch.from_numpy(labels)
 
 
+def steered(model: Model, sampler: Sampler) -> Sampler:
+    """Guide a sampler, where something guides the model.
+
+    Raises:
+        FixableError: Nobody has said how this sampler is guided.
+    """
+    if model.guide is None:
+        return sampler
+    return guided(sampler, model.guide.gradient, conditional=bool(model.classes))
+
+
 def chain_facts(model: Model, settings: ChainSettings) -> dict[str, Any]:
     """What a chain of the paper's sampler depends on, beside the images where it begins."""
     return {
@@ -87,4 +100,5 @@ def chain_facts(model: Model, settings: ChainSettings) -> dict[str, Any]:
         "precision": model.precision,
         "seed": settings.seed,
         "clip": settings.clip,
+        **({} if model.guide is None else model.guide.facts),
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import ddpm_train
-from ddpm_eval.measure.pictures.protocols import classes_of, condition_of, protocol_of
+from ddpm_eval.measure.pictures.protocols import classes_of, condition_of, protocol_of, steered
 from ddpm_eval.measure.pictures.settings import SamplingSettings
 from ddpm_eval.model import Model
 from ddpm_eval.progress import finish
@@ -91,14 +91,8 @@ def _labels(model: Model, facts: Mapping[str, Any], shown: range) -> tuple[str, 
     labels = labels_of_samples(facts, shown)
     if labels is None:
         return tuple(map(str, shown))
-    names = class_names(model)
+    names = model.class_names
     return tuple(f"{i}: {names[label]}" for i, label in zip(shown, labels, strict=True))
-
-
-def class_names(model: Model) -> Sequence[str]:
-    """The names of a model's classes, or their numbers where nobody says."""
-    names = model.facts.file.get("classes") or ()
-    return names if len(names) == model.classes else [*map(str, range(model.classes))]
 
 
 def _protocol(model: Model, settings: SamplingSettings, runtime: Runtime) -> Protocol:
@@ -208,6 +202,7 @@ def facts_of(model: Model, settings: SamplingSettings, runtime: Runtime) -> dict
         step = f" of {settings.step_lr:g}" if settings.step_lr else ""
         facts["langevin"] = f"{settings.level_steps} steps{step}{denoised}"
     facts |= classes_of(model, settings)
+    facts |= {} if model.guide is None else model.guide.facts
     exact: dict[str, Any] = json.loads(json.dumps(facts))
     return exact
 
@@ -227,6 +222,7 @@ def folder_name(facts: Mapping[str, Any]) -> str:
         *(_short(facts.get(name, "")) for name in ("spacing", "convention", "langevin")),
         "" if facts["eta"] is None else f"eta{facts['eta']}",
         _short(_classes(facts)),
+        f"guided{facts['scale']:g}-{facts['classifier'][:8]}" if "classifier" in facts else "",
         "" if facts["clip"] else "unclipped",
         "" if facts["precision"] == "float32" else facts["precision"],
         f"batch{facts['batch']}",
@@ -247,7 +243,7 @@ def _short(text: str) -> str:
 
 def _work(model: Model, settings: SamplingSettings, runtime: Runtime) -> Work:
     """Whole batches of samples that hold 0..n-1: image i is the same whatever n is."""
-    sampler = samplers.build(model.denoise, settings, clip=settings.clip)
+    sampler = steered(model, samplers.build(model.denoise, settings, clip=settings.clip))
     stream, batch = Stream(settings.seed, "sample"), runtime.batch
 
     def make(part: range) -> Generator[None, None, Arrays]:

@@ -1,0 +1,118 @@
+"""Guided samples: what guides them is in the label, the store and the protocol; what is refused."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from typer.testing import CliRunner
+
+import ddpm_eval as de
+from ddpm_eval.record.store import open_store
+from ddpm_train import data
+from ddpm_train.classifying import Training, accuracy, digits_classifier, untrained
+from ddpm_train.cli import app as train
+from ddpm_train.config import DataConfig
+from ddpm_train.errors import FixableError
+from ddpm_train.formats import classifiers
+from ddpm_train.settings import override
+
+CLASSIFIER = untrained()
+BETAS = [0.05, 0.3, 0.9]
+
+
+class Nothing(nn.Module):
+    def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        return torch.zeros_like(x)
+
+
+def model(**settings: Any) -> Any:
+    return de.wrap(Nothing(), schedule=BETAS, **{"image_shape": (1, 8, 8), **settings})
+
+
+def test_a_scale_of_nothing_draws_the_model_s_own_samples() -> None:
+    plain = de.sample(model(), 4)
+    assert np.array_equal(de.sample(de.guide(model(), CLASSIFIER, scale=0), 4), plain)
+    strong = de.sample(de.guide(model(), CLASSIFIER, scale=3000), 4)
+    assert not np.array_equal(strong, plain)
+    assert not np.array_equal(
+        de.sample(de.guide(model(), CLASSIFIER, scale=3000), 4, classes=[1]), strong
+    )
+
+
+def test_the_classifier_and_the_scale_are_known_by_their_content(tmp_path: Path) -> None:
+    classifiers.save(tmp_path / "c.pt", CLASSIFIER)
+    guided = de.guide(model(), tmp_path / "c.pt", scale=2.5)
+    de.sample(guided, 4, classes=[3], cache=tmp_path / "cache")
+    (folder,) = (tmp_path / "cache" / "store").iterdir()
+    store = open_store(folder)
+    assert store.facts["classifier"] == CLASSIFIER.digest and store.facts["scale"] == 2.5
+    assert f"guided by classifier {CLASSIFIER.digest[:8]}, scale 2.5" in store.name
+    assert store.sampling.guidance and "guided2.5-" in folder.name
+    de.sample(model(), 4, cache=tmp_path / "cache")
+    assert len(list((tmp_path / "cache" / "store").iterdir())) == 2
+    last = de.progressive(guided, 4, classes=[3], rows=4).grids["progressive"].images
+    assert np.array_equal(last.reshape(4, 3, 8, 8, 1)[:, -1], store.read(range(4)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "scale", "message"),
+    [
+        ({"image_shape": (1, 16, 16)}, 1, "takes images of 8x8x1, the model draws 16x16x1"),
+        ({"image_shape": (3, 8, 8)}, 1, "takes images of 8x8x1, the model draws 8x8x3"),
+        ({"classes": 3}, 1, "it has 10 classes, the model 3"),
+        ({}, -0.5, "scale=-0.5: below 0"),
+        ({}, float("nan"), "scale=nan"),
+    ],
+)
+def test_a_classifier_of_something_else_is_refused(
+    changes: dict[str, Any], scale: float, message: str
+) -> None:
+    with pytest.raises(FixableError, match=message):
+        de.guide(model(**changes), CLASSIFIER, scale=scale)
+
+
+def test_what_guidance_does_not_change_is_refused() -> None:
+    guided = de.guide(model(), CLASSIFIER)
+    with pytest.raises(FixableError, match="guidance steers samples"):
+        de.bits_per_dim(guided, de.images("digits"), n=2)
+    with pytest.raises(FixableError, match="classes=10: the model has 10 classes"):
+        de.sample(guided, 4, classes=[10])
+
+
+def test_a_damaged_classifier_is_refused(tmp_path: Path) -> None:
+    other = replace(CLASSIFIER, weights={k: v + 1 for k, v in CLASSIFIER.weights.items()})
+    classifiers.save(tmp_path / "c.pt", CLASSIFIER)
+    content = torch.load(tmp_path / "c.pt", weights_only=True)
+    torch.save({**content, "tensors": dict(other.weights)}, tmp_path / "d.pt")
+    assert classifiers.load(tmp_path / "c.pt").digest == CLASSIFIER.digest
+    with pytest.raises(FixableError, match="do not match their digest"):
+        classifiers.load(tmp_path / "d.pt")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "e.pt")
+    with pytest.raises(FixableError, match="not a classifier of noisy images"):
+        classifiers.load(tmp_path / "e.pt")
+
+
+def test_a_classifier_learns() -> None:
+    run = override(digits_classifier(), ["optim.steps=25", "schedule.beta_end=0.01"])
+    images = data.load(run.data, image_size=8, channels=1)
+    training = Training(run, images, torch.device("cpu"))
+    losses = list(training.steps())
+    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+    shares = accuracy(training.file(), images, seed=0)
+    assert shares[20] > 0.25 and set(shares) == {20, 50, 100}
+    plain = data.load(DataConfig(source="digits"), image_size=8, channels=1)
+    with pytest.raises(FixableError, match=r"classifier\.classes=10: the images have 0 classes"):
+        Training(run, plain, torch.device("cpu"))
+
+
+def test_the_command_writes_a_classifier_and_overwrites_none(tmp_path: Path) -> None:
+    words = ["classifier", "--out", str(tmp_path / "new" / "c.pt"), "--set", "optim.steps=2"]
+    outcome = CliRunner().invoke(train, words)
+    assert outcome.exit_code == 0 and "names " in outcome.output
+    file = classifiers.load(tmp_path / "new" / "c.pt")
+    assert file.schedule is not None and file.schedule.T == 200
+    assert CliRunner().invoke(train, words).exit_code != 0
