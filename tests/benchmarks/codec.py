@@ -163,10 +163,17 @@ def measure(options: argparse.Namespace, model: Model, chosen: ImageSet) -> dict
             None if score.error is None else score.error.size,
         ]
         for score in measurement.scores
+        if score.of.at is None
     }
-    n = len(chosen)
+    n, archive = len(chosen), {}
+    if options.archive:
+        whole = de.archive(model, pixels, profile=profile, check=False)
+        archive["archive over the bound"] = (
+            8 * len(whole) / (n * float(measurement.arrays["bound"].mean()) * pixels[0].size)
+        )
     return {
         "images": n,
+        **archive,
         "effort": options.effort,
         "strides": len(profile.rows) - 1,
         "scores": scores,
@@ -210,6 +217,7 @@ def table(about: dict[str, Any]) -> str:
             for name in ("JPEG XL", "WebP", "JPEG 2000", "PNG")
         ),
         ("files over JPEG XL's", score("size_ratio .ddpm")),
+        *((name, f"{about[name]:.3f}") for name in ("archive over the bound",) if name in about),
         ("portable adds", f"{about['portable adds']:.2%}"),
         ("the head of a file, bits/dim", f"{about['head']:.3f}"),
         *(
@@ -241,6 +249,7 @@ def main() -> None:
     parser.add_argument("--profile", type=Path)
     parser.add_argument("--cache", type=Path, help="where unfinished work survives")
     parser.add_argument("--effort", type=int, default=14)
+    parser.add_argument("--archive", action="store_true", help="put them into an archive, too")
     parser.add_argument("--label", help="what the record calls the checkpoint; its name")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("record.json"))
     options = parser.parse_args()
@@ -251,6 +260,7 @@ def main() -> None:
     record.setdefault("codec", {})[options.label or options.checkpoint.name] = about
     options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(table(about))
+    print(f"{time.process_time() / about['images']:.0f} s of the processor an image")
 
 
 if __name__ == "__main__":
