@@ -194,7 +194,7 @@ def ncsn_digits() -> RunConfig:
 
 
 def likelihood32() -> RunConfig:
-    """Your own 32x32 RGB images for bits/dim, on a laptop: 1.5M parameters, an hour of one core.
+    """Your own 32x32 RGB images for bits/dim, on a laptop: 2.2M parameters, 80 minutes of one core.
 
     What trains it is the code length under the best variance of every step, at times drawn by what
     they cost.
@@ -206,7 +206,7 @@ def likelihood32() -> RunConfig:
         unet=UNetConfig(
             base_channels=64,
             channel_mult=(1, 1, 1),
-            num_res_blocks=1,
+            num_res_blocks=2,
             attn_resolutions=(),
             dropout=0.0,
         ),
@@ -216,7 +216,7 @@ def likelihood32() -> RunConfig:
             warmup_steps=100,
             decay="cosine",
             batch_size=16,
-            steps=6000,
+            steps=7500,
             grad_clip=0.05,
             ema_decay=0.998,
         ),

@@ -118,7 +118,7 @@ def of_another_profile(label: str, profile: bytes, own: bytes) -> FixableError:
     """The error of a file that another profile is needed for."""
     return FixableError(
         f"{label}: of another profile ({profile.hex()}; this one is {own.hex()})",
-        "name the profile that it was written with: profile=FILE",
+        "name the model that it was written with (model), or its profile (profile)",
     )
 
 

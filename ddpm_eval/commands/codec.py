@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ddpm_eval.codec import packaged
 from ddpm_eval.codec.settings import CalibrationSettings, CompressionSettings
 from ddpm_eval.commands.options import Changes, Checkpoint, Data, Dataset, Seed, common
 from ddpm_eval.commands.task import check_checkpoint, check_images, note
@@ -29,7 +30,7 @@ _LISTED = 20  # files that are named one by one
 
 Of = Annotated[
     Path | None,
-    typer.Option("--model", help="A checkpoint or a run's folder; the newest run in runs/."),
+    typer.Option("--model", help="A checkpoint or a run's folder; the packaged network."),
 ]
 ProfileFile = Annotated[
     Path | None, typer.Option("--profile", help="Its profile; the one beside the checkpoint.")
@@ -92,7 +93,7 @@ def compress(
     if lossless and (bits or rmse):
         raise FixableError("--lossless beside --bits or --rmse", "give one of them")
     if show:
-        _show(images, profile_place(profile, model))
+        _show(images, profile_place(profile, model or packaged.NETWORK))
         return
     for path in images:
         existing(str(path), "a picture, a folder of pictures or an .npz of levels")
@@ -180,7 +181,8 @@ def _opened(
 def opened_codec(
     checkpoint: Path | None, profile: Path | None, settings: EvalSettings, of_model: list[str]
 ) -> Iterator[tuple["Codec", "Runtime"]]:
-    """Load a model and its profile, which is made if there is none."""
+    """Load a model, the packaged one if none is named, and its profile, made if there is none."""
+    checkpoint = packaged.NETWORK if checkpoint is None else checkpoint
     with _opened(checkpoint, settings, of_model) as (model, runtime):
         from ddpm_eval.codec.codec import Codec
 

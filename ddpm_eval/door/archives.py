@@ -15,7 +15,7 @@ from ddpm_train.errors import FixableError
 
 
 def archive(
-    model: Model,
+    model: Model | None,
     images: Pictures,
     *,
     names: Sequence[str] = (),
@@ -32,7 +32,7 @@ def archive(
     of an archive is needed to read it: where it is cut off, the pictures before that are read.
 
     Args:
-        model: From ``load`` or ``wrap``.
+        model: From ``load`` or ``wrap``; None: the packaged network of 32x32 tiles.
         images: What ``images`` gives or takes, or a list of pictures of any size, uint8
             [H, W, 3] or [H, W, 1].
         names: What they are called, without suffixes; none: nothing.
@@ -73,4 +73,4 @@ def archive(
     archives = Archive(codec)
     work = archives.write(pictures, list(names) or [""] * len(pictures), settings)
     total = archives.plan(pictures, settings)
-    return finish(work, runtime_of(model, runtime).track, f"archive {len(pictures):,}", total)
+    return finish(work, runtime_of(codec.model, runtime).track, f"archive {len(pictures):,}", total)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpm_eval.codec import calibrate as calibration
+from ddpm_eval.codec import packaged
 from ddpm_eval.codec.archive import Archive
 from ddpm_eval.codec.codec import Codec, find_profile
 from ddpm_eval.codec.index import is_archive, parse
@@ -17,7 +18,7 @@ from ddpm_eval.codec.settings import CalibrationSettings, CompressionSettings
 from ddpm_eval.door.images import AnyImages
 from ddpm_eval.door.images import images as open_images
 from ddpm_eval.door.working import images_of, model_of, runtime_of, typed
-from ddpm_eval.model import Model, require_bound
+from ddpm_eval.model import Model, load, require_bound
 from ddpm_eval.paths import expanded
 from ddpm_eval.progress import finish
 from ddpm_eval.runtime import Runtime
@@ -82,7 +83,7 @@ def calibrate(
 
 
 def compress(
-    model: Model,
+    model: Model | None,
     images: Pictures,
     *,
     profile: Profile | str | Path | None = None,
@@ -96,7 +97,7 @@ def compress(
     """Compress pictures, each to the bytes of one file; any prefix of it is a picture too.
 
     Args:
-        model: From ``load`` or ``wrap``.
+        model: From ``load`` or ``wrap``; None: the packaged network of 32x32 tiles.
         images: What ``images`` gives or takes, or a list of pictures of any size, uint8
             [H, W, 3] or [H, W, 1].
         profile: From ``calibrate``, or its file; None: the one beside the checkpoint.
@@ -133,12 +134,12 @@ def compress(
             coded += yield from codec.compress(group, settings)
         return coded
 
-    track, total = runtime_of(model, runtime).track, codec.evaluations * len(taken)
+    track, total = runtime_of(codec.model, runtime).track, codec.evaluations * len(taken)
     return finish(files(), track, f"compress {len(taken):,} pictures", total)
 
 
 def decompress(
-    model: Model,
+    model: Model | None,
     files: bytes | Sequence[bytes],
     *,
     profile: Profile | str | Path | None = None,
@@ -149,7 +150,7 @@ def decompress(
     """Read pictures from files, or from their first bytes; each says what is known of it.
 
     Args:
-        model: That they were compressed with.
+        model: That they were compressed with; None: the packaged network.
         files: Of ``compress``, or prefixes of them; archives of ``archive``, each of which gives
             all of its pictures. Bytes are one file.
         profile: That they were compressed with; None: the one beside the checkpoint.
@@ -180,7 +181,7 @@ def decompress(
     contents = [files] if isinstance(files, bytes) else [bytes(data) for data in files]
     total = sum(_evaluations(codec, data, f"file {i}") for i, data in enumerate(contents))
     work = _decompressed(codec, contents, layers)
-    track = runtime_of(model, runtime).track
+    track = runtime_of(codec.model, runtime).track
     return finish(work, track, f"decompress {len(contents):,} files", total)
 
 
@@ -225,8 +226,8 @@ def _checked(model: Any) -> Model:
 def codec_of(
     model: Any, profile: Profile | str | Path | None, batch: int, runtime: Runtime | None
 ) -> Codec:
-    """A model and its profile, given, named or beside the checkpoint."""
-    loaded = _checked(model)
+    """A model (None: the packaged one) and its profile, named or beside the checkpoint."""
+    loaded = _checked(load(packaged.NETWORK) if model is None else model)
     named = expanded(profile, "profile") if isinstance(profile, str | Path) else profile
     return Codec(
         loaded, find_profile(loaded, named), runtime_of(loaded, runtime, batch=batch).batch
