@@ -16,6 +16,7 @@ from ddpm_eval.door.pictures import reconstruct as reconstruct
 from ddpm_eval.door.pictures import sample as sample
 from ddpm_eval.door.quality import quality as quality
 from ddpm_eval.door.reports import report as report
+from ddpm_eval.door.scales import guidance as guidance
 from ddpm_eval.door.training import training as training
 from ddpm_eval.door.wrapping import wrap as wrap
 from ddpm_eval.model import load as load

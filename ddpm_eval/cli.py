@@ -10,6 +10,7 @@ from ddpm_eval.commands import (
     bound,
     checkpoints,
     codec,
+    guiding,
     listing,
     pictures,
     quality,
@@ -100,6 +101,7 @@ app.command("baselines", epilog=EVERYWHERE)(bound.baselines)
 app.command("sample", epilog=EVERYWHERE)(samples.sample)
 app.add_typer(samples.app, name="store")
 app.command("fid", epilog=EVERYWHERE)(quality.fid)
+app.command("guidance", epilog=EVERYWHERE)(guiding.guidance)
 app.command("fetch", epilog=EVERYWHERE)(quality.fetch)
 app.command("progressive", epilog=EVERYWHERE)(pictures.progressive)
 app.command("reconstruct", epilog=EVERYWHERE)(pictures.reconstruct)

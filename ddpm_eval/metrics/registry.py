@@ -223,6 +223,7 @@ _METRICS: dict[str, Metric] = {
     "reverse_steps": Metric(title="Reverse steps (T − t + 1)"),
     "images": Metric(title="Images"),
     "class": Metric(title="Class"),
+    "guidance_scale": Metric(title="Guidance scale"),
     "training_steps": Metric(title="Training steps"),
 }
 METRICS: Mapping[str, Metric] = MappingProxyType(_METRICS)

@@ -66,8 +66,13 @@ class ClassifierFile:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of its settings and weights."""
-        sha = hashlib.sha256(json.dumps(settings.to_dict(self.config), sort_keys=True).encode())
+        """SHA-256 of its weights and of the settings that are not as by default.
+
+        So a setting that is added later renames no classifier that does not use it.
+        """
+        plain, own = (settings.to_dict(item) for item in (ClassifierConfig(), self.config))
+        changes = settings.differences(plain, own)
+        sha = hashlib.sha256("\n".join(changes).encode())
         for name in sorted(self.weights):
             sha.update(f"{name} {checkpoint.digest(self.weights[name])} ".encode())
         return sha.hexdigest()

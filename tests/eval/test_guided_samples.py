@@ -116,3 +116,18 @@ def test_the_command_writes_a_classifier_and_overwrites_none(tmp_path: Path) -> 
     file = classifiers.load(tmp_path / "new" / "c.pt")
     assert file.schedule is not None and file.schedule.T == 200
     assert CliRunner().invoke(train, words).exit_code != 0
+
+
+def test_quality_over_the_scale_is_that_of_each_scale() -> None:
+    real, looks = de.images("digits", split="train"), {"n": 24, "extractor": "digits-cnn"}
+    result = de.guidance(model(), CLASSIFIER, real, scales=[40, 0], **looks)
+    curves = {(curve.metric, curve.over): curve for curve in result.curves}
+    for place, scale in enumerate((0, 40)):
+        alone = de.quality(de.guide(model(), CLASSIFIER, scale=scale), real, **looks)
+        for key in ("fid", "precision", "recognised_share"):
+            score = alone.score(key)
+            assert score is not None
+            assert curves[key, "guidance_scale"].y[place] == pytest.approx(score.value)
+    assert ("precision", "recall") in curves
+    with pytest.raises(FixableError, match="a curve takes two"):
+        de.guidance(model(), CLASSIFIER, real, scales=[1, 1], **looks)
