@@ -109,7 +109,7 @@ def fid(
     if what is not None and _holds_images(what):
         check_images(dataset, data)
         plain_name(common().name)
-        _refuse_drawing(what, settings)
+        _refuse_drawing(what, settings, classifier)
         _of_images(what, reference, settings.quality, (dataset, data))
         return
     task = Task(
@@ -197,7 +197,7 @@ def _holds_images(path: Path) -> bool:
     return holds_images(path)
 
 
-def _refuse_drawing(path: Path, settings: EvalSettings) -> None:
+def _refuse_drawing(path: Path, settings: EvalSettings, classifier: Path | None) -> None:
     """Images are there already: what says how a model draws them would be of no effect."""
     plain = EvalSettings()
     changes = {
@@ -205,6 +205,7 @@ def _refuse_drawing(path: Path, settings: EvalSettings) -> None:
         "--set samples": settings.samples != plain.samples and not settings.samples.steps,
         "--set compute": settings.compute != plain.compute,
         "--weights": bool(common().weights),
+        "--classifier": classifier is not None,
     }
     names = ", ".join(name for name, is_changed in changes.items() if is_changed)
     if names:
