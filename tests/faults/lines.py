@@ -72,6 +72,10 @@ def lines() -> Iterator[tuple[tuple[str, ...], bool]]:
         ("nll", "r", "--weights", "best"), ("inspect", "r", "--set", "no.such=1"),
         ("inspect", "r", "--set", "unet.heads=x"), ("interpolate", "r", "--t", "99"),
         ("reconstruct", "r", "-n", "-3"), ("neighbours", "none"), ("watch", "none", "--once"),
+        ("sample", "r", "-n", "2", "--classes", "1"), ("compress", "none"), ("archive", "none"),
+        ("archive", "pictures", "--out", "images.npz", "--model", "r"), ("decompress", "none"),
+        ("decompress", "images.npz", "--model", "none"), ("calibrate", "none"),
+        ("rate-distortion", "none", "--files"), ("sample", "none", "--classes", "x"),
         ("training", "images.npz"), ("store", "verify", "r"), ("report", "--compare", "r"),
     ):  # fmt: skip
         yield ("ddpm-eval", *words), True

@@ -101,6 +101,8 @@ def _compressed(root: Path) -> None:
     _run(root, ["ddpm-eval", "calibrate", "c", "-n", "0", "--set", "calibration.rows=12"])
     Image.fromarray(fields.pictures(1, seed=2)[0, ..., 0]).save(root / "field.png")
     _run(root, ["ddpm-eval", "compress", "field.png", "--model", "c"])
+    np.savez(root / "some.npz", fields.pictures(3, seed=3)[..., :1])
+    _run(root, ["ddpm-eval", "archive", "some.npz", "--out", "some.archive", "--model", "c"])
 
 
 def archive_of(root: Path, content: dict[str, bytes]) -> Path:

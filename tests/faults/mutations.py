@@ -63,6 +63,9 @@ KINDS = (
     Kind("codec's profile", "c/checkpoints/*.profile.json", ("c", "field.ddpm"), DECOMPRESS),
     Kind("compressed picture", "field.ddpm", ("c", "field.ddpm"), DECOMPRESS, count=40,
          lossy="lossy"),
+    Kind("archive", "some.archive", ("c", "some.archive"),
+         ("ddpm-eval", "decompress", "some.archive", "--model", "c", "--out", "back"),
+         lossy="lost"),
 )  # fmt: skip
 
 
