@@ -16,6 +16,7 @@ PAPER = ("cifar10", "celebahq256", "lsun-bedroom-large")
 """The presets whose networks and reverse processes are the paper's three."""
 
 LARGEST = 64  # pixels across the fixed input; larger ones tell no more and take a minute
+_LARGE, _SMALL = 300_000_000, 32  # parameters from which on the input has so many pixels across
 
 
 def describe(loaded: Checkpoint) -> Iterator[tuple[str, str]]:
@@ -105,7 +106,8 @@ def fingerprint(loaded: Checkpoint) -> dict[int, float]:
     """
     net = checkpoint.network(loaded, ema=bool(loaded.ema)).double()
     shown, T = loaded.model.net, loaded.model.schedule.T
-    size = min(shown.image_size, LARGEST)
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    size = min(shown.image_size, LARGEST if parameters < _LARGE else _SMALL)
     shape = shown.channels, size, size
     x = normal(Stream(0, "init"), [0], shape, steps=0).double()
     times = sorted({1, T // 2, T})

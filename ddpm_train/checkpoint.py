@@ -137,8 +137,12 @@ def network(checkpoint: Checkpoint, *, ema: bool = True) -> ImageNetwork:
     Raises:
         FixableError: The checkpoint lacks these weights, or they are of another shape.
     """
-    net = build_network(checkpoint.model)
-    load_weights(net, weights_of(checkpoint, ema=ema))
+    net = build_network(checkpoint.model, seed=None)
+    weights = weights_of(checkpoint, ema=ema)
+    check_weights(net, weights)
+    # The tensors themselves, not copies: a large network fits into memory once.
+    net.load_state_dict({name: value.float() for name, value in weights.items()}, assign=True)
+    net.to(memory_format=torch.channels_last)
     return net.eval().requires_grad_(requires_grad=False)
 
 

@@ -69,7 +69,7 @@ class RefineNet(ImageNetwork):
             self.up = nn.ModuleList(_way_up(widths, levels))
             self.norm_out = InstanceNormPlus(widths[0], levels)
             self.conv_out = convolution(widths[0], out_channels)
-            self.register_buffer("sigmas", torch.empty(config.levels), persistent=False)
+        self.register_buffer("sigmas", geometric(config), persistent=False)
         self.to(memory_format=torch.channels_last)
         if seed is not None:
             self.to_empty(device="cpu")

@@ -122,3 +122,51 @@ def classifier(flags: Flags, pool: str, *, pixels: int, hidden: int = 2048) -> S
         if pool == "spatial_v2":
             file.layer("out.1", hidden)
     return file.shapes
+
+
+def paper() -> Shapes:
+    """pesser's names of a network of 32 channels, (1, 2, 2), one block a level, attention at 16."""
+    file, widths = _Paper(Flags(mult=(1, 2, 2))), [32, 64, 64]
+    file.layer("temb.dense.0", 128, 32)
+    file.layer("temb.dense.1", 128, 128)
+    file.layer("conv_in", 32, 3, 3, 3)
+    skips, now = [32], 32
+    for level, width in enumerate(widths):
+        file.paper_block(f"down.{level}.block.0", now, width)
+        if level == 1:
+            file.paper_attention("down.1.attn.0", width)
+        now = width
+        skips.append(now)
+        if level < 2:
+            file.layer(f"down.{level}.downsample.conv", now, now, 3, 3)
+            skips.append(now)
+    file.paper_block("mid.block_1", now, now)
+    file.paper_attention("mid.attn_1", now)
+    file.paper_block("mid.block_2", now, now)
+    for level, width in reversed(list(enumerate(widths))):
+        for i in range(2):
+            file.paper_block(f"up.{level}.block.{i}", now + skips.pop(), width)
+            now = width
+            if level == 1:
+                file.paper_attention(f"up.1.attn.{i}", now)
+        if level:
+            file.layer(f"up.{level}.upsample.conv", now, now, 3, 3)
+    file.layer("norm_out", now)
+    file.layer("conv_out", 3, now, 3, 3)
+    return file.shapes
+
+
+class _Paper(_File):
+    def paper_block(self, at: str, a: int, b: int) -> None:
+        self.layer(f"{at}.norm1", a)
+        self.layer(f"{at}.conv1", b, a, 3, 3)
+        self.layer(f"{at}.temb_proj", b, 128)
+        self.layer(f"{at}.norm2", b)
+        self.layer(f"{at}.conv2", b, b, 3, 3)
+        if a != b:
+            self.layer(f"{at}.nin_shortcut", b, a, 1, 1)
+
+    def paper_attention(self, at: str, c: int) -> None:
+        self.layer(f"{at}.norm", c)
+        for name in ("q", "k", "v", "proj_out"):
+            self.layer(f"{at}.{name}", c, c, 1, 1)

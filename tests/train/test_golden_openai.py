@@ -44,6 +44,17 @@ NETWORKS = {
 POOLS = ("attention", "adaptive", "spatial", "spatial_v2")
 
 
+def test_the_networks_of_the_paper_give_the_original_numbers(tmp_path: Path) -> None:
+    """pesser/pytorch_diffusion, whose names are the original's."""
+    shapes = openai_files.paper()
+    weights = filled(shapes)
+    assert_counts("pesser", weights)
+    torch.save(weights, tmp_path / "ema_diffusion_cifar10_model-790000.ckpt")
+    content = formats.load_any(tmp_path / "ema_diffusion_cifar10_model-790000.ckpt")
+    with torch.no_grad():
+        assert_row("pesser", checkpoint.network(content).double()(images(), TIMES))
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_imported_networks_give_the_original_numbers(name: str, tmp_path: Path) -> None:
     flags, changes = NETWORKS[name]
