@@ -14,7 +14,6 @@ from ddpm_eval.commands.options import Changes, Checkpoint, Data, Dataset, Seed,
 from ddpm_eval.commands.task import check_checkpoint, check_images, note
 from ddpm_eval.settings import EvalSettings, changed, values
 from ddpm_train.errors import FixableError
-from ddpm_train.folders import remove_tree
 from ddpm_train.meter import tracker
 from ddpm_train.reading import existing, read_bytes
 from ddpm_train.terminal import escape, output, say
@@ -208,7 +207,7 @@ def profile_of(
 
     if named is None and not place.exists() and model.facts.run is not None:
         note(f"no profile lies beside the checkpoint; {place} is made first")
-        return _learn(model, place, settings, runtime)
+        return _learn(model, place, settings, runtime, at_need=True)
     return profiles.load(place)
 
 
@@ -231,13 +230,19 @@ def _learn(
     *,
     dataset: str | None = None,
     data: Path | None = None,
+    at_need: bool = False,
 ) -> "Profile":
-    """Make a profile and write it; what is unfinished lies beside it until then."""
-    from ddpm_eval.codec.profile import require_writable
+    """Make a profile and write it; what is unfinished lies beside it until then.
+
+    Of several processes that make the same, one works and the others wait; ``at_need`` they take
+    what it made.
+    """
+    from ddpm_eval.codec import profile as profiles
     from ddpm_eval.door.files import calibrate
     from ddpm_eval.door.images import images
+    from ddpm_eval.record.fill import clear, owned
 
-    require_writable(place)
+    profiles.require_writable(place)
     if dataset is None and model.facts.run is None:
         raise FixableError(
             "the checkpoint does not say what it was trained on",
@@ -246,9 +251,13 @@ def _learn(
     cache = place.with_name(f"{place.name}.unfinished")
     training = images(dataset or model, split="train", path=data, like=model)
     work = replace(runtime, cache=cache)
-    fitted = calibrate(model, training, **values(settings.calibration), runtime=work)
-    runtime.world.once(lambda: fitted.save(place))
-    runtime.world.once(lambda: remove_tree(cache))
+    with owned(cache, runtime):
+        if at_need and place.exists():
+            fitted = profiles.load(place)
+        else:
+            fitted = calibrate(model, training, **values(settings.calibration), runtime=work)
+            runtime.world.once(lambda: fitted.save(place))
+    runtime.world.once(lambda: clear(cache))
     return fitted
 
 

@@ -1,6 +1,7 @@
 """``calibrate``, ``compress`` and ``decompress``, from their options to files on the disk."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -261,3 +262,22 @@ def test_other_paths_of_a_processor_read_the_same_pixels(
         assert result.returncode == 0, result.stderr
         assert (levels(pictures / "a.png") == levels(out / "a.png")).all()
         assert (levels(pictures / "b.bmp") == levels(out / "b.png")).all()
+
+
+def test_two_commands_that_need_a_profile_make_one(
+    trained: Path, pictures: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "run"
+    shutil.copytree(trained, root, ignore=shutil.ignore_patterns("*.profile.json"))
+    rare = ["--set", "calibration.rows=12", "--set", "calibration.n=16"]
+    words = ["compress", pictures / "a.png", "--model", root, *rare, "--out"]
+    command = [sys.executable, "-m", "ddpm_eval", *map(str, words)]
+    processes = [
+        subprocess.Popen([*command, str(tmp_path / name)], stderr=subprocess.PIPE, text=True)
+        for name in ("one", "two")
+    ]
+    said = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert not list((root / "checkpoints").glob("*.unfinished"))
+    one, two = ((tmp_path / name / "a.ddpm").read_bytes() for name in ("one", "two"))
+    assert one == two
