@@ -78,6 +78,10 @@ def unreadable(
         return FixableError(f"{path}: no such file", "check the path")
     if isinstance(error, IsADirectoryError):
         return FixableError(f"{path}: a folder, where a file is meant", "name a file in it")
+    if isinstance(error, NotADirectoryError):
+        return FixableError(
+            f"{path}: a file, where a folder is meant", "name a folder, or rename the file"
+        )
     if error.errno is None:  # a library's own, such as Pillow's
         return damaged(path, sentence(error), fix=fix, what=what)
     return FixableError(

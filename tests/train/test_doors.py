@@ -240,6 +240,14 @@ def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
         tensorfiles.load(tmp_path / "x.pt")
 
 
+def test_a_file_in_the_place_of_a_folder_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FixableError, match="file: a file, where a folder is meant"):
+        reading.list_folder(tmp_path / "file")
+    with pytest.raises(FixableError, match="inside: a file, where a folder is meant"):
+        reading.read_bytes(tmp_path / "file" / "inside")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
