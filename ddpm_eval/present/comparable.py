@@ -90,6 +90,15 @@ def dataset(run: Run) -> str:
     return ""
 
 
+def block(run: Run) -> str:
+    """The block of Table 1 that a run belongs to: whether its model was told classes."""
+    bounds = [item.protocol.images for item in run.of("bound")]
+    samples = [item.protocol.sampling for item in run.of("quality")]
+    has_labels = any(images is not None and images.labels for images in bounds)
+    has_classes = any(sampling is not None and sampling.condition for sampling in samples)
+    return "Conditional" if has_labels or has_classes else "Unconditional"
+
+
 def image_size(run: Run, digest: str = "") -> Json:
     """How many pixels wide the images of a model are, where its settings are known."""
     subjects = run.record.subjects
@@ -166,6 +175,8 @@ def _bound_obstacles(total: Score, images: ImagesFacts) -> Iterator[str]:
 def _bound_remarks(bound: Measurement) -> Iterator[str]:
     protocol = bound.protocol
     yield from _weights(protocol)
+    if protocol.images is not None and protocol.images.labels:
+        yield "the bound is given the class of each image"
     if protocol.clip is False:
         yield "x̂₀ is not clipped; the paper clips it"
     if protocol.variance not in ("", "fixedlarge"):
@@ -210,6 +221,11 @@ def _sampler(sampling: SamplingFacts | None) -> Iterator[str]:
 
 def _quality_remarks(protocol: Protocol) -> Iterator[str]:
     yield from _weights(protocol)
+    sampling = protocol.sampling
+    if sampling is not None and sampling.condition:
+        yield f"the samples are of {sampling.condition}"
+    if sampling is not None and sampling.guidance:
+        yield f"they are {sampling.guidance}"
     if protocol.precision != "float32":
         yield f"sampled in {protocol.precision}"
 

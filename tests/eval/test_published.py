@@ -66,6 +66,19 @@ def test_images_that_nobody_drew_have_no_sampler() -> None:
     assert reasons(table, 1) == ["the record does not say how the samples were made"]
 
 
+def test_a_conditional_model_stands_among_conditional_ones() -> None:
+    plain = records.changed(records.quality(), sampling={"condition": ""})
+    drawn = records.changed(records.quality(), sampling={"condition": "classes drawn from 10"})
+    assert [comparable.block(run(item)) for item in (plain, drawn)] == [
+        "Unconditional",
+        "Conditional",
+    ]
+    table = published.table_1([run(drawn)])
+    names = [row.name for row in table.rows if row.block == "Conditional"]
+    assert "mine" in names and "BigGAN" in names
+    assert "the samples are of classes drawn from 10" in table.notes
+
+
 def test_inception_score_needs_no_reference() -> None:
     (row,) = ours(published.table_1([run(records.quality(reference="CIFAR-10 test"))]))
     assert [row.cells[0].muted, row.cells[1].muted] == [False, True]
