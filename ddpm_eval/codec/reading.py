@@ -143,7 +143,7 @@ class Reader:
         """
         data = self.body[place:]
         picture, taken = self._decode(stage, side, data)
-        lengths = range(max(0, taken - LOOK), min(taken + 1, len(data)))
+        lengths = range(max(0, taken - 2 * LOOK), min(taken + LOOK, len(data)))
         for length in lengths if len(stage.mu) <= _FEW_TILES else []:
             if format.checksum(picture) == self.head.checksum:
                 break
