@@ -13,6 +13,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+import ddpm_eval as de
 from ddpm_eval.cli import app as evaluate
 from ddpm_eval.features import EXTRACTORS
 from ddpm_eval.metrics import registry
@@ -102,6 +103,15 @@ def test_every_function_of_the_table_of_equations_exists() -> None:
             if len(path) == 2:
                 module = importlib.import_module(f"ddpm_train.{path[0]}")
             assert hasattr(module, path[-1]), name
+
+
+def test_every_public_function_and_its_command_are_listed() -> None:
+    lines = [line for line in PAGES["docs/python.md"].splitlines() if line.startswith("| `")]
+    listed = {name for line in lines for name in re.findall(r"`([\w]+)`", line.split("|")[1])}
+    assert listed == {name for name in de.__all__ if callable(getattr(de, name))}
+    group: Any = get_command(evaluate)
+    named = {name for line in lines for name in re.findall(r"`([a-z-]+)`", line.split("|")[3])}
+    assert {name for name in named if not name.startswith("--")} <= set(group.commands)
 
 
 def test_every_file_that_is_named_exists() -> None:
