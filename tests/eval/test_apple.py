@@ -27,11 +27,14 @@ def apple(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DDPM_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     Path("x.pt").write_bytes(b"")
+    Path("run").mkdir()
+    Path("run/config.json").write_text("{}")
 
 
 def said(command: str) -> str:
     runner = CliRunner(env={"COLUMNS": "200", "TERM": "dumb"})
-    result = runner.invoke(app, [*command.split(), "x.pt", "--device", "mps"])
+    what = "run" if command == "watch" else "x.pt"
+    result = runner.invoke(app, [*command.split(), what, "--device", "mps"])
     assert result.exit_code == 2, result.output
     assert not Path("reports").exists()
     return result.output
