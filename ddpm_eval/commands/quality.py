@@ -8,14 +8,10 @@ import typer
 from ddpm_eval.commands.options import (
     Accept,
     Changes,
-    Classes,
     Data,
     Dataset,
-    Guiding,
     Inception,
-    Scale,
     Steps,
-    classes_changes,
     common,
 )
 from ddpm_eval.commands.task import (
@@ -69,9 +65,6 @@ def fid(
         str, typer.Option("--metrics", help="Some of all: FID,KID,density,MIND, say.")
     ] = "",
     steps: Steps = 0,
-    classes: Classes = "",
-    classifier: Guiding = None,
-    scale: Scale = 1.0,
     weights: Inception = None,
     accept: Accept = "",
     dataset: Dataset = None,
@@ -98,7 +91,7 @@ def fid(
         ),
         samples=SamplingSettings(steps=steps),
     )
-    settings, of_model = changed(tree, [*classes_changes(classes, "samples"), *(changes or [])])
+    settings, of_model = changed(tree, changes or [])
     check_extractor(settings.quality.extractors, weights, accept)
     if what is not None and not is_there(what):
         raise FixableError(
@@ -109,7 +102,7 @@ def fid(
     if what is not None and _holds_images(what):
         check_images(dataset, data)
         plain_name(common().name)
-        _refuse_drawing(what, settings, classifier)
+        _refuse_drawing(what, settings)
         _of_images(what, reference, settings.quality, (dataset, data))
         return
     task = Task(
@@ -124,7 +117,6 @@ def fid(
     with task.opened() as work:
         from ddpm_eval.door.quality import measure_all
 
-        work.guide(classifier, scale)
         against: AnyImages = work.images(reference) if _is_split(reference) else reference
         results = measure_all(
             work.model,
@@ -197,7 +189,7 @@ def _holds_images(path: Path) -> bool:
     return holds_images(path)
 
 
-def _refuse_drawing(path: Path, settings: EvalSettings, classifier: Path | None) -> None:
+def _refuse_drawing(path: Path, settings: EvalSettings) -> None:
     """Images are there already: what says how a model draws them would be of no effect."""
     plain = EvalSettings()
     changes = {
@@ -205,7 +197,6 @@ def _refuse_drawing(path: Path, settings: EvalSettings, classifier: Path | None)
         "--set samples": settings.samples != plain.samples and not settings.samples.steps,
         "--set compute": settings.compute != plain.compute,
         "--weights": bool(common().weights),
-        "--classifier": classifier is not None,
     }
     names = ", ".join(name for name, is_changed in changes.items() if is_changed)
     if names:
