@@ -182,7 +182,6 @@ def classifier(
         for step, loss in enumerate(trainer.steps(), 1):
             meter.move(step, f"loss {loss:.4f}")
     file = trainer.file()
-    out.parent.mkdir(parents=True, exist_ok=True)
     classifiers.save(out, file)
     world.leave()
     if not quiet:

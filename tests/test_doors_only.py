@@ -22,6 +22,7 @@ FUNCTIONS = {
 INSIDE = {  # what is done to bytes or files that a door has opened, or inside its guard
     "ddpm_train/checkpoint.py": {"torch.save"},
     "ddpm_train/log.py": {"os.fsync"},
+    "ddpm_train/formats/classifiers.py": {"torch.save"},
     "ddpm_train/data/cifar.py": {"tarfile.open"},
     "ddpm_train/data/download.py": {"partial.unlink", "os.fsync"},
     "ddpm_train/data/pictures.py": {"Image.open"},

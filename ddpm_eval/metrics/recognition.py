@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ddpm_eval.metrics.estimate import Error, Estimate
+from ddpm_eval.metrics.resampling import share_stderr
 from ddpm_eval.metrics.rows import Array
 
 
@@ -34,7 +35,8 @@ class Recognition:
         present = np.flatnonzero(self.sums[:, 0])
         n, right = self.sums[present].T
         share = right / n
-        return present, 100 * share, 100 * np.sqrt(share * (1 - share) / n)
+        errors = [share_stderr(*pair) for pair in zip(share, n, strict=True)]
+        return present, 100 * share, 100 * np.array(errors)
 
 
 def recognised_share(logits: ArrayLike, labels: ArrayLike) -> Estimate:
@@ -54,8 +56,7 @@ def recognised_share(logits: ArrayLike, labels: ArrayLike) -> Estimate:
 
 
 def _percent(right: float, n: int) -> Estimate:
-    """A share in percent, with the standard error of a proportion."""
+    """A share in percent, with the standard error of a proportion, which is never 0."""
     share = right / n
-    return Estimate(
-        value=100 * share, n=n, error=Error(size=100 * (share * (1 - share) / n) ** 0.5)
-    )
+    error = Error(size=100 * share_stderr(share, n), over="samples")
+    return Estimate(value=100 * share, n=n, error=error)

@@ -69,6 +69,7 @@ def test_the_story_is_told_in_order(story: Document) -> None:
         "Samples",
         "Rate and distortion",
         "Rate and distortion in numbers",
+        "Real files",
         "Lossy reconstructions",
         "Progressive generation",
         "Interpolation",
@@ -83,7 +84,7 @@ def test_the_story_is_told_in_order(story: Document) -> None:
 
 def test_every_picture_says_what_how_many_and_which_seed(story: Document) -> None:
     pictures = list(story.pictures())
-    assert len(pictures) == 14
+    assert len(pictures) == 17
     for each in pictures:
         assert len(each.caption) > 20, each.key
         if each.images:

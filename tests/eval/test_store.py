@@ -388,7 +388,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("dear")
-    with pytest.raises(FixableError, match=r"f: cannot be (written|read)"):
+    with pytest.raises(FixableError, match="f: a file, where a folder is meant"):
         make(tmp_path / "f")
     assert forks.contents(tmp_path) == {"f": b"dear"}
 

@@ -194,7 +194,9 @@ def test_a_metric_is_its_published_twin_on_the_same_arrays(key: str) -> None:
 
 
 def test_every_metric_of_quality_has_a_twin() -> None:
-    assert {key for key, metric in METRICS.items() if metric.compute is not None} == {*TWINS}
+    ours = {"recognised_share"}  # a proportion of conditional samples, which nobody publishes so
+    computed = {key for key, metric in METRICS.items() if metric.compute is not None}
+    assert computed - ours == {*TWINS}
 
 
 def test_fdr_is_a_quotient_of_two_twins() -> None:
