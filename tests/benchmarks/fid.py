@@ -87,7 +87,7 @@ def undecided(a: Path, b: Path, weights: Path, cache: Path) -> dict[str, int]:
     os.environ["DDPM_CACHE"] = str(cache)
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     here = world.join("cpu")
-    extractor = inception.load(weights, here.device, accept=digest)
+    extractor = inception.load(weights, "tf1", here.device, accept=digest)
     sets = []
     for each in (a, b):
         images = sources.open_images(each, channels=3)
