@@ -31,8 +31,8 @@ from PIL import Image
 
 from ddpm_eval import sources
 from ddpm_eval.features import bank, inception
-from ddpm_eval.progress import quiet
 from ddpm_eval.record import disk
+from ddpm_eval.runtime import Runtime
 from ddpm_train import world
 from tests.eval import inception_weights
 
@@ -91,7 +91,7 @@ def undecided(a: Path, b: Path, weights: Path, cache: Path) -> dict[str, int]:
     sets = []
     for each in (a, b):
         images = sources.open_images(each, channels=3)
-        filled = bank.fill(images, len(images), extractor, here, quiet)
+        filled = bank.extract(images, len(images), extractor, Runtime(world=here, cache=cache))
         sets.append(torch.from_numpy(np.concatenate(list(filled.pools()))).double())
     return {name: edges(*both) for name, both in (("precision", sets), ("recall", sets[::-1]))}
 
