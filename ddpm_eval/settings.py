@@ -74,13 +74,21 @@ MODEL_GROUPS = tuple(group.name for group in fields(ModelConfig))
 def changed(settings: EvalSettings, changes: Iterable[str]) -> tuple[EvalSettings, list[str]]:
     """Apply ``group.name=value`` texts; those of the model are given back.
 
-    >>> settings, of_model = changed(EvalSettings(), ["bound.seed=1", "unet.heads=4"])
+    Names of no group are the model's too: flags of the system that trained it, ``sde=vp``.
+
+    >>> settings, of_model = changed(EvalSettings(), ["bound.seed=1", "unet.heads=4", "sde=vp"])
     >>> settings.bound.seed, of_model
-    (1, ['unet.heads=4'])
+    (1, ['unet.heads=4', 'sde=vp'])
     """
     texts = list(changes)
-    of_model = [text for text in texts if text.partition(".")[0] in MODEL_GROUPS]
+    of_model = [text for text in texts if _is_of_model(text)]
     return override(settings, [text for text in texts if text not in of_model]), of_model
+
+
+def _is_of_model(text: str) -> bool:
+    key, equals, _ = text.partition("=")
+    group, dot, _ = key.partition(".")
+    return group in MODEL_GROUPS if dot else bool(equals) and key.isidentifier()
 
 
 def values(group: Any) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from ddpm_eval.cli import app
 from ddpm_eval.record import disk
 from ddpm_train import checkpoint, formats
 from ddpm_train.checkpoint import Checkpoint
-from tests.train import bundles, foreign_networks
+from tests.train import bundles, foreign_networks, sde_files
+from tests.train.golden import filled
 from tests.train.peers import randomise
 from tests.train.test_formats_tensorflow import original
 
@@ -132,6 +133,15 @@ def test_set_on_our_checkpoint_is_applied_or_refused(
     text = run("inspect", ours, "--set", "objective.variance=fixedsmall")
     assert "variance fixedsmall" in text
     assert "changed by --set, in place of what it was trained with" in text
+
+
+def test_flags_of_its_system_are_given_to_every_command(tmp_path: Path) -> None:
+    path = tmp_path / "edm.pt"
+    torch.save(filled(sde_files.edm()), path)
+    words = ("sample", path, "-n", "1", "--steps", "2", "--weights", "ema", "--reports", tmp_path)
+    assert "the file does not say preconditioning" in run(*words, code=2)
+    assert "recorded in" in run(*words, "--set", "preconditioning=vp")
+    assert "there is no setting precondition" in run(*words, "--set", "precondition=vp", code=2)
 
 
 def test_bad_input(files: dict[str, Path], tmp_path: Path) -> None:
