@@ -160,9 +160,28 @@ def weights_of(checkpoint: Checkpoint, *, ema: bool) -> Tensors:
 
 
 def build_network(model: ModelConfig, *, seed: int | None = 0) -> ImageNetwork:
-    """Build the network of a model's settings, initialised from ``seed``, or of shapes only."""
+    """Build the network of a model's settings, initialised from ``seed``, or of shapes only.
+
+    Raises:
+        FixableError: The settings describe no network, or one of another schedule.
+    """
+    _require_levels(model)
     out_channels = model.net.channels * (2 if model.objective.learns_variance else 1)
     return networks.build(model.net, out_channels=out_channels, seed=seed)
+
+
+def _require_levels(model: ModelConfig) -> None:
+    """Refuse a score network whose levels of noise are not those of the schedule."""
+    if model.network != "refinenet":
+        return
+    ours, own = to_dict(model.schedule), to_dict(model.refinenet.process)
+    names = [name for name in ("kind", "T", "snr_start", "snr_end") if ours[name] != own[name]]
+    if names:
+        raise FixableError(
+            f"schedule.{names[0]}={ours[names[0]]}: not that of the levels of noise, "
+            f"{own[names[0]]} (refinenet.levels, sigma_begin, sigma_end)",
+            " ".join(f"--set schedule.{name}={own[name]}" for name in names),
+        )
 
 
 def load_weights(net: torch.nn.Module, weights: Tensors) -> None:

@@ -143,6 +143,16 @@ class RefineNetConfig:
     sigma_end: Size = 0.01
 
     @property
+    def process(self) -> ScheduleConfig:
+        """The schedule of the levels on images in [-1, 1], where sigma is twice as large."""
+        return ScheduleConfig(
+            kind="log_snr",
+            T=self.levels,
+            snr_start=(2 * self.sigma_end) ** -2,
+            snr_end=(2 * self.sigma_begin) ** -2,
+        )
+
+    @property
     def dropout(self) -> float:
         """None."""
         return 0.0

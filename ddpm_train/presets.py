@@ -152,12 +152,7 @@ def _score_network(
     return RunConfig(
         preset=name,
         data=data,
-        schedule=ScheduleConfig(
-            kind="log_snr",
-            T=network.levels,
-            snr_start=(2 * network.sigma_end) ** -2,
-            snr_end=(2 * network.sigma_begin) ** -2,
-        ),
+        schedule=network.process,
         network="refinenet",
         refinenet=network,
         objective=ObjectiveConfig(prediction="score", loss="mse"),

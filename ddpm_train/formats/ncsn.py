@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ddpm_train.checkpoint import Tensors
-from ddpm_train.config import ModelConfig, ObjectiveConfig, RefineNetConfig, ScheduleConfig
+from ddpm_train.config import ModelConfig, ObjectiveConfig, RefineNetConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.formats import beside, containers
 from ddpm_train.formats.canonical import SHAPES, Rules, rename, require_pixels
@@ -61,7 +61,12 @@ def read(content: Mapping[str, Any], path: Path) -> Foreign:
     step = content.get("3", 0)
     return Foreign(
         format=NAME if config.conditional else NAME_2,
-        model=_derived(ModelConfig(network="refinenet", refinenet=config), frozenset()),
+        model=ModelConfig(
+            network="refinenet",
+            refinenet=config,
+            schedule=config.process,
+            objective=ObjectiveConfig(prediction="score", loss="mse"),
+        ),
         weights=weights if is_list else {},
         ema=ema,
         unlabelled={} if is_list else weights,
@@ -141,23 +146,10 @@ def _refuse(values: Mapping[str, Any], file: str) -> None:
 
 
 def _derived(model: ModelConfig, fixed: frozenset[str]) -> ModelConfig:
-    """The process of the noise levels, seen as one that keeps the variance of x_t."""
-    config = model.refinenet
-    return replace(
-        model,
-        schedule=process(config),
-        objective=ObjectiveConfig(prediction="score", loss="mse"),
-    )
-
-
-def process(config: RefineNetConfig) -> ScheduleConfig:
-    """The schedule of the noise levels on images in [-1, 1], where sigma is twice as large."""
-    return ScheduleConfig(
-        kind="log_snr",
-        T=config.levels,
-        snr_start=(2 * config.sigma_end) ** -2,
-        snr_end=(2 * config.sigma_begin) ** -2,
-    )
+    """Derive the process from the noise levels; one that was set stays, to be refused by name."""
+    if any(name.startswith("schedule.") for name in fixed):
+        return model
+    return replace(model, schedule=model.refinenet.process)
 
 
 def _has(theirs: Tensors, numbers: str) -> bool:

@@ -126,6 +126,18 @@ def test_levels_that_the_file_does_not_hold_are_asked_for(tmp_path: Path) -> Non
         formats.load_any(path)
 
 
+def test_a_schedule_of_other_levels_is_refused(tmp_path: Path) -> None:
+    """It trained with an IndexError, or on other noise than its levels."""
+    run = override(ncsn_digits(), ["refinenet.levels=5", "refinenet.sigma_begin=1"])
+    fix = "--set schedule.T=5 --set schedule.snr_end=0.25"
+    with pytest.raises(FixableError, match=r"schedule\.T=50: not that") as refusal:
+        checkpoint.build_network(run.model, seed=None)
+    assert refusal.value.fix == fix
+    checkpoint.build_network(override(run, fix.split()[1::2]).model, seed=None)
+    with pytest.raises(FixableError, match=r"schedule\.T=7: not that"):
+        formats.load_any(write(tmp_path, NCSN), changes=["schedule.T=7"])
+
+
 def test_a_score_network_is_sampled_by_langevin_alone(tmp_path: Path) -> None:
     content = load(tmp_path, "ncsnv2")
     again = from_dict(ModelConfig, to_dict(content.model))
@@ -153,7 +165,8 @@ RELEASED: dict[str, tuple[dict[str, Any], int]] = {
 def test_released_networks_have_their_parameters(name: str) -> None:
     values, parameters = RELEASED[name]
     config = RefineNetConfig(**values)
-    net = checkpoint.build_network(ModelConfig(network="refinenet", refinenet=config), seed=None)
+    model = ModelConfig(network="refinenet", refinenet=config, schedule=config.process)
+    net = checkpoint.build_network(model, seed=None)
     assert sum(parameter.numel() for parameter in net.parameters()) == parameters
 
 
