@@ -32,6 +32,9 @@ Kind = Literal["store", "lmdb", "folder", "zip", "npz", "npy"]
 MEMBERS = ("train", "images", "arr_0")
 """The arrays of an .npz that hold images, the first that is there; ``test`` has its own split."""
 
+STATISTICS = ("mu", "sigma", "mu_s", "sigma_s")
+"""Arrays that lie beside ADM's images: FID's and sFID's, where the file is the reference."""
+
 _OTHERS = {  # how files that are no images begin
     b"\x89PNG": "a single picture: name the folder that holds them",
     b"\xff\xd8\xff": "a single picture: name the folder that holds them",
@@ -247,9 +250,15 @@ def _npz(path: Path, notify: Callable[[str], None], *, labels: bool) -> Stack | 
         )
     beside = LABELS[name] if labels else ()
     others = [other for other in names if other != name and other not in beside]
-    if others:
-        more = "" if len(others) <= 6 else f" and {len(others) - 6:,} more"
-        notify(f"{path}: {name} is read; not read: {', '.join(others[:6])}{more}")
+    unread = [other for other in others if other not in STATISTICS]
+    more = "" if len(unread) <= 6 else f" and {len(unread) - 6:,} more"
+    parts = {
+        "not read": ", ".join(unread[:6]) + more,
+        "read of a reference alone": ", ".join(other for other in others if other in STATISTICS),
+    }
+    texts = [f"{kind}: {text}" for kind, text in parts.items() if text]
+    if texts:
+        notify(f"{path}: {name} is read; {'; '.join(texts)}")
     images = as_stack(archives.read_arrays(path, [name])[name], path.stem)
     return npz_labels(images, path, names, name) if labels else images
 

@@ -114,6 +114,9 @@ def test_what_is_not_read_is_named(tmp_path: Path) -> None:
     saved(tmp_path / "y.npz", train=LEVELS, test=LEVELS)
     open_images(tmp_path / "y.npz", notify=notes.append)
     assert "not read: test" in notes[1]
+    saved(tmp_path / "adm.npz", arr_0=LEVELS, mu=np.zeros(3), sigma=np.eye(3))
+    open_images(tmp_path / "adm.npz", notify=notes.append)
+    assert notes.pop().endswith("arr_0 is read; read of a reference alone: mu, sigma")
     folder(tmp_path / "mixed")
     for i in range(5):
         (tmp_path / "mixed" / f"{i}.json").write_text("{}")
