@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
+from ddpm_eval.commands import classifiers
 from ddpm_eval.commands.options import Changes, Checkpoint, Classes, Seed, Steps, classes_changes
-from ddpm_eval.commands.task import Task
+from ddpm_eval.commands.task import Task, check_extractor
 from ddpm_eval.measure.pictures.settings import SamplingSettings
 from ddpm_eval.settings import EvalSettings, changed
 from ddpm_train.errors import FixableError
@@ -32,8 +33,10 @@ def guidance(
     """FID, IS, precision, recall and recognised share of guided samples, over the scale."""
     if classifier is None:
         raise FixableError("guidance: by which classifier?", "name one: --classifier FILE")
+    check_extractor([extractor], None, "")
     tree = EvalSettings(samples=SamplingSettings(steps=steps, seed=seed))
-    settings, of_model = changed(tree, [*classes_changes(classes, "samples"), *(changes or [])])
+    of_classifier, others = classifiers.check(classifier, changes or [])
+    settings, of_model = changed(tree, [*classes_changes(classes, "samples"), *others])
     task = Task(
         measure="guidance",
         checkpoint=checkpoint,
@@ -46,7 +49,7 @@ def guidance(
 
         result = measure(
             work.model,
-            classifier,
+            classifiers.opened(classifier, of_classifier),
             work.images("train"),
             scales=_numbers(scales),
             n=n,

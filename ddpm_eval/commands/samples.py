@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ddpm_eval.commands import classifiers
 from ddpm_eval.commands.options import (
     Changes,
     Checkpoint,
@@ -63,7 +64,8 @@ def sample(
     """
     chosen = SamplingSettings(n=n or 64, seed=seed, sampler=sampler, steps=steps, eta=eta)
     tree = EvalSettings(samples=chosen, compute=ComputeSettings(batch=batch))
-    settings, of_model = changed(tree, [*classes_changes(classes, "samples"), *(changes or [])])
+    of_classifier, others = classifiers.check(classifier, changes or [], scale)
+    settings, of_model = changed(tree, [*classes_changes(classes, "samples"), *others])
     part = None if indices is None else _range(indices, settings.samples.n)
     task = Task(
         measure="samples",
@@ -76,7 +78,7 @@ def sample(
         from ddpm_eval.door.pictures import record_samples
         from ddpm_eval.measure.pictures import samples
 
-        work.guide(classifier, scale)
+        work.model = classifiers.guided(work.model, classifier, scale, of_classifier)
         folder = None if out is None else expanded(out)
         if part is None:
             work.finish(record_samples(work.model, settings.samples, work.runtime, folder))

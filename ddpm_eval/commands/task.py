@@ -156,16 +156,6 @@ class Work(Recording):
     task: Task
     model: "Model"
 
-    def guide(self, classifier: Path | None, scale: float) -> None:
-        """Guide the model's samples by a classifier, if one is named."""
-        if classifier is None:
-            if scale != 1:
-                raise FixableError(f"scale={scale:g}: there is no classifier", "name one")
-            return
-        from ddpm_eval.door.guidance import guide
-
-        self.model = guide(self.model, classifier, scale=scale)
-
     def images(self, split: str, *, labels: bool = False) -> "ImageSet":
         """Open a part of the images: those that are named, or those of the run.
 

@@ -1,5 +1,7 @@
 """``guide``: a model whose samples a classifier of noisy images guides to their classes."""
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -58,9 +60,7 @@ def guide(
     """
     if not 0 <= scale < float("inf"):
         raise FixableError(f"scale={scale:g}: below 0, or no number", "choose 0 or more")
-    file = classifier
-    if not isinstance(file, ClassifierFile):
-        file = classifiers.load(expanded(file, "classifier"), changes=settings)
+    file = classifier if isinstance(classifier, ClassifierFile) else _opened(classifier, settings)
     _check(model, file)
     network = file.network().to(model.device)
     steering = Guide(
@@ -69,6 +69,14 @@ def guide(
         digest=file.digest,
     )
     return replace(model, guide=steering)
+
+
+def _opened(path: str | Path, settings: Sequence[str]) -> ClassifierFile:
+    """Open a classifier, and warn of what its file does not tell."""
+    file = classifiers.load(expanded(path, "classifier"), changes=settings)
+    for text in file.warnings:
+        warnings.warn(text, stacklevel=3)
+    return file
 
 
 def _check(model: Model, file: ClassifierFile) -> None:

@@ -104,7 +104,7 @@ def load(path: Path, *, changes: Iterable[str] = ()) -> ClassifierFile:
     """
     content = containers.read(path)
     if OURS in content:
-        return _read_ours(content, path)
+        return _changed(_read_ours(content, path), changes)
     if not recognises(content):
         raise FixableError(
             f"{path}: not a classifier of noisy images",
@@ -148,11 +148,18 @@ def _read_ours(content: Mapping[str, Any], path: Path) -> ClassifierFile:
         return file
 
 
+def _changed(file: ClassifierFile, changes: Iterable[str]) -> ClassifierFile:
+    """Apply changes to a classifier of ours; weights that do not fit them are refused."""
+    file = replace(file, config=settings.override(file.config, changes))
+    checkpoint.check_weights(Classifier(file.config, seed=None), file.weights)
+    return file
+
+
 def _read(theirs: Tensors, path: Path, changes: list[str]) -> ClassifierFile:
     require_pixels(theirs["input_blocks.0.0.weight"].shape[1], f"{path}: its network")
     pool = _pool(theirs, path)
     weights = canonical(theirs, OUT[pool])
-    size = _image_size(weights, path) if pool == "attention" else 0
+    size = _image_size(weights, path) if pool == "attention" else _size_of(changes)
     encoder, _ = shapes(weights, image_size=size)
     config = ClassifierConfig(encoder=encoder, classes=len(weights["pool.proj.bias"]), pool=pool)
     warnings = []
@@ -166,7 +173,7 @@ def _read(theirs: Tensors, path: Path, changes: list[str]) -> ClassifierFile:
             "look at the flags that it was trained with; the released files have "
             "--set encoder.head_channels=64",
         )
-    if not size and not any(change.startswith("encoder.image_size") for change in changes):
+    if not size:
         warnings.append(f"encoder.image_size={config.encoder.image_size}, as the widths suggest")
     config = settings.override(config, changes)
     net = Classifier(config, seed=None)
@@ -202,6 +209,12 @@ def _image_size(weights: Tensors, path: Path) -> int:
         )
     levels = {name.split(".")[1] for name in weights if name.startswith("down.")}
     return side << (len(levels) - 1)
+
+
+def _size_of(changes: Iterable[str]) -> int:
+    """The image size that changes give; 0 without one."""
+    sizes = [change for change in changes if change.startswith("encoder.image_size=")]
+    return settings.override(ClassifierConfig(), sizes).encoder.image_size if sizes else 0
 
 
 def _split_pool(weights: Tensors) -> Tensors:

@@ -11,14 +11,19 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import ddpm_eval as de
+from ddpm_eval.cli import app as evaluate
 from ddpm_eval.record.store import open_store
-from ddpm_train import data
+from ddpm_train import checkpoint, data
+from ddpm_train.checkpoint import Checkpoint
 from ddpm_train.classifying import Training, accuracy, digits_classifier, untrained
 from ddpm_train.cli import app as train
-from ddpm_train.config import DataConfig
+from ddpm_train.config import DataConfig, ModelConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.formats import classifiers
-from ddpm_train.settings import override
+from ddpm_train.settings import from_dict, override
+from tests.train import openai_files
+from tests.train.golden import filled
+from tests.train.openai_files import Flags
 
 CLASSIFIER = untrained()
 BETAS = [0.05, 0.3, 0.9]
@@ -94,6 +99,33 @@ def test_a_damaged_classifier_is_refused(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1)}, tmp_path / "e.pt")
     with pytest.raises(FixableError, match="not a classifier of noisy images"):
         classifiers.load(tmp_path / "e.pt")
+
+
+def test_settings_of_a_classifier_are_applied_or_refused(tmp_path: Path) -> None:
+    """On the command line too: those that guided-diffusion's files do not store."""
+    flags = Flags(mult=(1, 2), attention=(2,), resample="block", inputs=1, classes=10)
+    torch.save(filled(openai_files.classifier(flags, "adaptive", pixels=4)), tmp_path / "c.pt")
+    classifiers.save(tmp_path / "ours.pt", CLASSIFIER)
+    small = {"image_size": 8, "channels": 1, "base_channels": 32, "channel_mult": [1]}
+    config = from_dict(ModelConfig, {"unet": {**small, "attn_resolutions": []},
+                                     "schedule": {"T": 4, "beta_end": 0.9}})  # fmt: skip
+    ema = checkpoint.build_network(config).state_dict()
+    checkpoint.save(tmp_path / "m.pt", Checkpoint(model=config, step=1, ema=ema))
+
+    def drawn(*words: str) -> str:
+        places = [str(tmp_path / "m.pt"), "--out", str(tmp_path / "s"), "-n", "2"]
+        named = [str(tmp_path / word) if word.endswith(".pt") else word for word in words]
+        options = ["--reports", str(tmp_path / "reports"), *named]
+        return " ".join(CliRunner().invoke(evaluate, ["sample", *places, *options]).output.split())
+
+    assert "--set encoder.head_channels=64" in drawn("--classifier", "c.pt")
+    heads, size = ("--set", "encoder.head_channels=32"), ("--set", "encoder.image_size=8")
+    assert "32x32x1" in (text := drawn("--classifier", "c.pt", *heads))
+    assert "encoder.image_size=32, as the widths suggest" in text
+    assert "recorded in" in drawn("--classifier", "c.pt", *heads, *size)
+    other = ("--set", "encoder.base_channels=64")
+    assert "do not fit the network" in drawn("--classifier", "ours.pt", *other)
+    assert "there is no classifier" in drawn(*heads)
 
 
 def test_a_classifier_learns() -> None:
