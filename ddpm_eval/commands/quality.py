@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ddpm_eval import extractors
 from ddpm_eval.commands.options import (
     Accept,
     Changes,
@@ -139,6 +140,7 @@ def fetch(
     ] = None,
 ) -> None:
     """Download the weights of an extractor, resumed and checked."""
+    extractors.check([what], setting="")
     from ddpm_eval.features import EXTRACTORS, find
 
     weights = find(what).weights

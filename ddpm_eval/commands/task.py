@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from ddpm_eval import extractors
 from ddpm_eval.commands.options import common, in_options
 from ddpm_eval.settings import EvalSettings
 from ddpm_train.config import DataConfig
@@ -310,11 +311,12 @@ def check_images(dataset: str | None, data: Path | None, *, option: str = "datas
 
 
 def check_extractor(names: Sequence[str], weights: Path | None, accept: str) -> None:
-    """Refuse a file of weights, or their digest, where no extractor reads one.
+    """Refuse names of no extractor, and a file of weights or their digest where none reads one.
 
     Raises:
         FixableError: Names the option.
     """
+    extractors.check(names)
     options = {"extractor_weights": weights, "accept_weights": accept}
     for name, value in options.items():
         if value and not any(name != "digits-cnn" for name in names):

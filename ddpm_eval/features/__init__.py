@@ -3,15 +3,16 @@
     extractor = open_extractor("inception-v3", path=None, device=torch.device("cpu"))
     extractor(pixels).pool
 
-``EXTRACTORS`` is the list of them: a new one is a file beside this one and an entry.
+``ddpm_eval.extractors`` is the list of them: a new one is a file beside this one and a line there.
 """
 
+from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
-from ddpm_eval.features import clip, digits_cnn, dinov2, inception
+from ddpm_eval.extractors import PLACES, unknown
 from ddpm_eval.features.extractor import Description, Extractor, Features, Outputs
 from ddpm_eval.features.weights import WeightsFile
 from ddpm_train.errors import FixableError
@@ -49,18 +50,18 @@ class Entry(NamedTuple):
     weights: WeightsFile | None = None
 
 
-def _sized(size: dinov2.Size | clip.Size) -> Entry:
-    return Entry(size.description, size.load, size.weights)
+def _entry(place: str) -> Entry:
+    """Look up an extractor by its place below this package."""
+    module, _, size = place.partition(".")
+    item: Any = import_module(f"{__name__}.{module}")
+    if not size:
+        return Entry(item.DESCRIPTION, item.load, getattr(item, "WEIGHTS", None))
+    of_size = getattr(item, size)
+    return Entry(of_size.description, of_size.load, of_size.weights)
 
 
-EXTRACTORS: dict[str, Entry] = {
-    INCEPTION: Entry(inception.DESCRIPTION, inception.load, inception.WEIGHTS),
-    "dinov2-l14": _sized(dinov2.L14),
-    "dinov2-b14": _sized(dinov2.B14),
-    "clip-l14-336": _sized(clip.L14_336),
-    "clip-b32": _sized(clip.B32),
-    DIGITS: Entry(digits_cnn.DESCRIPTION, digits_cnn.load),
-}
+EXTRACTORS: dict[str, Entry] = {name: _entry(place) for name, place in PLACES.items()}
+"""By their names; more may be added from Python."""
 
 
 def find(name: str) -> Entry:
@@ -72,7 +73,7 @@ def find(name: str) -> Entry:
     for entry in EXTRACTORS.values():
         if name and name in (entry.description.name, entry.description.short):
             return entry
-    raise FixableError(f"extractor={name}: not an extractor", f"choose {', '.join(EXTRACTORS)}")
+    raise unknown(f"extractor={name}", EXTRACTORS)
 
 
 def describe(name: str) -> Description:

@@ -70,6 +70,7 @@ def test_no_command_has_more_than_twelve_options() -> None:
     for name, command in commands().items():
         options = [param for param in command.params if param.param_type_name == "option"]
         assert len(options) <= 12, (name, [param.name for param in options])
+        assert not any(param.hidden for param in options)
 
 
 def test_shared_options_stand_once() -> None:
@@ -145,6 +146,9 @@ def test_negative_amounts_are_refused() -> None:
         (["report", "--replace"], "--replace: of no effect on report"),
         (["inspect", "HERE", "--name", "a"], "--name: of no effect on inspect"),
         (["sample", "HERE", "--classifier", "c.pt"], "c.pt: there is no such file"),
+        (["fid", "HERE", "--extractor", "vgg"], "--extractor vgg: not an extractor"),
+        (["guidance", "HERE", "--classifier", "HERE", "--extractor", "v"], "--extractor v: not an"),
+        (["fetch", "none"], "none: not an extractor"),
     ],
 )
 def test_paths_and_options_are_checked_before_torch_is_imported(
