@@ -99,7 +99,7 @@ def comparable(model: ModelConfig) -> str:
 
 @torch.inference_mode()
 def fingerprint(loaded: Checkpoint) -> dict[int, float]:
-    """The root mean square of the output for fixed noise at t = 1, T/2 and T.
+    """The root mean square of the output for fixed noise at t = 1, T/2 and T, given class 0 if any.
 
     In float64, so that two readings of one network agree to all nine digits that are shown, on
     any machine, and a wrong padding, sine table or epsilon does not.
@@ -111,4 +111,5 @@ def fingerprint(loaded: Checkpoint) -> dict[int, float]:
     shape = shown.channels, size, size
     x = normal(Stream(0, "init"), [0], shape, steps=0).double()
     times = sorted({1, T // 2, T})
-    return {t: net(x, torch.tensor([t])).square().mean().sqrt().item() for t in times}
+    label = torch.zeros(1, dtype=torch.long) if shown.classes else None
+    return {t: net(x, torch.tensor([t]), label).square().mean().sqrt().item() for t in times}

@@ -136,11 +136,13 @@ def test_set_on_our_checkpoint_is_applied_or_refused(
 
 
 def test_flags_of_its_system_are_given_to_every_command(tmp_path: Path) -> None:
+    """Here to a network with classes, which ``inspect`` could not evaluate."""
     path = tmp_path / "edm.pt"
-    torch.save(filled(sde_files.edm()), path)
+    torch.save(filled(sde_files.edm(classes=5)), path)
     words = ("sample", path, "-n", "1", "--steps", "2", "--weights", "ema", "--reports", tmp_path)
     assert "the file does not say preconditioning" in run(*words, code=2)
     assert "recorded in" in run(*words, "--set", "preconditioning=vp")
+    assert "fingerprint" in run("inspect", path, "--set", "preconditioning=vp")
     assert "there is no setting precondition" in run(*words, "--set", "precondition=vp", code=2)
 
 
