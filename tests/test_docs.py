@@ -120,6 +120,26 @@ def test_every_file_that_is_named_exists() -> None:
             assert (ROOT / name).exists(), name
 
 
+def test_the_table_of_places_has_every_file() -> None:
+    """Each file is named, or a folder that holds it; bare names stand in the folder before them."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = text.split("## Where things are")[1].split("## Words")[0].splitlines()
+    places, folder = set(), ROOT
+    for name in re.findall(r"`([\w/.]+(?:/|\.pyi?))`", "\n".join(rows)):
+        whole = ROOT / name if name.startswith(("ddpm_", "tests/")) else folder / name
+        folder = whole if name.endswith("/") and name.startswith("ddpm_") else folder
+        folder = whole.parent if name.startswith("ddpm_") and whole.suffix else folder
+        assert whole.exists(), name
+        places.add(whole)
+    missing = [
+        path.relative_to(ROOT).as_posix()
+        for package in ("ddpm_train", "ddpm_eval")
+        for path in (ROOT / package).rglob("*.py")
+        if not path.name.startswith("__") and places.isdisjoint({path, *path.parents} - {ROOT})
+    ]
+    assert not missing
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_link_leads_somewhere(page: str) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", PAGES[page]):

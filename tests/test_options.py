@@ -12,7 +12,9 @@ from ddpm_eval.cli import app as evaluate
 from ddpm_train.cli import app as train
 
 ROOT = Path(__file__).parents[1]
-OTHERS = {"--help", "--option", "--upgrade", "--force-reinstall"}  # click's, a placeholder, pip's
+DOCS = ROOT / "docs"
+OTHERS = {"--help", "--option", "--upgrade", "--force-reinstall", "--cache"}
+"""Options of click, a placeholder, of pip twice, and of a benchmark."""
 NAMED = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 
 
@@ -25,6 +27,20 @@ def options(command: click.Command) -> set[str]:
 def texts(path: Path) -> list[str]:
     nodes = ast.walk(ast.parse(path.read_text()))
     return [str(node.value) for node in nodes if isinstance(node, ast.Constant)]
+
+
+def prose(page: Path) -> str:
+    """A page without its blocks of commands, which are parsed elsewhere, and other programs."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    lines = [line for line in text.splitlines() if not line.startswith("    ")]
+    return "\n".join(line for line in lines if "tests.benchmarks" not in line)
+
+
+@pytest.mark.parametrize("page", ["README.md", *sorted(path.name for path in DOCS.glob("*.md"))])
+def test_no_page_names_an_option_that_is_gone(page: str) -> None:
+    known = options(get_command(evaluate)) | options(get_command(train)) | OTHERS
+    place = ROOT / page if page == "README.md" else DOCS / page
+    assert set(NAMED.findall(prose(place))) <= known
 
 
 @pytest.mark.parametrize("package", ["ddpm_train", "ddpm_eval"])
