@@ -82,8 +82,8 @@ class World:
         if self.rank == 0:
             try:
                 action()
-            except FixableError as found:
-                error = found
+            except FixableError as problem:
+                error = problem
         if self.any(error is not None):
             raise error or SystemExit(2)
 

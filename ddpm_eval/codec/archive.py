@@ -92,8 +92,8 @@ class Archive:
         )
         whole = index.pack() + data
         if settings.check:
-            found = yield from self.read(whole, "archive")
-            if not all(picture.decoded.lossless for picture in found):
+            pictures_read = yield from self.read(whole, "archive")
+            if not all(picture.decoded.lossless for picture in pictures_read):
                 raise FixableError(
                     "archive: it does not read as it was written",
                     "use one thread (--threads 1), or compress files one by one",
@@ -165,10 +165,10 @@ class Archive:
         pictures, rest = (yield from self._popped(index, body)) if count else ([], body)
         if len(pictures) == count:
             pictures += yield from self._files(index, rest)
-        found = [*pictures, *[None] * (len(index.entries) - len(pictures))]
+        by_entry = [*pictures, *[None] * (len(index.entries) - len(pictures))]
         return [
             Picture(entry.name, self._decoded(entry, picture))
-            for entry, picture in zip(index.entries, found, strict=True)
+            for entry, picture in zip(index.entries, by_entry, strict=True)
         ]
 
     def _check(self, index: Index, label: str) -> None:

@@ -155,15 +155,15 @@ class Decompression:
 
     def _archive(self, path: Path, data: bytes) -> Generator[None, None, None]:
         """Read an archive, and write the pictures that are exact."""
-        found = yield from Archive(self.codec).read(data, str(path))
+        members = yield from Archive(self.codec).read(data, str(path))
         exact = 0
-        for place, picture in zip(self.places(path, data), found, strict=True):
+        for place, picture in zip(self.places(path, data), members, strict=True):
             if picture.decoded.lossless:
                 _write(place, pictures.encode_png(picture.decoded.picture))
                 exact += 1
-        lost = f", the others are lost: {LOST}" if exact < len(found) else ", verified"
-        self.archives.append((path, f"{exact:,} of {len(found):,} pictures lossless{lost}"))
-        self.lost += len(found) - exact
+        lost = f", the others are lost: {LOST}" if exact < len(members) else ", verified"
+        self.archives.append((path, f"{exact:,} of {len(members):,} pictures lossless{lost}"))
+        self.lost += len(members) - exact
 
     def _files(self, pairs: Sequence[tuple[Path, Reader]]) -> Generator[None, None, None]:
         for group in self.codec.groups(pairs, lambda pair: pair[1].size):

@@ -134,9 +134,9 @@ def compare(entry: Entry, run: Run, protocol: Protocol) -> list[Fact]:
 
 def _measurement(run: Run) -> Measurement | None:
     """The one through the published Inception, else the first that has a Fréchet distance."""
-    found = [item for item in run.of("quality") if _distance(item) is not None]
-    plain = (item for item in found if not _required(item).of.extractor)
-    return next(plain, found[0] if found else None)
+    distances = [item for item in run.of("quality") if _distance(item) is not None]
+    plain = (item for item in distances if not _required(item).of.extractor)
+    return next(plain, distances[0] if distances else None)
 
 
 def _distance(measurement: Measurement) -> Score | None:
@@ -197,8 +197,8 @@ def _table(run: Run, measurement: Measurement, entries: Sequence[Entry]) -> Tabl
     for entry in entries:
         facts = compare(entry, run, protocol)
         shown = (Cell(fact.theirs or NOT_STATED, muted=fact.differs) for fact in facts)
-        both = published.published_cell(entry.number), Cell(verdict(entry, facts))
-        rows.append(Row(entry.name, (both[0], *shown, both[1]), entry.block))
+        number, judgement = published.published_cell(entry.number), Cell(verdict(entry, facts))
+        rows.append(Row(entry.name, (number, *shown, judgement), entry.block))
     columns = tuple(map(Column, (score.label, *heads, "Beside it?")))
     caption = _caption(entries)
     return Table(f"{run.prefix}beside", TITLE, columns, tuple(rows), (), caption)

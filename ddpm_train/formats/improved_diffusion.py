@@ -165,19 +165,19 @@ def _released(foreign: Foreign, name: str) -> Foreign:
 
 
 def _take(foreign: Foreign, name: str, source: str) -> Foreign:
-    kept = RELEASED[name]
-    model, unet = foreign.model, kept.model.unet
+    network = RELEASED[name]
+    model, unet = foreign.model, network.model.unet
     heads = replace(
         model.unet, heads=unet.heads, head_channels=unet.head_channels, time_scale=unet.time_scale
     )
     origins = Origins({name: kind for name, kind in foreign.origins.items() if ORDER not in name})
-    origins.read(source, *UNTOLD, f"{ORDER}={kept.rows == 'new'}")
+    origins.read(source, *UNTOLD, f"{ORDER}={network.rows == 'new'}")
     return foreign.with_answers(
         *(*UNTOLD, ORDER),
-        model=replace(model, unet=heads, schedule=kept.model.schedule),
-        rows=kept.rows,
+        model=replace(model, unet=heads, schedule=network.model.schedule),
+        rows=network.rows,
         origins=origins,
-        derive=partial(_derived, rescales=unet.time_scale != 1 or kept.model.schedule.T == 1000),
+        derive=partial(_derived, rescales=unet.time_scale != 1 or network.model.schedule.T == 1000),
     )
 
 

@@ -88,12 +88,12 @@ def ncsnpp_settings(weights: Tensors, *, image_size: int = 0) -> tuple[NcsnppCon
     fourier, residual = "frequencies" in weights, "down.0.residual.weight" in weights
     names = ("channels", "base_channels", "channel_mult", "num_res_blocks", "attn_resolutions")
     same = ("image_size", *names)
-    found = {name: getattr(unet, name) for name in same}
+    shared = {name: getattr(unet, name) for name in same}
     ours = Origins({f"ncsnpp.{name}": origins[f"unet.{name}"] for name in same
                     if f"unet.{name}" in origins})  # fmt: skip
     ours.read(SHAPES, "ncsnpp.embedding", "ncsnpp.residual_input", "network")
     return NcsnppConfig(
-        **found,
+        **shared,
         dropout=0.0,
         embedding="fourier" if fourier else "sines",
         filter="fir" if residual else "box",
