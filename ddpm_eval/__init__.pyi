@@ -9,14 +9,14 @@ from ddpm_eval.door.files import compress as compress
 from ddpm_eval.door.files import decompress as decompress
 from ddpm_eval.door.guidance import guide as guide
 from ddpm_eval.door.images import images as images
+from ddpm_eval.door.neighbours import neighbours as neighbours
 from ddpm_eval.door.pictures import interpolate as interpolate
-from ddpm_eval.door.pictures import neighbours as neighbours
 from ddpm_eval.door.pictures import progressive as progressive
 from ddpm_eval.door.pictures import reconstruct as reconstruct
-from ddpm_eval.door.pictures import sample as sample
 from ddpm_eval.door.quality import quality as quality
 from ddpm_eval.door.reports import report as report
+from ddpm_eval.door.samples import sample as sample
 from ddpm_eval.door.scales import guidance as guidance
 from ddpm_eval.door.training import training as training
 from ddpm_eval.door.wrapping import wrap as wrap
-from ddpm_eval.model import load as load
+from ddpm_eval.loading import load as load

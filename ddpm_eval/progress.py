@@ -1,6 +1,7 @@
 """Progress without a progress bar: measures ask for it, only the CLI draws it."""
 
-from collections.abc import Generator, Iterable, Iterator
+import contextlib
+from collections.abc import Generator, Iterable
 from typing import Protocol, TypeVar
 
 Item = TypeVar("Item")
@@ -28,14 +29,18 @@ def finish(work: Generator[None, None, Result], track: Track, label: str, total:
     >>> finish(add(), quiet, "adding", 1)
     2
     """
-    results = []
 
-    def pieces() -> Iterator[None]:
-        results.append((yield from work))
+    def steps() -> Generator[int, None, None]:
+        yield from track(range(total), label, total)
 
-    for _ in track(pieces(), label, total):
-        pass
-    return results[0]
+    with contextlib.closing(steps()) as meter:
+        while True:
+            next(meter, None)
+            try:
+                next(work)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
 
 
 def silent(_text: str) -> None:

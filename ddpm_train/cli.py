@@ -1,7 +1,6 @@
 """The command line ``ddpm-train``. torch is imported inside the commands: ``--help`` is instant."""
 
 import contextlib
-import json
 import os
 import re
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from rich.text import Text
 
 from ddpm_train import settings
 from ddpm_train.config import RunConfig, check_device
+from ddpm_train.display import Display
 from ddpm_train.errors import FixableError
 from ddpm_train.meter import Meter, download_meter
 from ddpm_train.presets import PRESETS
@@ -25,13 +25,12 @@ from ddpm_train.terminal import (
     console,
     escape,
     forgive_encodings,
-    is_first_process,
     output,
     say,
 )
 
 if TYPE_CHECKING:
-    from ddpm_train.events import Event, Stepped
+    from ddpm_train.events import Event
     from ddpm_train.session import Session
 
 LOOKED_AT = 50_000
@@ -99,7 +98,7 @@ def _command(preset: str, make: Callable[[], RunConfig]) -> None:
         config = replace(config, compute=replace(config.compute, device=device))
         config = settings.override(config, changes or [])
         check_device(config.compute.device)
-        show = _Display(config, quiet=quiet, json_lines=json_lines)
+        show = Display(config, quiet=quiet, json_lines=json_lines)
         _train(config, out or Path("runs") / preset, show, accept_changes=accept_changes)
 
     summary = (make.__doc__ or "").split("\n")[0]
@@ -126,7 +125,7 @@ def resume(
         raise FixableError(f"{run}: not a run (no config.json)", "name a folder like runs/cifar10")
     plain = read_json(path, fix="rerun the command that began the run, with the same --out")
     config = settings.override(settings.from_dict(RunConfig, plain), changes or [])
-    show = _Display(config, quiet=quiet, json_lines=json_lines)
+    show = Display(config, quiet=quiet, json_lines=json_lines)
     _train(config, run, show, accept_changes=accept_changes)
 
 
@@ -213,7 +212,7 @@ def export(
     say(f"wrote {escape(str(target))} (step {full.step:,}, EMA weights{rounded})", to=output)
 
 
-def _train(config: RunConfig, folder: Path, show: "_Display", *, accept_changes: bool) -> None:
+def _train(config: RunConfig, folder: Path, show: Display, *, accept_changes: bool) -> None:
     """Train in a folder until done or told to stop."""
     if config.data.path:
         existing(config.data.path, "the images")  # before torch is imported, which takes seconds
@@ -245,7 +244,7 @@ def _train(config: RunConfig, folder: Path, show: "_Display", *, accept_changes:
         raise typer.Exit(stop.status)
 
 
-def _follow(session: "Session", show: "_Display") -> None:
+def _follow(session: "Session", show: Display) -> None:
     """Run a session, with everyone who wants to know."""
     from ddpm_train import tracking
     from ddpm_train.events import Resumed
@@ -273,58 +272,6 @@ def _look_through(images: Any, stop: Stop, *, quiet: bool) -> None:
                 meter.move(done)
                 if stop():
                     break
-
-
-class _Display:
-    """Turns the events of a run into a bar, plain lines, lines of JSON or silence."""
-
-    def __init__(self, config: RunConfig, *, quiet: bool, json_lines: bool) -> None:
-        self.config, self.json_lines = config, json_lines
-        self.silent = quiet or json_lines or not is_first_process()
-        self.meter = Meter(config.preset, config.optim.steps, quiet=self.silent)
-
-    def __enter__(self) -> None:
-        self.meter.__enter__()
-
-    def __exit__(self, *error: object) -> None:
-        self.meter.__exit__(*error)
-
-    def __call__(self, event: "Event") -> None:
-        """Show one event."""
-        name = type(event).__name__.lower()
-        if self.json_lines and is_first_process():
-            fields = {field: getattr(event, field) for field in event.__slots__}
-            say(escape(json.dumps({"event": name, **fields}, default=str)), to=output)
-        elif not self.silent:
-            text = getattr(self, f"_{name}")(event)
-            if text:
-                say(text)
-
-    def _stepped(self, event: "Stepped") -> str:
-        note = (
-            f"loss {event.loss:.4f}  lr {event.lr:.1e}  grad {event.grad_norm:.2f}  "
-            f"{event.images_per_second:.1f} images/s"
-        )
-        self.meter.move(event.step, note)
-        return ""
-
-    def _resumed(self, event: Any) -> str:
-        self.meter = Meter(self.config.preset, self.config.optim.steps, begin=event.step)
-        return f"resuming from step {event.step:,} ({escape(str(event.path))})"
-
-    def _warned(self, event: Any) -> str:
-        return f"[yellow]warning:[/] {escape(event.text)}"
-
-    def _saved(self, event: Any) -> str:
-        return f"saved {escape(str(event.path))} in {event.seconds:.1f} s"
-
-    def _sampled(self, event: Any) -> str:
-        return f"sampled {escape(str(event.path))}"
-
-    def _ended(self, event: Any) -> str:
-        if event.complete:
-            return f"complete at step {event.step:,}"
-        return f"stopped at step {event.step:,}; rerun the same command to go on"
 
 
 def main() -> None:

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from ddpm_eval.codec.settings import ArchiveSettings
-from ddpm_eval.commands.codec import Of, ProfileFile, opened_codec
 from ddpm_eval.commands.options import Changes, common
+from ddpm_eval.commands.profiles import Of, ProfileFile, opened_codec
 from ddpm_eval.settings import EvalSettings, changed
 from ddpm_train.errors import FixableError
 from ddpm_train.files import require_replaceable, write_atomically

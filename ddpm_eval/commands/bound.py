@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ddpm_eval.commands.codec import ProfileFile, profile_of, profile_place
+from ddpm_eval.commands.checks import check_checkpoint, check_split
 from ddpm_eval.commands.options import (
     Budget,
     Calibrate,
@@ -18,7 +18,8 @@ from ddpm_eval.commands.options import (
     Split,
     Target,
 )
-from ddpm_eval.commands.task import Task, Work, check_checkpoint, check_split
+from ddpm_eval.commands.profiles import ProfileFile, profile_of, profile_place
+from ddpm_eval.commands.task import Task, Work
 from ddpm_eval.measure.bound.settings import BaselineSettings, BoundSettings
 from ddpm_eval.settings import EvalSettings, changed, values
 

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
+from ddpm_eval.commands.checks import check_checkpoint
 from ddpm_eval.commands.options import (
     Changes,
     Checkpoint,
     common,
 )
-from ddpm_eval.commands.task import check_checkpoint
 from ddpm_train.errors import FixableError
 from ddpm_train.terminal import escape, output, say
 
@@ -27,7 +27,7 @@ def import_(
         raise FixableError(f"{target}: exists, or does not end in .pt", "name a new file OUT.pt")
     check_checkpoint(source)
     from ddpm_eval import inspection
-    from ddpm_eval.model import locate
+    from ddpm_eval.loading import locate
     from ddpm_train import checkpoint, formats
 
     path = locate(source)
@@ -45,7 +45,7 @@ def inspect(
     """Say what a checkpoint is: format, weights, schedule, variance, network, fingerprint."""
     check_checkpoint(checkpoint)
     from ddpm_eval import inspection
-    from ddpm_eval.model import locate
+    from ddpm_eval.loading import locate
     from ddpm_train import formats
 
     path = locate(checkpoint)
@@ -65,7 +65,7 @@ def export(
     if kind != "diffusers":
         raise FixableError(f"--format {kind}: cannot be written", "choose diffusers")
     check_checkpoint(checkpoint)
-    from ddpm_eval.model import locate
+    from ddpm_eval.loading import locate
     from ddpm_train import formats
     from ddpm_train.formats import to_diffusers
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddpm_eval.commands.task import note
+from ddpm_eval.commands.recording import note
 from ddpm_train.errors import FixableError
 from ddpm_train.reading import existing, expanded
 

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from ddpm_eval.commands import classifiers
+from ddpm_eval.commands.checks import check_extractor
 from ddpm_eval.commands.options import Changes, Checkpoint, Classes, Seed, Steps, classes_changes
-from ddpm_eval.commands.task import Task, check_extractor
+from ddpm_eval.commands.task import Task
 from ddpm_eval.measure.pictures.settings import SamplingSettings
 from ddpm_eval.settings import EvalSettings, changed
 from ddpm_train.errors import FixableError

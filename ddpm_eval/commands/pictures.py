@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ddpm_eval.commands.checks import check_extractor, check_split
 from ddpm_eval.commands.options import (
     Accept,
     Changes,
@@ -21,7 +22,7 @@ from ddpm_eval.commands.options import (
     Steps,
     classes_changes,
 )
-from ddpm_eval.commands.task import Task, Work, check_extractor, check_split
+from ddpm_eval.commands.task import Task, Work
 from ddpm_eval.measure.pictures.settings import (
     InterpolationSettings,
     NeighbourSettings,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ddpm_eval import extractors
+from ddpm_eval.commands.checks import check_extractor, check_images, is_there, plain_name
 from ddpm_eval.commands.options import (
     Accept,
     Changes,
@@ -15,17 +16,8 @@ from ddpm_eval.commands.options import (
     Steps,
     common,
 )
-from ddpm_eval.commands.task import (
-    Recording,
-    Task,
-    check_extractor,
-    check_images,
-    is_there,
-    note,
-    plain_name,
-    runtime_for,
-    settled,
-)
+from ddpm_eval.commands.recording import Recording, note, runtime_for, settled
+from ddpm_eval.commands.task import Task
 from ddpm_eval.measure.pictures.settings import SamplingSettings
 from ddpm_eval.measure.quality.settings import QualitySettings
 from ddpm_eval.settings import EvalSettings, changed

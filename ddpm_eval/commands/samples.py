@@ -22,7 +22,8 @@ from ddpm_eval.commands.options import (
     classes_changes,
     common,
 )
-from ddpm_eval.commands.task import Task, note
+from ddpm_eval.commands.recording import note
+from ddpm_eval.commands.task import Task
 from ddpm_eval.measure.pictures.settings import SamplingSettings
 from ddpm_eval.settings import ComputeSettings, EvalSettings, changed
 from ddpm_train.errors import FixableError
@@ -75,7 +76,7 @@ def sample(
         needs_float64=False,
     )
     with task.opened() as work:
-        from ddpm_eval.door.pictures import record_samples
+        from ddpm_eval.door.samples import record_samples
         from ddpm_eval.measure.pictures import samples
 
         work.model = classifiers.guided(work.model, classifier, scale, of_classifier)

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ddpm_eval.commands.checks import plain_name
 from ddpm_eval.commands.options import common
-from ddpm_eval.commands.task import Recording, note, plain_name, runtime_for, settled
+from ddpm_eval.commands.recording import Recording, note, runtime_for, settled
 from ddpm_eval.settings import EvalSettings
 from ddpm_train.errors import FixableError
 from ddpm_train.folders import remove_tree
@@ -83,8 +84,9 @@ class WatchedRun:
 
     def measure(self, path: Path) -> bool:
         """Measure one checkpoint into the record; tell whether it is the last."""
+        from ddpm_eval.loading import load
         from ddpm_eval.measure import watch as watched
-        from ddpm_eval.model import identity, load
+        from ddpm_eval.model import identity
         from ddpm_eval.record import provenance
         from ddpm_train import runs
 

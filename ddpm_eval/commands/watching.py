@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ddpm_eval.commands.checks import check_extractor, check_images, check_split
 from ddpm_eval.commands.options import (
     Accept,
     Changes,
@@ -17,7 +18,7 @@ from ddpm_eval.commands.options import (
     Inception,
     Split,
 )
-from ddpm_eval.commands.task import check_extractor, check_images, check_split, note
+from ddpm_eval.commands.recording import note
 from ddpm_eval.commands.watched_run import HELD, Images, open_run
 from ddpm_eval.measure.bound.settings import BoundSettings
 from ddpm_eval.measure.pictures.settings import SamplingSettings

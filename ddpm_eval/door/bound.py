@@ -1,14 +1,13 @@
 """``bits_per_dim``, ``rate_distortion`` and ``baselines``: the variational bound and its parts."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ddpm_eval.codec.codec import Codec, find_profile
 from ddpm_eval.codec.profile import Profile
 from ddpm_eval.door.images import AnyImages
-from ddpm_eval.door.working import measured, model_of, runtime_of, scored_images, typed
+from ddpm_eval.door.working import Provenance, model_of, runtime_of, scored_images, typed
 from ddpm_eval.measure.bound import baselines as baseline
 from ddpm_eval.measure.bound import compare, estimate, few_steps, likelihood
 from ddpm_eval.measure.bound import rate_distortion as curves
@@ -97,32 +96,25 @@ def bits_per_dim(
     other = None if against is None else model_of(against)
     taken = scored_images(model, images, other=other)
     work = runtime_of(model, runtime, batch=batch, cache=cache)
+    provenance = Provenance([model] if other is None else [model, other], work)
     if other is not None:
-        return measured(
-            lambda work: compare.measure(model, taken, settings, work, other=other),
-            [model, other],
-            work,
-        )
+        return provenance.sign(compare.measure(model, taken, settings, work, other=other))
     if ode:
         from ddpm_eval.measure.bound import ode as flows  # scipy.integrate takes a moment
 
         solver = ode if isinstance(ode, OdeSettings) else OdeSettings()
         check(solver, "ode.")
-        return measured(
-            lambda work: flows.measure(model, taken, settings, solver, work), [model], work
-        )
+        return provenance.sign(flows.measure(model, taken, settings, solver, work))
     learning = scored_images(model, training, split="train") if settings.calibrate else None
-    measure: Callable[..., Measurement] = likelihood.measure
     if strides:
         counts = typed(StrideSettings, counts=strides)
-        measure = partial(few_steps.measure, settings=counts)
-    elif settings.is_estimate:
-        measure = estimate.measure
-    return measured(
-        lambda work: measure(model, taken, settings, runtime=work, training=learning),
-        [model],
-        work,
-    )
+        result = few_steps.measure(
+            model, taken, settings, settings=counts, runtime=work, training=learning
+        )
+    else:
+        measure = estimate.measure if settings.is_estimate else likelihood.measure
+        result = measure(model, taken, settings, work, training=learning)
+    return provenance.sign(result)
 
 
 def rate_distortion(
@@ -179,18 +171,18 @@ def rate_distortion(
     codec_profile = _profile(model, profile) if files else None
     if files:
         _check_one(settings, files=files)
+    work = runtime_of(model, runtime, batch=batch, cache=cache)
+    provenance = Provenance([model], work)
+    if codec_profile is None:
+        return provenance.sign(curves.measure(model, taken, settings, work, training=learning))
+    from ddpm_eval.measure.files import files as real  # other codecs take a moment
 
-    def measure(work: Runtime) -> Measurement:
-        if codec_profile is None:
-            return curves.measure(model, taken, settings, work, training=learning)
-        from ddpm_eval.measure.files import files as real  # other codecs take a moment
-
-        chosen = files if isinstance(files, FileSettings) else FileSettings()
-        check(chosen, "files.")
-        codec = Codec(model, codec_profile, work.batch)
-        return real.measure(codec, taken, settings, work, files=chosen, training=learning)
-
-    return measured(measure, [model], runtime_of(model, runtime, batch=batch, cache=cache))
+    chosen = files if isinstance(files, FileSettings) else FileSettings()
+    check(chosen, "files.")
+    codec = Codec(model, codec_profile, work.batch)
+    return provenance.sign(
+        real.measure(codec, taken, settings, work, files=chosen, training=learning)
+    )
 
 
 def _profile(model: Model, profile: Profile | str | Path | None) -> Profile:
@@ -235,11 +227,9 @@ def baselines(
     settings = typed(BaselineSettings, n=n, first=first, seed=seed)
     taken = scored_images(model, images)
     learning = scored_images(model, training, split="train")
-    return measured(
-        lambda work: baseline.measure(model, taken, settings, work, training=learning),
-        [model],
-        runtime_of(model, runtime, batch=batch),
-    )
+    work = runtime_of(model, runtime, batch=batch)
+    provenance = Provenance([model], work)
+    return provenance.sign(baseline.measure(model, taken, settings, work, training=learning))
 
 
 def _check_one(

@@ -18,7 +18,8 @@ from ddpm_eval.codec.settings import CalibrationSettings, CompressionSettings
 from ddpm_eval.door.images import AnyImages
 from ddpm_eval.door.images import images as open_images
 from ddpm_eval.door.working import images_of, model_of, runtime_of, typed
-from ddpm_eval.model import Model, load, require_bound
+from ddpm_eval.loading import load
+from ddpm_eval.model import Model, require_bound
 from ddpm_eval.paths import expanded
 from ddpm_eval.progress import finish
 from ddpm_eval.runtime import Runtime
@@ -206,8 +207,8 @@ def _decompressed(
         pictures |= {i: [picture] for (i, _), picture in zip(group, decoded, strict=True)}
     for i, data in enumerate(contents):
         if is_archive(data):
-            found = yield from Archive(codec).read(data, f"file {i}")
-            pictures[i] = [picture.decoded for picture in found]
+            archived = yield from Archive(codec).read(data, f"file {i}")
+            pictures[i] = [picture.decoded for picture in archived]
     return [picture for i in range(len(contents)) for picture in pictures[i]]
 
 

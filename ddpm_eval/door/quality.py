@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from ddpm_eval.choice import ImageSet
 from ddpm_eval.door.images import NAMED, AnyImages, images
-from ddpm_eval.door.working import images_of, measured_all, runtime_of, typed
+from ddpm_eval.door.working import Provenance, images_of, runtime_of, typed
 from ddpm_eval.features import bank, describe
 from ddpm_eval.measure.pictures import samples as drawing
 from ddpm_eval.measure.pictures.settings import SamplingSettings
@@ -117,18 +117,14 @@ def measure_all(
     if isinstance(samples, Model):
         return _of_model(samples, reference, held_out, settings, runtime, sampling)
     taken = open_samples(samples, settings)
+    provenance = Provenance([], runtime, images=facts_of(taken))
     comparison = Comparison(
         samples=taken,
         reference=_reference(taken, reference, settings),
         held_out=_held_out(taken, reference, held_out, runtime),
         origin=Origin.of(taken),
     )
-    return measured_all(
-        lambda work: measures.measure(comparison, settings, work),
-        [],
-        runtime,
-        images=facts_of(taken),
-    )
+    return tuple(map(provenance.sign, measures.measure(comparison, settings, runtime)))
 
 
 def facts_of(samples: ImageSet) -> dict[str, dict[str, Any]]:
@@ -161,15 +157,11 @@ def _of_model(
     channels, height, width = model.shape
     measures.require(against, (height, width, channels), n, settings, runtime, origin=origin)
     real = _held_out(model, reference, held_out, runtime)
-
-    def measure(work: Runtime) -> tuple[Measurement, ...]:
-        drawn = drawing.draw(model, replace(sampling or SamplingSettings(), n=n), work)
-        taken = ImageSet.of(drawn)
-        origin = Origin.of(taken).by(model)
-        comparison = Comparison(samples=taken, reference=against, held_out=real, origin=origin)
-        return measures.measure(comparison, settings, work)
-
-    return measured_all(measure, [model], runtime)
+    provenance = Provenance([model], runtime)
+    drawn = ImageSet.of(drawing.draw(model, replace(sampling or SamplingSettings(), n=n), runtime))
+    origin = Origin.of(drawn).by(model)
+    comparison = Comparison(samples=drawn, reference=against, held_out=real, origin=origin)
+    return tuple(map(provenance.sign, measures.measure(comparison, settings, runtime)))
 
 
 def _reference(

@@ -7,7 +7,7 @@ from pathlib import Path
 from ddpm_eval.door.guidance import guide
 from ddpm_eval.door.images import AnyImages
 from ddpm_eval.door.quality import measure_all
-from ddpm_eval.door.working import measured, model_of, runtime_of, typed
+from ddpm_eval.door.working import Provenance, model_of, runtime_of, typed
 from ddpm_eval.measure.pictures.settings import SamplingSettings
 from ddpm_eval.measure.quality.settings import QualitySettings
 from ddpm_eval.model import Model
@@ -71,15 +71,12 @@ def guidance(
         raise FixableError(f"scales={wanted}: a curve takes two", "give 0,1,2, say")
     settings = typed(QualitySettings, n=n, extractors=(extractor,))
     work = runtime_of(model_of(model), runtime, batch=batch, cache=cache)
-
-    def measure(work: Runtime) -> Measurement:
-        results: list[Measurement] = []
-        for scale in wanted:
-            guided = guide(model, classifier, scale=scale)
-            results += measure_all(guided, reference, None, settings, work, sampling=sampling)
-        return _joined(results, wanted)
-
-    return measured(measure, [model], work)
+    provenance = Provenance([model], work)
+    results: list[Measurement] = []
+    for scale in wanted:
+        guided = guide(model, classifier, scale=scale)
+        results += measure_all(guided, reference, None, settings, work, sampling=sampling)
+    return provenance.sign(_joined(results, wanted))
 
 
 def _joined(results: Sequence[Measurement], scales: Sequence[float]) -> Measurement:

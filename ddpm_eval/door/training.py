@@ -1,6 +1,6 @@
 """``training``: how a model was trained."""
 
-from ddpm_eval.door.working import measured, model_of
+from ddpm_eval.door.working import Provenance, model_of
 from ddpm_eval.measure import training as curves
 from ddpm_eval.model import Model
 from ddpm_eval.record.record import Measurement
@@ -24,4 +24,4 @@ def training(model: Model, *, runtime: Runtime | None = None) -> Measurement:
       fix: measure a checkpoint inside its run's folder
     """
     work = runtime or Runtime()
-    return measured(lambda work: curves.measure(model_of(model), work), [model], work)
+    return Provenance([model_of(model)], work).sign(curves.measure(model, work))

@@ -1,7 +1,7 @@
 """What the public functions share: checked settings, a runtime, and the origin of a result."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,14 +61,14 @@ def scored_images(
         FixableError: As ``images_of``, or the classes are not those that the model takes.
     """
     models = [model] if other is None else [model, other]
-    if any(each.guide is not None for each in models):
+    if any(scored.guide is not None for scored in models):
         raise FixableError(
             "model: guidance steers samples; the bound and its pictures are of the model alone",
             "measure the model without its classifier",
         )
     if isinstance(what, ImageSet | Model) or what is None:
         return require_labels(models, images_of(model, what, split=split))
-    labels = True if any(each.classes for each in models) else None
+    labels = True if any(scored.classes for scored in models) else None
     return require_labels(models, checked(images(what, labels=labels), model))
 
 
@@ -100,41 +100,35 @@ def runtime_of(
     return Runtime(world=world.join(str(device)), batch=batch, cache=expanded(cache, "cache"))
 
 
-def measured(
-    measure: Callable[[Runtime], Measurement], models: Sequence[Model], runtime: Runtime
-) -> Measurement:
-    """Measure, and say where the result comes from."""
-    (only,) = measured_all(lambda work: (measure(work),), models, runtime)
-    return only
+class Provenance:
+    """Where results come from: begun before the work, written into each result after it."""
 
+    def __init__(
+        self,
+        models: Sequence[Model],
+        runtime: Runtime,
+        *,
+        images: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Start the clock.
 
-def measured_all(
-    measure: Callable[[Runtime], tuple[Measurement, ...]],
-    models: Sequence[Model],
-    runtime: Runtime,
-    *,
-    images: Mapping[str, Mapping[str, Any]] | None = None,
-) -> tuple[Measurement, ...]:
-    """Measure several things at once, and say where the results come from.
+        Args:
+            models: Those that are measured.
+            runtime: How the work is carried out.
+            images: What is known of images that are measured without a model, by their digest.
+        """
+        self.models, self.runtime, self.images = models, runtime, images or {}
+        self._began = time.monotonic()
 
-    Args:
-        measure: Gives the measurements.
-        models: Those that are measured.
-        runtime: How the work is carried out.
-        images: What is known of images that are measured without a model, by their digest.
-    """
-    began = time.monotonic()
-    measurements = measure(runtime)
-    origin = provenance.gather(
-        runtime.command,
-        seconds=time.monotonic() - began,
-        device=runtime.world.device,
-        size=runtime.world.size,
-    )
-    subjects = {model.facts.digest: identity(model) for model in models} | dict(images or {})
-    return tuple(
-        measurement  # recorded before
-        if measurement.provenance
-        else replace(measurement, provenance={**origin, "models": subjects})
-        for measurement in measurements
-    )
+    def sign(self, measurement: Measurement) -> Measurement:
+        """Say where a result comes from, unless it was recorded before."""
+        if measurement.provenance:
+            return measurement
+        origin = provenance.gather(
+            self.runtime.command,
+            seconds=time.monotonic() - self._began,
+            device=self.runtime.world.device,
+            size=self.runtime.world.size,
+        )
+        subjects = {model.facts.digest: identity(model) for model in self.models}
+        return replace(measurement, provenance={**origin, "models": subjects | dict(self.images)})

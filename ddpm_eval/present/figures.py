@@ -1,78 +1,32 @@
 """Figures as one would publish them: vector where it is a curve, exact where it is pixels."""
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
+from ddpm_eval.present.canvas import (
+    BLUE,
+    COLUMN_INCHES,
+    GREEN,
+    INK,
+    ORANGE,
+    Picture,
+    finish,
+    power,
+    style,
+)
 from ddpm_eval.present.wording import axis, over
 from ddpm_eval.record.arrays import Array
 from ddpm_eval.record.scores import Curve
 
-COLUMN_INCHES = 3.3
-"""The width of a column in a two-column paper; text is readable at this width."""
-INK, FAINT, BLUE, ORANGE = "#222222", "#d9d9d9", "#0072b2", "#d55e00"  # after Okabe and Ito
-GREEN = "#009e73"  # likewise
-
 _PAPER = "paper, CIFAR-10"
 _LONG = 24  # letters beside an axis
 _POINTS = 400  # as many as a column can show
-_STYLE: dict[Any, object] = {
-    "axes.edgecolor": INK,
-    "axes.grid": True,
-    "axes.labelcolor": INK,
-    "axes.labelsize": 8,
-    "axes.linewidth": 0.6,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
-    "font.size": 7,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.4,
-    "legend.frameon": False,
-    "lines.linewidth": 1.2,
-    "pdf.fonttype": 42,
-    "svg.hashsalt": "ddpm-eval",
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
-_UNDATED: dict[str, dict[str, None]] = {
-    "png": {"Software": None},
-    "svg": {"Date": None, "Creator": None},
-    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-}
-
-
-SUFFIXES = tuple(_UNDATED)
-"""The formats of a figure."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Picture:
-    """A finished figure: its files by suffix (png, svg, pdf), and its texts.
-
-    ``shape`` is the width and height of the PNG in pixels; ``images`` says that it shows some, and
-    ``wide`` that it is made for two columns.
-    ``reduced`` stands in for a picture that is too large for a page.
-    """
-
-    key: str
-    files: Mapping[str, bytes]
-    alt: str
-    caption: str
-    shape: tuple[int, int]
-    images: bool = False
-    wide: bool = False
-    reduced: "Picture | None" = None
 
 
 def curve(key: str, curve: Curve, caption: str = "") -> Picture:
@@ -210,15 +164,6 @@ def thin(x: Array, y: Array) -> tuple[Array, Array]:
     return x[keep], y[keep]
 
 
-@contextmanager
-def style() -> Iterator[None]:
-    """Our style on matplotlib's defaults, whatever the user's own settings are."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
-        yield
-
-
 def _axes(curve: Curve) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(COLUMN_INCHES, 2.1), layout="constrained")
     axes = figure.add_subplot()
@@ -248,52 +193,9 @@ def _scales(axes: Axes, log: str) -> None:
             side.set_minor_formatter(NullFormatter())
 
 
-def power(x: float) -> str:
-    """A tick of a logarithmic axis.
-
-    >>> [power(x) for x in (1e-5, 1, 10, 1000)]
-    ['10⁻⁵', '1', '10', '1,000']
-    """
-    if 1e-2 <= x < 1e5:
-        return f"{x:,g}"
-    digits = str(round(np.log10(x))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"10{digits}"
-
-
 def _alt(curve: Curve) -> str:
     x, y = curve.x, curve.y
     return (
         f"Curve of {axis(curve.metric, curve.label)} over {over(curve.over)}: {y[0]:.3g} at "
         f"{x[0]:.6g}, {y[-1]:.3g} at {x[-1]:.6g}; lowest {y.min():.3g}, highest {y.max():.3g}"
     )
-
-
-def finish(
-    key: str,
-    figure: Figure,
-    texts: tuple[str, str],
-    *,
-    dpi: int = 300,
-    suffixes: Sequence[str] = SUFFIXES,
-) -> Picture:
-    """Save a figure in every format.
-
-    Args:
-        key: The name of the files.
-        figure: What is saved.
-        texts: What it shows, for those who do not see it, and its caption.
-        dpi: Of the PNG.
-        suffixes: The formats.
-    """
-    files: dict[str, bytes] = {}
-    engine = figure.get_layout_engine()
-    if engine is not None:  # once, not for every format
-        engine.execute(figure)
-        figure.set_layout_engine("none")
-    for suffix in suffixes:
-        out, undated = io.BytesIO(), _UNDATED[suffix]
-        figure.savefig(out, format=suffix, dpi=dpi if suffix == "png" else 72, metadata=undated)
-        files[suffix] = out.getvalue()
-    alt, caption = texts
-    inches = figure.get_size_inches()
-    return Picture(key, files, alt, caption, (round(inches[0] * dpi), round(inches[1] * dpi)))

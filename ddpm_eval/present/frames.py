@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from ddpm_eval.present.figures import power
+from ddpm_eval.present.canvas import power
 from ddpm_eval.record.arrays import Array
 
 _WIDEST = 900  # CSS pixels

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from matplotlib.figure import Figure
 
-from ddpm_eval.present.figures import COLUMN_INCHES, SUFFIXES, Picture, finish, style
+from ddpm_eval.present.canvas import COLUMN_INCHES, SUFFIXES, Picture, finish, style
 from ddpm_eval.record.scores import Grid
 
 GREY = "#767676"  # labels of images: readable on white and on black

@@ -15,7 +15,7 @@ from markupsafe import escape as html_escape
 from PIL import features
 
 from ddpm_eval.present import escape, tables
-from ddpm_eval.present.figures import BLUE, FAINT, GREEN, INK, ORANGE, Picture
+from ddpm_eval.present.canvas import BLUE, FAINT, GREEN, INK, ORANGE, Picture
 from ddpm_eval.present.parts import Document, Facts, Section
 from ddpm_eval.present.tables import Table
 

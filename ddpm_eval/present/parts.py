@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ddpm_eval.present.figures import Picture
+from ddpm_eval.present.canvas import Picture
 from ddpm_eval.present.frames import Frames
 from ddpm_eval.present.tables import Table
 

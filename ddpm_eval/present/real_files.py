@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from ddpm_eval.present import references
-from ddpm_eval.present.figures import (
+from ddpm_eval.present.canvas import (
     BLUE,
     COLUMN_INCHES,
     GREEN,

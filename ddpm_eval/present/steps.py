@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from ddpm_eval.present import references
-from ddpm_eval.present.figures import (
+from ddpm_eval.present.canvas import (
     BLUE,
     COLUMN_INCHES,
     GREEN,

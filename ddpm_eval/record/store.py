@@ -42,7 +42,7 @@ class SampleStore:
 
     Attributes:
         folder: Where they lie.
-        facts: All that they depend on, see ``ddpm_eval.measure.pictures.samples.facts``.
+        facts: All that they depend on, see ``ddpm_eval.measure.pictures.sample_facts``.
         n: How many there are.
         about: What is known of their model beside that: its ``name``, the settings of the ``data``
             that it was trained on, their ``data_digest``, and the names of its ``classes``.

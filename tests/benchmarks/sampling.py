@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ddpm_eval.loading import load
 from ddpm_eval.measure.pictures import samples
 from ddpm_eval.measure.pictures.settings import SamplingSettings
-from ddpm_eval.model import load
 from ddpm_eval.runtime import Runtime
 from ddpm_train import samplers, world
 from ddpm_train.chain import prior

@@ -13,7 +13,7 @@ from ddpm_eval.measure.files import codecs
 from ddpm_eval.measure.files.codecs import CODECS, ImageCodec
 from ddpm_eval.measure.files.settings import FileSettings
 from ddpm_eval.present import figures, grids, real_files, sections
-from ddpm_eval.present.figures import Picture
+from ddpm_eval.present.canvas import Picture
 from ddpm_eval.present.parts import Section
 from ddpm_eval.present.published_codecs import published_codecs
 from ddpm_eval.present.runs import Run

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ddpm_eval.present import contents, figures, grids
+from ddpm_eval.present import canvas, contents, figures, grids
 from ddpm_eval.record.arrays import Array
 from ddpm_eval.record.scores import Curve, Grid, Qualifiers
 from tests.eval import records
@@ -108,7 +108,7 @@ def line(svg: bytes, colour: str) -> np.ndarray:
 
 
 def test_the_line_goes_through_the_points() -> None:
-    found = line(figures.curve("c", CURVE).files["svg"], figures.BLUE)
+    found = line(figures.curve("c", CURVE).files["svg"], canvas.BLUE)
     places = (found - found[0]) / (found[-1] - found[0])  # 0 to 1 in both directions
     np.testing.assert_allclose(places[:, 1], (CURVE.y - 2) / (0.1 - 2), atol=1e-3)
     np.testing.assert_allclose(places[:, 0], CURVE.x / 39, atol=1e-3)
@@ -118,11 +118,11 @@ def test_the_line_goes_through_the_points() -> None:
 def test_every_panel_without_a_curve_is_blank(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Figure] = []
 
-    def finish(key: str, figure: Figure, text: tuple[str, str]) -> figures.Picture:
+    def finish(key: str, figure: Figure, text: tuple[str, str]) -> canvas.Picture:
         drawn.append(figure)
         return kept(key, figure, text)
 
-    kept = figures.finish
+    kept = canvas.finish
     monkeypatch.setattr(figures, "finish", finish)
     figures.panels("key", [curve(np.arange(3.0), np.arange(3.0))] * n)
     shown = [axes.axison for axes in drawn[0].axes]
@@ -140,7 +140,7 @@ def test_the_average_of_the_loss_is_between_its_values() -> None:
     y = np.tile([1.0, 3.0], 500)
     logged = curve(np.arange(1000), y, metric="loss", over="training_steps")
     svg = figures.loss("c", logged).files["svg"]
-    found, raw = line(svg, figures.ORANGE), line(svg, figures.BLUE)
+    found, raw = line(svg, canvas.ORANGE), line(svg, canvas.BLUE)
     assert np.ptp(raw[:, 1]) > 5 * np.ptp(found[100:, 1])
     middle = raw[:, 1].min() + np.ptp(raw[:, 1]) * (1 - np.log(2) / np.log(3))
     assert found[-1, 1] == pytest.approx(middle, abs=0.05 * np.ptp(raw[:, 1]))

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ddpm_eval.choice import ImageSet, choose
-from ddpm_eval.measure.pictures import interpolation
-from ddpm_eval.measure.pictures.interpolation import Pair
+from ddpm_eval.measure.pictures import interpolation, mixing
+from ddpm_eval.measure.pictures.mixing import Pair
 from ddpm_eval.measure.pictures.settings import InterpolationSettings
 from ddpm_eval.model import Model, ModelFacts
 from ddpm_eval.record.record import Measurement
@@ -51,7 +51,7 @@ def pair(*places: int) -> Pair:
 
 
 def encode(two: Pair, t: int, lambdas: tuple[float, ...], mix: Any = "linear") -> Tensor:
-    return interpolation.encode(jobs.subject(), two, t, settings(lambdas=lambdas, mix=mix))
+    return mixing.encode(jobs.subject(), two, t, settings(lambdas=lambdas, mix=mix))
 
 
 @pytest.mark.parametrize("mix", MIXES)
@@ -117,7 +117,7 @@ def test_a_mix_keeps_the_variance_or_shrinks_it_as_it_says() -> None:
     }
     for mix, factor in factors.items():
         how = settings(mix=mix, lambdas=lambdas)
-        x_t = interpolation.encode(model, Pair(grey, ("a", "b")), 40, how)
+        x_t = mixing.encode(model, Pair(grey, ("a", "b")), 40, how)
         expected = [factor(part) for part in lambdas]
         np.testing.assert_allclose(x_t.var((1, 2, 3)).numpy(), expected, rtol=0.06)
 

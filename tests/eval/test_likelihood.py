@@ -245,7 +245,7 @@ def test_work_goes_on_after_a_kill_and_is_shared(
     def killed_after(batches: int) -> None:
         def track(items, label, total):  # type: ignore[no-untyped-def]
             for done, item in enumerate(items):
-                if done == batches:
+                if done > batches:
                     raise KeyboardInterrupt
                 yield item
 

@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 
 from ddpm_eval.metrics.registry import METRICS
-from ddpm_eval.present import comparable, contents, differences, published, references, tables
+from ddpm_eval.present import (
+    comparable,
+    contents,
+    differences,
+    published,
+    qualities,
+    references,
+    tables,
+)
 from ddpm_eval.present.runs import Run
 from ddpm_eval.present.table4 import table_4
 from ddpm_eval.present.tables import Row, Table
@@ -166,7 +174,7 @@ def test_adm_s_table_has_the_run_s_data_set_alone_and_says_that_the_evaluator_di
 
 
 def test_the_n_of_recall_is_of_the_reference_images_that_its_error_is_over() -> None:
-    (table,) = contents.quality([run(records.quality(1_000))])
+    (table,) = qualities.tables([run(records.quality(1_000))])
     cells = dict(zip((column.name for column in table.columns), table.rows[0].cells, strict=True))
     assert (cells["Precision"].n, cells["Recall"].n) == (1_000, 50_000)
     assert "n counts samples, of Recall and Coverage reference images" in table.caption
@@ -175,7 +183,7 @@ def test_the_n_of_recall_is_of_the_reference_images_that_its_error_is_over() -> 
     fid = tuple(each for each in records.quality().scores if each.metric == "fid")
     assert (
         "recall"
-        not in next(contents.quality([run(replace(records.quality(), scores=fid))])).caption
+        not in next(qualities.tables([run(replace(records.quality(), scores=fid))])).caption
     )
 
 
@@ -189,7 +197,7 @@ def test_recall_of_few_samples_is_not_the_published_one() -> None:
 def test_each_network_has_a_table_of_its_own_with_its_yardstick() -> None:
     digits = records.measured("quality")
     runs = [run(digits), run(records.quality()), run(records.quality(10_000), name="other")]
-    plain, other = contents.quality(runs)
+    plain, other = qualities.tables(runs)
     assert [plain.key, other.key] == ["quality", "quality-digits-cnn"]
     assert [row.name for row in plain.rows] == ["mine", "other"]
     assert [column.name for column in plain.columns][:2] == ["IS", "FID"]
@@ -206,7 +214,7 @@ def test_each_network_has_a_table_of_its_own_with_its_yardstick() -> None:
 
 def test_rows_of_one_reference_stand_together_in_the_order_of_the_runs() -> None:
     both = (records.quality(reference="CIFAR-10 test"), records.quality())
-    (table,) = contents.quality([run(*both, name="a"), run(*both, name="b")])
+    (table,) = qualities.tables([run(*both, name="a"), run(*both, name="b")])
     assert [[row.name for row in rows] for _, rows in table.blocks()] == [["a", "b"], ["a", "b"]]
     assert [block.split(",")[0] for block, _ in table.blocks()] == [
         "against CIFAR-10 train",
@@ -216,7 +224,7 @@ def test_rows_of_one_reference_stand_together_in_the_order_of_the_runs() -> None
 
 def test_runs_stand_above_one_yardstick() -> None:
     runs = [run(records.measured("quality"), name=name) for name in ("b", "a")]
-    (table,) = contents.quality(runs)
+    (table,) = qualities.tables(runs)
     assert [row.name for row in table.rows] == ["b", "a", "held-out images"]
 
 
@@ -279,7 +287,7 @@ def test_the_decomposition_is_that_of_the_model_s_own_variance() -> None:
 
 def every_table(runs: Sequence[Run]) -> Iterator[Table]:
     yield from published.tables(runs)
-    yield from contents.quality(runs)
+    yield from qualities.tables(runs)
     bits = contents.bits(runs)
     if bits is not None:
         yield bits

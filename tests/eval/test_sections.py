@@ -12,7 +12,7 @@ from PIL import Image
 
 from ddpm_eval import present
 from ddpm_eval.present import document, figures, frames, grids, sections
-from ddpm_eval.present.figures import Picture
+from ddpm_eval.present.canvas import Picture
 from ddpm_eval.present.parts import Document, Section
 from ddpm_eval.present.runs import WHOLE_PAGE, Run
 from ddpm_eval.present.tables import Table

@@ -20,7 +20,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddpm_eval.measure.pictures import samples
+from ddpm_eval.measure.pictures import sample_facts, samples
 from ddpm_eval.measure.pictures.settings import SamplingSettings
 from ddpm_eval.model import Model
 from ddpm_eval.record import arrays, filling, store
@@ -349,7 +349,7 @@ def test_each_setting_has_a_folder_of_its_own(tmp_path: Path) -> None:
 
 def test_a_respacing_string_counts_its_steps() -> None:
     settings = SamplingSettings(spacing="2,1")
-    assert samples.facts_of(model(), settings, Runtime())["steps"] == 3
+    assert sample_facts.facts_of(model(), settings, Runtime())["steps"] == 3
     assert (
         "3 of 6 steps, 2,1 spacing"
         in samples.draw(model(), replace(settings, n=1), Runtime(batch=1)).name

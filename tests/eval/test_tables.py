@@ -20,6 +20,7 @@ from ddpm_eval.present import (
     document,
     escape,
     published,
+    qualities,
     references,
     tables,
 )
@@ -285,7 +286,7 @@ def test_one_entry_brings_a_metric_into_table_record_page_and_comparison(
     disk.save(tmp_path, with_toy("a", 0.25))
     record = disk.load(tmp_path)
     assert "Toy(digits-cnn)" in str(record.measurements[0])
-    (table,) = contents.quality([Run(record)])
+    (table,) = qualities.tables([Run(record)])
     column = [str(column) for column in table.columns].index("Toy(digits-cnn) ↑")
     assert table.rows[0].cells[column].number == "0.250"
     gaps = {each.name: each for each in differences.between(record, with_toy("b", 0.5))}
@@ -295,7 +296,7 @@ def test_one_entry_brings_a_metric_into_table_record_page_and_comparison(
 
 
 def test_a_metric_that_is_not_registered_here_is_shown_by_its_key() -> None:
-    (table,) = contents.quality([Run(with_toy("a", 0.25))])
+    (table,) = qualities.tables([Run(with_toy("a", 0.25))])
     assert [column.name for column in table.columns][-1] == "toy(digits-cnn)"
 
 

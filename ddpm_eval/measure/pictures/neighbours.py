@@ -11,7 +11,7 @@ import numpy as np
 
 from ddpm_eval.choice import ImageSet, choose
 from ddpm_eval.features import Extractor
-from ddpm_eval.measure.pictures import nearest, samples
+from ddpm_eval.measure.pictures import nearest, sample_facts, samples
 from ddpm_eval.measure.pictures.nearest import Neighbours, Space
 from ddpm_eval.measure.pictures.protocols import protocol_of, settings_of
 from ddpm_eval.measure.pictures.settings import NeighbourSettings
@@ -113,7 +113,7 @@ def _protocol(
         "extractor": extractor and extractor.facts,
     }
     if isinstance(source, Model):
-        sampling = samples.sampling_of(source, settings.sampling, runtime)
+        sampling = sample_facts.sampling_of(source, settings.sampling, runtime)
         plain = protocol_of(VERSION, source, settings.sampling, sampling=sampling, **common)
     else:
         drawn = source.source.sampling if isinstance(source.source, SampleStore) else None

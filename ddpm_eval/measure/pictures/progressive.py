@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ddpm_eval.measure.bound.rate_distortion import root_mean
-from ddpm_eval.measure.pictures import continuations, samples
+from ddpm_eval.measure.pictures import continuations, sample_facts
 from ddpm_eval.measure.pictures import quality_over_steps as along
 from ddpm_eval.measure.pictures.protocols import (
     chain_facts,
@@ -100,7 +100,7 @@ def _protocol(
         VERSION,
         model,
         settings,
-        sampling=samples.sampling_of(model, drawn, runtime),
+        sampling=sample_facts.sampling_of(model, drawn, runtime),
         reference=judge and judge.reference,
         extractor=judge and judge.facts,
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ddpm_eval.present import contents, figures, references, steps
-from ddpm_eval.present.figures import Picture
+from ddpm_eval.present.canvas import Picture
 from ddpm_eval.present.parts import Section
 from ddpm_eval.present.runs import Run, has_model
 from ddpm_eval.present.sections.shared import curve_caption, curve_text, plain

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ddpm_eval.present import beside, contents, figures, wording
+from ddpm_eval.present import beside, figures, qualities, wording
 from ddpm_eval.present.parts import Section
 from ddpm_eval.present.runs import Run
 from ddpm_eval.present.sections.shared import curve_text, seeded
@@ -24,7 +24,7 @@ def quality(runs: Sequence[Run]) -> Iterator[Section]:
                     )
                 key = run.key(measurement, f"{curve.label}-over-{curve.over}")
                 pictures.append(figures.curve(key, curve, seeded(text, measurement)))
-    tables = tuple(contents.quality(runs))
+    tables = tuple(qualities.tables(runs))
     if tables or pictures:
         lines = tuple(
             run.lead + line for run in runs for item in run.of("quality") for line in terms(item)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ddpm_eval.present import contents, figures, grids, verdicts
-from ddpm_eval.present.figures import Picture
+from ddpm_eval.present.canvas import Picture
 from ddpm_eval.present.parts import Section
 from ddpm_eval.present.runs import Run
 from ddpm_eval.present.tables import Table

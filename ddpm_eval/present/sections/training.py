@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from ddpm_eval.present import figures
-from ddpm_eval.present.figures import Picture
+from ddpm_eval.present.canvas import Picture
 from ddpm_eval.present.parts import Section
 from ddpm_eval.present.runs import Run
 from ddpm_eval.present.sections.shared import (
