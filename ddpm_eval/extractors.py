@@ -1,5 +1,6 @@
 """The names of the extractors: a command refuses another one before it imports torch."""
 
+import sys
 from collections.abc import Iterable
 
 from ddpm_train.errors import FixableError
@@ -19,7 +20,7 @@ SHORT = {"inception": "inception-v3"}
 
 
 def check(names: Iterable[str], setting: str = "extractor=") -> None:
-    """Refuse names of no extractor that is in the package.
+    """Refuse names of no extractor that is in the package or was added from Python.
 
     Args:
         names: Of extractors.
@@ -33,8 +34,10 @@ def check(names: Iterable[str], setting: str = "extractor=") -> None:
     ddpm_train.errors.FixableError: extractor=vgg: not an extractor
       fix: choose inception-v3, dinov2-l14, dinov2-b14, clip-l14-336, clip-b32, digits-cnn
     """
+    features = sys.modules.get("ddpm_eval.features")  # whoever adds one has imported it
+    choices = {*PLACES, *SHORT, *getattr(features, "EXTRACTORS", ())}
     for name in names:
-        if name not in (*PLACES, *SHORT):
+        if name not in choices:
             raise unknown(f"{setting}{name}", PLACES)
 
 
