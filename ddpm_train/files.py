@@ -254,6 +254,11 @@ def explain(error: BaseException, path: Path) -> FixableError:
             f"{path}: cannot be written ({sentence(error)})",
             "rerun the same command; with --debug it shows where this comes from",
         )
+    if isinstance(reason, FileExistsError | NotADirectoryError):
+        file = next((place for place in (*reversed(path.parents), path) if place.is_file()), path)
+        return FixableError(
+            f"{file}: a file, where a folder is meant", "name a folder, or rename the file"
+        )
     if reason.errno in _FULL:
         return FixableError(
             f"{path}: the disk is full", "free some space; then rerun the same command"

@@ -4,6 +4,7 @@ import pickle
 import re
 import warnings
 import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -36,6 +37,14 @@ def load(path: Path, *, fix: str = AGAIN, objects: str = _OBJECTS) -> object:
     if path.suffix == ".safetensors":
         with reading(path, fix=fix):
             return load_file(path)
+    content = _plain(path, fix, objects, is_zip=is_zip)
+    for name, tensor in _tensors(content):
+        _require_whole(tensor, f"{path}: {name}", fix)
+    return content
+
+
+def _plain(path: Path, fix: str, objects: str, *, is_zip: bool) -> object:
+    """Read what torch.save wrote."""
     if is_zip:
         archives.check(path, fix=fix)
     with reading(path, fix=fix), warnings.catch_warnings():
@@ -49,6 +58,26 @@ def load(path: Path, *, fix: str = AGAIN, objects: str = _OBJECTS) -> object:
                 f"{path}: holds Python objects, which are never executed", objects
             ) from None
     return content
+
+
+def _tensors(content: object, name: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """Every tensor inside dictionaries and lists, with its name."""
+    if isinstance(content, torch.Tensor):
+        yield name, content
+    elif isinstance(content, Mapping):
+        for key, value in content.items():
+            yield from _tensors(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(content, list | tuple):
+        for key, value in enumerate(content):
+            yield from _tensors(value, f"{name}.{key}" if name else str(key))
+
+
+def _require_whole(tensor: torch.Tensor, label: str, fix: str) -> None:
+    """Refuse a tensor of more numbers than were read: strides of 0 make one number a billion."""
+    if tensor.layout != torch.strided or tensor.is_quantized:
+        raise FixableError(f"{label}: sparse or quantised, not plain numbers", _OBJECTS)
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise damaged(label, f"it claims {tensor.numel():,} numbers and holds fewer", fix=fix)
 
 
 def has_sums(path: Path) -> bool:

@@ -112,7 +112,7 @@ def fit(
         rows: The order of the rows of ``qkv``, an entry of ``ROWS``.
 
     Raises:
-        FixableError: A weight is not finite, or the heads do not divide.
+        FixableError: A weight is not finite or of another type, or the heads do not divide.
     """
     fitted: Tensors = {}
     for name, tensor in group.items():
@@ -126,6 +126,9 @@ def fit(
         shape = ours[name].shape if name in ours else tensor.shape
         if tensor.shape != shape and _bare(tensor.shape) == _bare(shape):
             tensor = tensor.reshape(shape)
+        if not tensor.is_floating_point():
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise FixableError(f"{name} holds {kind} numbers", "save the weights as float32")
         fitted[name] = tensor.float()
         if not tensor.isfinite().all():
             raise FixableError(f"{name} holds NaN or Inf", "use a checkpoint of an earlier step")

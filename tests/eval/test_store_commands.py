@@ -281,7 +281,7 @@ def test_channels_that_no_picture_has_are_refused_before_work(
 def test_a_file_in_place_of_the_folder_above_is_named(tmp_path: Path) -> None:
     (tmp_path / "f").touch()
     for name in ("x", "x.npz"):
-        with pytest.raises(FixableError, match="cannot be written"):
+        with pytest.raises(FixableError, match="a file, where a folder is meant"):
             export.write(Stack("grey", np.zeros((1, 4, 4, 1), np.uint8)), tmp_path / "f" / name)
 
 

@@ -230,7 +230,7 @@ def test_processes_that_start_together_download_once(tmp_path: Path, server: Ser
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, server: Server) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(FixableError, match="cannot be written"):
+    with pytest.raises(FixableError, match="a file, where a folder is meant"):
         download(tmp_path / "file" / "x", server.urls("good"), fix="")
 
 

@@ -204,9 +204,9 @@ def test_what_is_no_file_is_never_replaced(tmp_path: Path) -> None:
         with pytest.raises(FixableError, match=rf"{name}: a (folder|device or a pipe)"):
             files.write_text(tmp_path / name, "text")
     (tmp_path / "file").write_text("thesis")
-    with pytest.raises(FixableError, match=r"cannot be written|Not a directory"):
+    with pytest.raises(FixableError, match="a file, where a folder is meant"):
         files.write_text(tmp_path / "file" / "x", "text")
-    with pytest.raises(FixableError, match="cannot be written"):
+    with pytest.raises(FixableError, match="a file, where a folder is meant"):
         files.require_space(tmp_path / "file" / "x", 10)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder", "link", "pipe"]
 
@@ -246,6 +246,27 @@ def test_a_file_in_the_place_of_a_folder_is_called_so(tmp_path: Path) -> None:
         reading.list_folder(tmp_path / "file")
     with pytest.raises(FixableError, match="inside: a file, where a folder is meant"):
         reading.read_bytes(tmp_path / "file" / "inside")
+    for place in ("file/inside", "file/inside/deeper"):
+        with pytest.raises(FixableError, match=r"/file: a file, where a folder is meant"):
+            files.write_text(tmp_path / place, "text")
+
+
+@pytest.mark.parametrize(
+    ("tensor", "words"),
+    [
+        (torch.zeros(1).expand(10**6, 10**6), "claims 1,000,000,000,000 numbers"),
+        (torch.zeros(9).to_sparse(), "sparse or quantised"),
+    ],
+)
+def test_a_tensor_of_more_than_its_numbers_is_not_read(
+    tmp_path: Path, tensor: torch.Tensor, words: str
+) -> None:
+    torch.save({"model": [{"w": tensor}]}, tmp_path / "a.pt")
+    with pytest.raises(FixableError, match=rf"a\.pt: model\.0\.w.*{words}"):
+        tensorfiles.load(tmp_path / "a.pt")
+    half = {"w": torch.arange(8.0)[:4], "v": torch.eye(3).T}  # parts of a storage are whole
+    torch.save(half, tmp_path / "b.pt")
+    assert torch.equal(tensorfiles.load(tmp_path / "b.pt")["w"], half["w"])  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,17 @@ def write(folder: Path, kind: str, change: Callable[[Content], None] | None = No
     return path
 
 
+@pytest.mark.parametrize("kind", [torch.complex64, torch.int64, torch.bool])
+def test_weights_of_another_type_are_refused(tmp_path: Path, kind: torch.dtype) -> None:
+    """Complex ones lost their imaginary part."""
+
+    def change(content: Content) -> None:
+        content["conv_in.bias"] = content["conv_in.bias"].to(kind)
+
+    with pytest.raises(FixableError, match=r"conv_in\.bias holds \w+ numbers"):
+        formats.load_any(write(tmp_path, "pesser", change))
+
+
 @pytest.mark.parametrize("size", [SIZE, THREE], ids=["two levels", "three levels"])
 @pytest.mark.parametrize("kind", PLAIN)
 def test_the_same_function(tmp_path: Path, kind: str, size: peers.Size) -> None:
