@@ -159,7 +159,7 @@ class Curve:
         x: Values of ``over``.
         y: Values of ``metric``.
         n: How many images each point is a mean over; 1 where it is no mean.
-        error: The size of each point's error, [K].
+        error: The size of each point's error, [K]; of a single image, whose 0 is none, None.
         error_kind: What these errors are.
         of: What the curve is of.
         log: Which axes are logarithmic.
@@ -179,6 +179,8 @@ class Curve:
         for name in ("x", "y", "error"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, np.asarray(getattr(self, name), np.float64))
+        if self.n == 1 and self.error is not None and not self.error.any():
+            object.__setattr__(self, "error", None)
         shapes = {self.x.shape, self.y.shape, (self.y if self.error is None else self.error).shape}
         if len(shapes) > 1 or self.y.ndim != 1 or not self.y.size:
             raise ValueError(f"a curve of shapes {shapes}")

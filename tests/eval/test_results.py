@@ -65,6 +65,14 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
 
 
+def test_a_curve_of_one_image_has_no_error() -> None:
+    x = np.arange(3.0)
+    one, two = (Curve(metric="rate", over="t", x=x, y=x, n=n, error=0 * x) for n in (1, 2))
+    assert one.error is None and two.error is not None
+    known = Curve(metric="rate", over="t", x=x, y=x, n=1, error=x)
+    assert known.error is not None and known.error[2] == 2
+
+
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
     saved = record()
     disk.save(tmp_path, saved)
