@@ -16,6 +16,7 @@ Number = Annotated[int, Range(1)]
 Pixels = Annotated[int, Range(1, 4096)]
 Channels = Annotated[int, Range(1, 8192)]
 Size = Annotated[float, Range(above=0)]
+Sigma = Annotated[float, Range(1e-9, 1e9)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,8 +140,8 @@ class RefineNetConfig:
     depth: Literal["standard", "deeper", "deepest"] = "standard"
     conditional: bool = False  # NCSN: its norms know the level; NCSNv2's do not
     levels: Annotated[int, Range(2, 1_000_000)] = 232  # L
-    sigma_begin: Size = 50.0
-    sigma_end: Size = 0.01
+    sigma_begin: Sigma = 50.0
+    sigma_end: Sigma = 0.01
 
     @property
     def process(self) -> ScheduleConfig:

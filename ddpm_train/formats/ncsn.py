@@ -19,6 +19,7 @@ from ddpm_train.errors import FixableError
 from ddpm_train.formats import beside, containers
 from ddpm_train.formats.canonical import SHAPES, Rules, rename, require_pixels
 from ddpm_train.formats.foreign import Foreign, Origins
+from ddpm_train.settings import check, from_dict
 
 NAME = "ermongroup/ncsn"
 NAME_2 = "ermongroup/ncsnv2"
@@ -28,6 +29,7 @@ DEPTHS = {"deepest": "123X45", "deeper": "12345", "standard": "1234"}
 Those of the way up are counted from the lowest; there 31 comes before 3.
 """
 SIZES = {"standard": 32, "deeper": 128, "deepest": 256}
+_SHARED = ("image_size", "sigma_begin", "sigma_end")  # of config.yml, by the same names
 _TOLERANCE = 1e-4  # relative, of a geometric sequence in float32
 
 
@@ -93,8 +95,9 @@ def _settings(
     require_pixels(channels, str(path))
     names = ("channels", "base_channels", "depth", "conditional")
     origins = Origins().read(SHAPES, "network", *(f"refinenet.{name}" for name in names))
-    config = RefineNetConfig(
-        image_size=int(values.get("image_size", SIZES[depth])),
+    plain = {name: values[name] for name in _SHARED if name in values}
+    config = replace(
+        from_dict(RefineNetConfig, {"image_size": SIZES[depth], **plain}, f"{file}: "),
         channels=channels,
         base_channels=base,
         depth=depth,  # type: ignore[arg-type]
@@ -111,9 +114,7 @@ def _settings(
         origins.read("sigmas in the file", *ends)
         return _with_levels(config, sigmas, path), origins, {}
     if {"sigma_begin", "sigma_end"} <= values.keys():
-        origins.read(file, *ends)
-        begin, end = float(values["sigma_begin"]), float(values["sigma_end"])
-        return replace(config, sigma_begin=begin, sigma_end=end), origins, {}
+        return config, origins.read(file, *ends), {}
     if embed is not None:
         origins.read(SHAPES, "refinenet.levels")
         return config, origins, {"refinenet.sigma_begin": 1.0, "refinenet.sigma_end": 0.01}
@@ -133,14 +134,16 @@ def _with_levels(config: RefineNetConfig, sigmas: torch.Tensor, path: Path) -> R
             "only networks with sigma_dist geometric can be imported",
         )
     begin, end = float(f"{first:.6g}"), float(f"{last:.6g}")
-    return replace(config, levels=len(sigmas), sigma_begin=begin, sigma_end=end)
+    config = replace(config, levels=len(sigmas), sigma_begin=begin, sigma_end=end)
+    check(config, f"{path}: refinenet.")
+    return config
 
 
 def _refuse(values: Mapping[str, Any], file: str) -> None:
     for name in ("rescaled", "logit_transform"):
-        if str(values.get(name, "false")).lower() == "true":
+        if str(values.get(name, "false")).lower() not in ("false", "no", "off"):
             raise FixableError(
-                f"{file}: {name}: true, so that its images are not those in [0, 1]",
+                f"{file}: {name}: {values[name]}, so that its images are not those in [0, 1]",
                 "only networks of images in [0, 1] can be imported",
             )
 

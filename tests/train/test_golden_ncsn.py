@@ -126,6 +126,25 @@ def test_levels_that_the_file_does_not_hold_are_asked_for(tmp_path: Path) -> Non
         formats.load_any(path)
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("image_size: big", r"config\.yml: image_size=big: not a whole number"),
+        ("sigma_begin: 0", r"config\.yml: sigma_begin=0: out of range"),
+        ("sigma_end: 1e-200", r"config\.yml: sigma_end=1e-200: out of range"),
+        ("rescaled: yes", r"config\.yml: rescaled: yes"),
+    ],
+)
+def test_a_configuration_that_makes_no_sense_is_named(
+    tmp_path: Path, line: str, message: str
+) -> None:
+    path = write(tmp_path, NCSN)
+    with (tmp_path / "config.yml").open("a") as file:
+        file.write(f"  {line}\n")
+    with pytest.raises(FixableError, match=message):
+        formats.load_any(path)
+
+
 def test_a_schedule_of_other_levels_is_refused(tmp_path: Path) -> None:
     """It trained with an IndexError, or on other noise than its levels."""
     run = override(ncsn_digits(), ["refinenet.levels=5", "refinenet.sigma_begin=1"])
