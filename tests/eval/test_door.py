@@ -222,3 +222,21 @@ def test_images_of_every_kind(tmp_path: Path, saved: Path) -> None:
     of_run = de.images(de.load(saved), split="train")
     assert (of_run.name, len(of_run)) == ("digits train", 1500)
     assert de.images(part, like=de.load(saved)) is part
+
+
+def test_a_report_holds_results_of_a_model_and_of_images_side_by_side(
+    saved: Path, tmp_path: Path
+) -> None:
+    """Each has its own record, which a second report adds to; no other record is touched."""
+    model, test = de.load(saved, device="cpu"), de.images("digits", split="test")
+    bound = de.bits_per_dim(model, test, n=3, batch=60)
+    quality = de.quality(test[:20].read(range(20)), test, extractor="digits-cnn", metrics=["FID"])
+    for results in ([bound, quality], [quality]):
+        page = de.report(results, tmp_path / "mine" if len(results) > 1 else tmp_path / "other")
+        assert f"{quality.scores[0].value:.1f}" in page.read_text("utf-8")
+    assert sorted(path.parent.name for path in (tmp_path / "mine").glob("*/results.json")) == [
+        "array",
+        "digits",
+    ]
+    with pytest.raises(FixableError, match="a record lies there"):
+        de.report([bound, quality], tmp_path / "other")
