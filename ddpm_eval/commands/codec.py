@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 _LISTED = 20  # files that are named one by one
 
-Out = Annotated[Path | None, typer.Option("--out", help="The folder to write; beside each file.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="The folder to write; beside each file if left out.")
+]
 
 
 def calibrate(
@@ -43,7 +45,7 @@ def calibrate(
     """Learn from training images how files are written with a model: its profile.
 
     That is the error of x_0_hat at each time, the strides with the fewest bits, the time where
-    files go over to the exact pixels, and how these are told.
+    files go over to the exact pixels, and how these are coded.
     """
     tree = EvalSettings(calibration=CalibrationSettings(n=n, seed=seed))
     settings, of_model = changed(tree, changes or [])

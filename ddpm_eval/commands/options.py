@@ -19,7 +19,9 @@ Threads = Annotated[
     int, typer.Option("--threads", min=0, help="Of the CPU; 0: as many as torch takes.")
 ]
 Records = Annotated[Path, typer.Option("--reports", help="The folder of all records.")]
-Record = Annotated[str, typer.Option("--name", help="The record, REPORTS/NAME; the run's.")]
+Record = Annotated[
+    str, typer.Option("--name", help="The record, REPORTS/NAME; by default as the run.")
+]
 Again = Annotated[
     bool, typer.Option("--replace", help="Measure again, in place of what the record has.")
 ]
@@ -108,7 +110,9 @@ Checkpoint = Annotated[
 ]
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Change a setting: --set bound.seed=1, --set unet.heads=4."),
+    typer.Option(
+        "--set", help="Change a setting, bound.seed=1, say; ddpm-eval settings lists all."
+    ),
 ]
 First = Annotated[
     bool, typer.Option("--first", help="The first n, as the original; else n that a seed draws.")
@@ -118,7 +122,9 @@ Data = Annotated[
 ]
 Dataset = Annotated[
     str | None,
-    typer.Option("--dataset", help="cifar10, digits, folder, npz or lmdb, if not trained here."),
+    typer.Option(
+        "--dataset", help="cifar10, digits, folder, npz, lmdb, or a path; the run's if left out."
+    ),
 ]
 Split = Annotated[str, typer.Option("--split", help="test or train.")]
 Count = Annotated[int, typer.Option("-n", "--n", min=0, help="Images; 0: all.")]
@@ -143,7 +149,10 @@ Inception = Annotated[
     typer.Option("--extractor-weights", "--inception", help="The file of the extractor's weights."),
 ]
 Accept = Annotated[
-    str, typer.Option("--accept-weights", help="SHA-256 of other weights: FD(inception-...).")
+    str,
+    typer.Option(
+        "--accept-weights", help="SHA-256 of weights other than the published: FD(NAME-...)."
+    ),
 ]
 Classes = Annotated[
     str,
@@ -154,5 +163,7 @@ Guiding = Annotated[
     typer.Option("--classifier", help="A classifier of noisy images that guides the samples."),
 ]
 Scale = Annotated[float, typer.Option("--scale", help="Of the classifier's gradient: 0 is none.")]
-Sampler = Annotated[str, typer.Option("--sampler", help="ancestral, as in the paper, or ddim.")]
+Sampler = Annotated[
+    str, typer.Option("--sampler", help="ancestral, as in the paper, ddim, or langevin (NCSN).")
+]
 Eta = Annotated[float, typer.Option("--eta", help="The noise of ddim: 0 is none, 1 as ancestral.")]

@@ -24,10 +24,15 @@ if TYPE_CHECKING:
 
 Of = Annotated[
     Path | None,
-    typer.Option("--model", help="A checkpoint or a run's folder; the packaged network."),
+    typer.Option(
+        "--model", help="A checkpoint or a run's folder; the packaged network if left out."
+    ),
 ]
 ProfileFile = Annotated[
-    Path | None, typer.Option("--profile", help="Its profile; the one beside the checkpoint.")
+    Path | None,
+    typer.Option(
+        "--profile", help="The model's profile; the file beside the checkpoint if left out."
+    ),
 ]
 
 

@@ -45,7 +45,7 @@ def sample(
     scale: Scale = 1.0,
     indices: Annotated[
         str | None,
-        typer.Option("--indices", help="Make only these of the n, 0:25000 say, and record nothing"),
+        typer.Option("--indices", help="Make only these of the n, 0:25000, say; record nothing."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="The store's folder; below reports/NAME/store/.")
