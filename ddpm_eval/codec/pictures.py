@@ -92,6 +92,8 @@ def _below(
 
 def _arrays(path: Path) -> Iterator[Source]:
     arrays = read_arrays(path)
+    if not any(pixels.size for pixels in arrays.values()):
+        raise FixableError(f"{path}: holds no picture", "name an .npz of uint8 images [n, H, W, C]")
     for key, pixels in arrays.items():
         if pixels.ndim == 3:
             pixels = pixels[..., None]

@@ -179,6 +179,14 @@ def test_pictures_that_cannot_be_are_refused(trained: Path, tmp_path: Path) -> N
         assert problem in text and "fix:" in text, text
 
 
+def test_arrays_without_a_picture_are_refused(tmp_path: Path) -> None:
+    for name, shape in (("none", (0, 8, 8, 1)), ("flat", (2, 0, 8, 1))):
+        np.savez(tmp_path / f"{name}.npz", np.zeros(shape, np.uint8))
+        for command in (["compress"], ["archive", "--out", tmp_path / "a"]):
+            text = run(*command, tmp_path / f"{name}.npz", code=2)
+            assert f"{name}.npz: holds no picture" in text
+
+
 def test_names_that_would_meet_are_refused(trained: Path, pictures: Path) -> None:
     save(pictures / "a.bmp", "L")
     text = run("compress", pictures, "--model", trained, code=2)
