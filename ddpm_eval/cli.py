@@ -90,9 +90,17 @@ def root(
             name=name,
             replace=replace,
             quiet=quiet,
+            own=_options(context),
         )
     )
     memory.keep_freed()
+
+
+def _options(context: typer.Context) -> frozenset[str]:
+    """The options that the command has itself; none of a group of commands."""
+    commands = getattr(context.command, "commands", {})
+    params = getattr(commands.get(context.invoked_subcommand), "params", ())
+    return frozenset(option for param in params for option in param.opts)
 
 
 app.command("nll", epilog=EVERYWHERE)(bound.nll)

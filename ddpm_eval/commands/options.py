@@ -40,6 +40,7 @@ class Common:
     name: str = ""
     replace: bool = False
     quiet: bool = False
+    own: frozenset[str] = frozenset()  # the options that the command has itself
 
 
 _COMMON: ContextVar[Common] = ContextVar("common", default=Common())  # noqa: B039
@@ -74,6 +75,9 @@ OPTIONS: Mapping[str, str] = {
 }
 """Which option gives a setting that an error names; what is in no option is a ``--set``."""
 
+_OF_SAMPLES = ("--sampler", "--steps", "--eta")
+"""Options that some commands have; in the others they are settings of ``samples``."""
+
 
 def in_options(text: str) -> str:
     """Write ``setting=value`` as the option that gives it.
@@ -88,6 +92,8 @@ def in_options(text: str) -> str:
         words = OPTIONS.get(match["name"])
         if words is None or not (match["equals"] or "_" in match["name"]):
             return match[0]
+        if words in _OF_SAMPLES and common().own and words not in common().own:
+            words = f"--set samples.{match['name']}"
         joined = "=" if words.startswith("--set ") else " "
         return words + (joined if match["equals"] else "")
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextvars import copy_context
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 
 import ddpm_eval as de
 from ddpm_eval.cli import app
-from ddpm_eval.commands.options import OPTIONS
+from ddpm_eval.commands.options import OPTIONS, Common, in_options, set_common
 from ddpm_eval.model import Model
 from ddpm_eval.record import disk
 from ddpm_eval.record.protocol import Protocol
@@ -122,6 +123,14 @@ def test_the_options_of_every_command_may_stand_anywhere(tiny: Path, tmp_path: P
 
 
 # --------------------------------------------------------------------------------- what is refused
+
+
+def test_a_fix_is_an_option_of_the_command() -> None:
+    """``fid`` has no --sampler: there it is a setting of samples."""
+    for own, words in (({"--sampler"}, "--sampler ddim"), ({"-n"}, "--set samples.sampler=ddim")):
+        context = copy_context()
+        context.run(set_common, Common(own=frozenset(own)))
+        assert context.run(in_options, "set sampler=ddim") == f"set {words}"
 
 
 def test_negative_amounts_are_refused() -> None:
