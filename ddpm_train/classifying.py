@@ -4,7 +4,7 @@ It minimises -log p(y | x_t) over x_t ~ q(x_t | x_0), t uniform, by AdamW. The d
 training a diffusion model: named by the seed and the position of an image in the training order.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -63,6 +63,24 @@ def digits_classifier() -> ClassifierRun:
 def untrained() -> ClassifierFile:
     """Give a classifier of digits with its initial weights."""
     return _file(digits_classifier(), Classifier(digits_classifier().classifier))
+
+
+UNUSED = (
+    *("optim.warmup_steps", "optim.decay", "optim.grad_clip", "optim.ema_decay"),
+    *("compute.device", "compute.precision", "compute.microbatch", "compute.compile"),
+)
+"""Settings that runs of diffusion models have, and this training does not look at."""
+
+
+def refuse_unused(changes: Iterable[str]) -> None:
+    """Refuse changes of settings that have no effect here.
+
+    Raises:
+        FixableError: Names the first.
+    """
+    for change in changes:
+        if change.partition("=")[0] in UNUSED:
+            raise FixableError(f"{change}: of no effect on a classifier", "leave it out")
 
 
 class Training:

@@ -16,6 +16,7 @@ from ddpm_train import settings
 from ddpm_train.config import RunConfig, check_device
 from ddpm_train.display import Display
 from ddpm_train.errors import FixableError
+from ddpm_train.files import require_folder
 from ddpm_train.meter import Meter, download_meter
 from ddpm_train.presets import PRESETS
 from ddpm_train.reading import existing, read_json, reading
@@ -163,6 +164,7 @@ def classifier(
     """Train a classifier of noisy images, of digits unless --set says else, to guide samples."""
     if os.path.lexists(out):
         raise FixableError(f"{out}: exists already", "name a new file: --out")
+    require_folder(out.parent)
     from ddpm_train import classifying, world
     from ddpm_train import data as sources
     from ddpm_train.formats import classifiers
@@ -172,6 +174,7 @@ def classifier(
         existing(str(data), "the images")
         source: Any = "npz" if data.suffix.lower() == ".npz" else "folder"
         run = replace(run, data=replace(run.data, path=str(data), source=source))
+    classifying.refuse_unused(changes or [])
     run = settings.override(run, changes or [])
     encoder = run.classifier.encoder
     images = sources.load(run.data, image_size=encoder.image_size, channels=encoder.channels)

@@ -224,7 +224,7 @@ class SamplerConfig:
     spacing: str = "even"  # an entry of spacing.SPACINGS, or improved-diffusion's ddim25, 10,5,5
     eta: Annotated[float, Range(0, 1)] = 0.0  # the noise of ddim: 0 is none, 1 as ancestral
     convention: str = "rederived"  # of ddim's eps_hat: an entry of samplers.CONVENTIONS
-    level_steps: Number = 5  # of langevin, at each level of noise
+    level_steps: Annotated[int, Range(1, 10_000)] = 5  # of langevin, at each level of noise
     # of langevin, at the last level, for images in [0, 1]; 0: 0.062 sigma_end^2, as for CIFAR-10
     step_lr: Annotated[float, Range(0, 1)] = 0.0
     final_denoising: bool = True  # of langevin: the sample is the mean of x_0 at the last level

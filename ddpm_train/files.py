@@ -225,6 +225,27 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def require_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written, before long work; none is made.
+
+    Raises:
+        FixableError: A file is in its way, or it may not be written.
+
+    >>> require_folder(Path("/dev/null/x"))
+    Traceback (most recent call last):
+    ddpm_train.errors.FixableError: /dev/null: a file, where a folder is meant
+      fix: name a folder, or rename the file
+    """
+    places = (place for place in (folder, *folder.parents) if os.path.lexists(place))
+    place = next(places, None)
+    if place is None:  # the folder that we are in has been deleted
+        raise explain(FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)), folder)
+    if not place.is_dir():
+        raise explain(NotADirectoryError(), place)
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise explain(PermissionError(errno.EACCES, os.strerror(errno.EACCES)), place)
+
+
 def require_space(folder: Path, needed: int) -> None:
     """Refuse to start writing ``needed`` bytes where they cannot fit.
 

@@ -13,7 +13,7 @@ from ddpm_eval.codec.reading import Decoded, Reader
 from ddpm_eval.codec.settings import CompressionSettings
 from ddpm_train.data.images import Pixels
 from ddpm_train.errors import FixableError
-from ddpm_train.files import require_replaceable, write_atomically
+from ddpm_train.files import require_folder, require_replaceable, write_atomically
 from ddpm_train.reading import read_bytes
 
 SUFFIX = ".ddpm"
@@ -30,6 +30,8 @@ def require_free(sources: Sequence[Source], out: Path | None) -> None:
     Raises:
         FixableError: Names the first of them.
     """
+    for folder in {place(source, out).parent for source in sources}:
+        require_folder(folder)
     for source in sources:
         path = place(source, out)
         require_replaceable(path)
@@ -205,6 +207,8 @@ class Decompression:
                         "choose another folder (--out), or add --replace",
                     )
                 places[place] = path
+        for folder in {place.parent for place in places}:
+            require_folder(folder)
 
 
 def _write(path: Path, data: bytes) -> None:

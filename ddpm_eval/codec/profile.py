@@ -22,7 +22,7 @@ from ddpm_eval.codec.contexts import PHASES, SCALE_NUMBERS, Pass
 from ddpm_eval.codec.layers import Stride
 from ddpm_eval.codec.strides import coefficients
 from ddpm_train.errors import FixableError
-from ddpm_train.files import require_replaceable, write_text
+from ddpm_train.files import require_folder, require_replaceable, write_text
 from ddpm_train.reading import read_json
 
 FORMAT, VERSION = "ddpm-eval codec profile", 1
@@ -126,6 +126,7 @@ def require_writable(path: Path) -> None:
         FixableError: A folder, a device or a file that is no profile has the name.
     """
     require_replaceable(path)
+    require_folder(path.parent)
     if not path.exists():
         return
     try:

@@ -10,7 +10,7 @@ from ddpm_eval.commands.options import Changes, common
 from ddpm_eval.commands.profiles import Of, ProfileFile, opened_codec
 from ddpm_eval.settings import EvalSettings, changed
 from ddpm_train.errors import FixableError
-from ddpm_train.files import require_replaceable, write_atomically
+from ddpm_train.files import require_folder, require_replaceable, write_atomically
 from ddpm_train.terminal import escape, output, say
 
 
@@ -36,6 +36,7 @@ def archive(
     if out.exists() and not common().replace:
         raise FixableError(f"{out}: is there already", "choose another name, or add --replace")
     require_replaceable(out)
+    require_folder(out.parent)
     from ddpm_eval.codec import pictures
     from ddpm_eval.codec.archive import Archive
     from ddpm_eval.progress import finish

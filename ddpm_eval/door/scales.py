@@ -69,6 +69,8 @@ def guidance(
     wanted = sorted({float(scale) for scale in scales})
     if len(wanted) < 2:
         raise FixableError(f"scales={wanted}: a curve takes two", "give 0,1,2, say")
+    if not 0 <= wanted[0] <= wanted[-1] < float("inf"):
+        raise FixableError(f"scales={wanted}: below 0, or no numbers", "give 0,1,2, say")
     settings = typed(QualitySettings, n=n, extractors=(extractor,))
     work = runtime_of(model_of(model), runtime, batch=batch, cache=cache)
     provenance = Provenance([model], work)

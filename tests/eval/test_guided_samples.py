@@ -150,6 +150,21 @@ def test_the_command_writes_a_classifier_and_overwrites_none(tmp_path: Path) -> 
     assert CliRunner().invoke(train, words).exit_code != 0
 
 
+def test_a_classifier_that_cannot_be_written_is_refused_before_it_is_trained(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").touch()
+    for words, message in (
+        (["--out", tmp_path / "file" / "c.pt"], "file: a file, where a folder is meant"),
+        (["--out", tmp_path / "c.pt", "--set", "optim.warmup_steps=9"], "of no effect on a"),
+    ):
+        result = CliRunner().invoke(train, ["classifier", *map(str, words)])
+        assert result.exit_code == 2 and message in " ".join(result.output.split())
+    for scales in ([-1, 0], [0, float("nan")]):
+        with pytest.raises(FixableError, match="scales="):
+            de.guidance(model(), CLASSIFIER, de.images("digits"), scales=scales)
+
+
 def test_quality_over_the_scale_is_that_of_each_scale() -> None:
     real, looks = de.images("digits", split="train"), {"n": 24, "extractor": "digits-cnn"}
     result = de.guidance(model(), CLASSIFIER, real, scales=[40, 0], **looks)
