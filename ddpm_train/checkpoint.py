@@ -3,7 +3,8 @@
 The file is a ``torch.save`` zip of ``{"meta": JSON text, "tensors": {name: tensor}}``. It is read
 with ``weights_only=True`` and nothing else, after a CRC check of every member. Each tensor is
 compared with its SHA-256 in the JSON, and the JSON with its own: flipped bits and edited settings
-otherwise load silently. It is written beside, synced, read back, and only then takes its name.
+otherwise load silently. It is written beside, synced, read back piece by piece and compared with
+what was meant, and only then takes its name.
 """
 
 import hashlib
@@ -25,6 +26,7 @@ from ddpm_train.files import require_space, write_atomically
 from ddpm_train.networks import ImageNetwork
 from ddpm_train.reading import damaged, parse_json, reading
 from ddpm_train.settings import from_dict, to_dict
+from ddpm_train.tensorfiles import compare
 from ddpm_train.tensorfiles import load as load_plain
 
 FORMAT, VERSION = "ddpm-eval checkpoint", 2
@@ -104,7 +106,11 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     content = {"meta": json.dumps(meta, indent=1), "tensors": tensors}
     size = sum(tensor.nbytes for tensor in tensors.values())
     require_space(path.parent, size + size // 100 + 1_000_000)
-    write_atomically(path, lambda file: torch.save(content, file), verify=_read)
+    write_atomically(
+        path,
+        lambda file: torch.save(content, file),
+        verify=lambda written: compare(written, content, fix=_OLDER),
+    )
 
 
 def load(path: Path) -> Checkpoint:

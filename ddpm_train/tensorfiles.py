@@ -1,11 +1,13 @@
 """The door for files of torch.save and safetensors: plain data, checked, never executed."""
 
+import hashlib
 import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -14,6 +16,7 @@ from ddpm_train import archives
 from ddpm_train.errors import FixableError
 from ddpm_train.reading import AGAIN, damaged, open_file, reading
 
+_PIECE = 1 << 20  # bytes that are read at a time
 _OBJECTS = "in the program that made it, save the plain state_dict() alone"
 
 
@@ -78,6 +81,65 @@ def _require_whole(tensor: torch.Tensor, label: str, fix: str) -> None:
         raise FixableError(f"{label}: sparse or quantised, not plain numbers", _OBJECTS)
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise damaged(label, f"it claims {tensor.numel():,} numbers and holds fewer", fix=fix)
+
+
+def compare(path: Path, content: Mapping[str, Any], *, fix: str = AGAIN) -> None:
+    """Read a file of torch.save back and compare it with what was to be written.
+
+    The bytes are read in pieces, and the tensors without their values: a file of the size of the
+    memory that is left can be compared.
+
+    Args:
+        path: The file.
+        content: Texts by name, and tensors by name inside ``tensors``.
+        fix: What to do about damage.
+
+    Raises:
+        FixableError: A name, a text, a shape or a byte differs.
+    """
+    with reading(path, fix=fix):
+        written: Any = torch.load(path, map_location="meta", weights_only=True)
+        if _outline(written) != _outline(content):
+            raise damaged(
+                path, "its names, texts or shapes are not those that were written", fix=fix
+            )
+        if _digests_in(path) != _digests_of(content["tensors"].values()):
+            raise damaged(path, "its numbers are not those that were written", fix=fix)
+
+
+def _outline(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file says beside its numbers."""
+    texts = {name: value for name, value in content.items() if name != "tensors"}
+    tensors = {
+        name: (value.dtype, value.shape, value.stride(), value.storage_offset())
+        for name, value in content["tensors"].items()
+    }
+    return {"texts": texts, "tensors": tensors}
+
+
+def _digests_in(path: Path) -> list[bytes]:
+    """SHA-256 of every block of numbers in a file, sorted: tensors that share memory have one."""
+    digests = []
+    with archives.open_zip(path) as (archive, members):
+        for member in members:
+            if "/data/" in member.filename:
+                sha = hashlib.sha256()
+                with archive.open(member) as file:
+                    while piece := file.read(_PIECE):
+                        sha.update(piece)
+                digests.append(sha.digest())
+    return sorted(digests)
+
+
+def _digests_of(tensors: Iterable[torch.Tensor]) -> list[bytes]:
+    """SHA-256 of every block of memory that tensors lie in, sorted."""
+    blocks = {tensor.untyped_storage().data_ptr(): tensor for tensor in tensors}
+    digests = []
+    for tensor in blocks.values():
+        storage = tensor.untyped_storage()
+        flat = torch.empty(0, dtype=torch.uint8).set_(storage)
+        digests.append(hashlib.sha256(flat.numpy().data).digest())
+    return sorted(digests)
 
 
 def has_sums(path: Path) -> bool:

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from ddpm_train import checkpoint, presets
+from ddpm_train import checkpoint, presets, tensorfiles
 from ddpm_train.checkpoint import Checkpoint
 from ddpm_train.config import ModelConfig, RunConfig
 from ddpm_train.errors import FixableError
@@ -213,6 +214,32 @@ def test_a_save_that_reads_back_wrong_never_takes_the_name(
     with pytest.raises(FixableError, match="damaged"):
         checkpoint.save(path, replace(whole, step=8))
     assert path.read_bytes() == clean
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda texts, tensors: tensors.update(a=tensors["a"].view(3, 2)),
+        lambda texts, tensors: tensors.update(a=tensors["a"].nextafter(torch.tensor(9.0))),
+        lambda texts, tensors: tensors.update(b=tensors["a"]),
+        lambda texts, tensors: tensors.pop("half"),
+        lambda texts, tensors: tensors.update(half=tensors["half"].clone()),
+        lambda texts, tensors: texts.update(meta="{ }"),
+    ],
+)
+def test_another_content_than_was_meant_is_noticed(
+    tmp_path: Path, change: Callable[[dict[str, str], dict[str, torch.Tensor]], object]
+) -> None:
+    """Tensors that share memory are written once, and compared once."""
+    both = torch.arange(12.0)
+    tensors = {"a": torch.rand(2, 3), "half": both[6:], "whole": both}
+    texts = {"meta": "{}"}
+    path = tmp_path / "some.pt"
+    torch.save({**texts, "tensors": tensors}, path)
+    tensorfiles.compare(path, {**texts, "tensors": dict(tensors)})
+    change(texts, tensors)
+    with pytest.raises(FixableError, match=r"some\.pt: damaged \(its"):
+        tensorfiles.compare(path, {**texts, "tensors": tensors})
 
 
 def test_the_digest_names_the_weights_and_not_the_file(saved: tuple[Path, Checkpoint]) -> None:
