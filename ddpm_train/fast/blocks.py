@@ -12,14 +12,14 @@ from ddpm_train.fast import enlarging, winograd
 from ddpm_train.fast.layers import attend
 from ddpm_train.fast.packed import Convolution
 from ddpm_train.fast.times import copied
-from ddpm_train.networks.blocks import Attention, ResidualBlock, ScaleShiftBlock
+from ddpm_train.networks.blocks import Attention, ResidualBlock, Resize, ScaleShiftBlock
 from ddpm_train.networks.levels import Down, Up
 
 _CACHE_ELEMENTS = 1 << 19  # of a block's input at a time; a fixed rule, since bits depend on it
 
 
 class Block:
-    """A residual block and the attention behind it."""
+    """A residual block and the attention behind it; between two levels it resamples."""
 
     def __init__(
         self,
@@ -37,6 +37,7 @@ class Block:
         self.shortcut: Convolution | None = None
         self.attention: SelfAttention | None = None
         height = height_of(block)
+        self.resize = block.resize
         self.convs = [convolution(conv, dtype, rows=height) for conv in (block.conv1, block.conv2)]
         if block.shortcut is not None:
             self.shortcut = Convolution(block.shortcut, dtype, rows=height)
@@ -44,10 +45,15 @@ class Block:
             self.attention = SelfAttention(attention, dtype, height)
 
     def __call__(self, x: Tensor, skip: Tensor | None, temb: Tensor) -> Tensor:
-        """[B, H, W, C_in] -> [B, H, W, C], some images at a time; behind ``x`` comes ``skip``."""
+        """[B, H, W, C_in] -> [B, H', W', C], some images at a time; behind ``x`` comes ``skip``.
+
+        H' is H, or half or twice that between two levels.
+        """
         B, H, W, _ = x.shape
-        size = images_at_once(x)
+        if self.resize is not None:
+            H, W = self.resize(torch.empty(1, 1, H, W, device="meta")).shape[2:]
         out = x.new_empty(B, H, W, self.convs[1].channels)
+        size = images_at_once(x if self.resize is None else out)
         for i in range(0, B, size):
             images = slice(i, i + size)
             inputs = x[images] if skip is None else torch.cat([x[images], skip[images]], 3)
@@ -55,7 +61,12 @@ class Block:
         return out
 
     def _advance(self, x: Tensor, time: Tensor, out: Tensor) -> None:
-        h = self.convs[0].of_swish(normalise(self.norms[0], x)).float()
+        h = normalise(self.norms[0], x)
+        if self.resize is None:
+            h = self.convs[0].of_swish(h).float()
+        else:
+            h = self.convs[0].of(resized(F.silu(h, inplace=True), self.resize)).float()
+            x = resized(x, self.resize)
         if self.scales:
             scale, shift = time.chunk(2, 3)
             h = torch.addcmul(shift, normalise(self.norms[1], h), 1 + scale)
@@ -84,6 +95,17 @@ class SelfAttention:
         qkv = self.qkv(normalise(self.norm, x).to(x.dtype))
         qkv = qkv.view(B, H * W, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)
         self.proj.add_to(x, attend(*qkv).transpose(1, 2).reshape(B, H, W, C))
+
+
+class Resample:
+    """Another size without weights."""
+
+    def __init__(self, resize: Resize) -> None:
+        self.resize = resize
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[B, H, W, C] -> [B, H', W', C]."""
+        return resized(x, self.resize)
 
 
 class Halve:
@@ -129,6 +151,11 @@ class Enlarge:
         products = [conv(part.to(x.dtype)).float() for conv, part in parts]
         for (a, b), terms in zip(enlarging.KINDS, enlarging.assemble(products), strict=True):
             torch.add(*terms, out=out[:, :, a, :, b])
+
+
+def resized(x: Tensor, resize: Resize) -> Tensor:
+    """Change the size of images, [B, H, W, C] -> [B, H', W', C]."""
+    return resize(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
 
 
 def height_of(block: nn.Module) -> int:

@@ -15,7 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from ddpm_train.fast import memory
-from ddpm_train.fast.blocks import Block, Enlarge, Halve, height_of, images_at_once, normalise
+from ddpm_train.fast.blocks import (
+    Block,
+    Enlarge,
+    Halve,
+    Resample,
+    height_of,
+    images_at_once,
+    normalise,
+)
 from ddpm_train.fast.packed import Convolution, fastest
 from ddpm_train.fast.times import Times, copied
 from ddpm_train.networks.blocks import Attention, ResidualBlock
@@ -42,21 +50,21 @@ class OnCPU:
         self._parts = times.parts()
         height = height_of(cast(Level, network.down[0]).blocks[0])
         self.conv_in = Convolution(network.conv_in, dtype, rows=height)
-        self.down: list[Block | Halve] = []
+        self.down: list[Block | Halve | Resample] = []
         for down in cast(Iterable[Down], network.down):
             self.down += self._level(down)
             if down.downsample is not None:
-                self.down.append(Halve(down, dtype))
+                self.down.append(self._between(down.downsample) or Halve(down, dtype))
         middle = network.middle
         self.middle = [
             self._block(middle.block_0, middle.attention),
             self._block(middle.block_1, None),
         ]
-        self.up: list[Block | Enlarge] = []
-        for up in reversed(network.up):
-            self.up += self._level(cast(Level, up))
+        self.up: list[Block | Enlarge | Resample] = []
+        for up in cast(Iterable[Up], reversed(network.up)):
+            self.up += self._level(up)
             if up.upsample is not None:
-                self.up.append(Enlarge(cast(Up, up), dtype))
+                self.up.append(self._between(up.upsample) or Enlarge(up, dtype))
         self.conv_out = Convolution(network.conv_out, dtype, rows=height)
         del self._parts
         memory.give_back()
@@ -79,12 +87,16 @@ class OnCPU:
             memory.give_back()  # the new weights do not fit into the holes of the old
         return prepared
 
+    def _between(self, module: nn.Module) -> Block | Resample | None:
+        """Prepare what joins two levels; None: a convolution."""
+        if isinstance(module, ResidualBlock):
+            return self._block(module, None)
+        return None if isinstance(module, nn.Conv2d) else Resample(module)
+
     @staticmethod
     def suits(network: nn.Module) -> TypeGuard[UNet]:
-        """Whether a network is a U-Net whose levels are joined by convolutions."""
-        return isinstance(network, UNet) and all(
-            isinstance(cast(Down, down).downsample, nn.Conv2d | None) for down in network.down
-        )
+        """Whether a network is a U-Net."""
+        return isinstance(network, UNet)
 
     @torch.inference_mode()
     def __call__(self, x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -99,7 +111,10 @@ class OnCPU:
         for block in self.middle:
             h = block(h, None, temb)
         for part in self.up:
-            h = part(h, skips.pop(), temb) if isinstance(part, Block) else part(h)
+            if isinstance(part, Block):
+                h = part(h, None if part.resize else skips.pop(), temb)
+            else:
+                h = part(h)
         return self._out(h).to(x.dtype)
 
     def _out(self, h: Tensor) -> Tensor:

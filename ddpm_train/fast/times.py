@@ -1,7 +1,7 @@
 """The time embedding of every t, projected for every block: a row of a table."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate, pairwise
 from typing import TypeVar, cast
 
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ddpm_train.networks.base import check_condition
 from ddpm_train.networks.blocks import ResidualBlock
-from ddpm_train.networks.levels import Level
+from ddpm_train.networks.levels import Down, Up
 from ddpm_train.networks.unet import UNet
 
 Layer = TypeVar("Layer", bound=nn.Module)
@@ -60,13 +60,13 @@ class Times:
 
 def residual_blocks(network: UNet) -> list[ResidualBlock]:
     """The residual blocks in the order of their work."""
-    blocks: list[nn.Module] = []
-    for level in network.down:
-        blocks += cast(Level, level).blocks
+    blocks: list[nn.Module | None] = []
+    for down in cast(Iterable[Down], network.down):
+        blocks += [*down.blocks, down.downsample]
     blocks += [network.middle.block_0, network.middle.block_1]
-    for level in reversed(network.up):
-        blocks += cast(Level, level).blocks
-    return cast(list[ResidualBlock], blocks)
+    for up in cast(Iterable[Up], reversed(network.up)):
+        blocks += [*up.blocks, up.upsample]
+    return [block for block in blocks if isinstance(block, ResidualBlock)]
 
 
 def copied(layer: Layer) -> Layer:

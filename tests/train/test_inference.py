@@ -35,6 +35,10 @@ SWITCHES = {
     "improved": replace(
         SMALL, time_order="cos_sin", time_freq_shift=0, time_scale=0.25, head_channels=32
     ),
+    "ADM": replace(
+        SMALL, time_modulation="scale_shift", resample="block", head_channels=32, pad_down="both"
+    ),
+    "resampled without weights": replace(SMALL, resample="none"),
     "Fourier features": replace(TINY, fourier=(3, 5)),
     "rows not in fours": replace(TINY, image_size=12, attn_resolutions=(6,)),
     "one level": replace(TINY, channel_mult=(1,), attn_resolutions=()),
