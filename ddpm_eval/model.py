@@ -123,6 +123,11 @@ class Model:
         )
 
 
+def is_score(model: Model) -> bool:
+    """Whether a model is a score network (NCSN)."""
+    return model.denoise.objective.prediction == "score"
+
+
 def require_bound(model: Model, what: str) -> None:
     """Refuse a score network where p(x_{t-1} | x_t) is needed, which it has not.
 
@@ -133,7 +138,7 @@ def require_bound(model: Model, what: str) -> None:
     Raises:
         FixableError: The model is a score network.
     """
-    if model.denoise.objective.prediction == "score":
+    if is_score(model):
         raise FixableError(
             f"{what}: a score network (NCSN) has no p(x_{{t-1}} | x_t), and so no bound",
             "draw its samples with sampler=langevin, and measure those",

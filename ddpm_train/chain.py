@@ -62,7 +62,8 @@ def chain(
     """
     times = sampler.schedule.times.tolist()
     first = sampler.schedule.T if start is None else _row(times, start)
-    noise = _noise(stream, indices, x_t, times[first:1:-1])
+    drawn = [times[k] for k in range(first, 1, -1) if not sampler.is_certain(k)]
+    noise = _noise(stream, indices, x_t, drawn)
     for k in range(first, 0, -1):
         p, x_0_hat = sampler.step(x_t, torch.full((len(x_t),), k), condition)
         yield Frame(k, times[k], x_t, x_0_hat, p)

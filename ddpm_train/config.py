@@ -63,7 +63,7 @@ class UNetConfig:
     time_order: Literal["sin_cos", "cos_sin", "interleaved"] = "sin_cos"
     time_freq_shift: Count = 1  # frequencies exp(-j ln(10000) / (base_channels / 2 - this))
     time_scale: Size = 1.0  # the network takes time_first + (t - 1) times this
-    time_first: Annotated[float, Range(0, 1e6)] = 0.0
+    time_first: Annotated[float, Range(-1e6, 1e6)] = 0.0
     time_modulation: Literal["shift", "scale_shift"] = "shift"  # of a block by the time
     pad_down: Literal["bottom_right", "both"] = "bottom_right"  # before a stride of 2
     norm_eps: Annotated[float, Range(above=0, high=1)] = 1e-6
@@ -104,7 +104,7 @@ class NcsnppConfig:
     attn_resolutions: Annotated[tuple[Pixels, ...], Length(0, 12)] = (16,)
     dropout: Annotated[float, Range(0, below=1)] = 0.1
     time_scale: Size = 1.0  # the network takes time_first + (t - 1) times this
-    time_first: Annotated[float, Range(0, 1e6)] = 0.0
+    time_first: Annotated[float, Range(-1e6, 1e6)] = 0.0
     embedding: Literal["sines", "fourier"] = "sines"  # of times; fourier: of random frequencies
     filter: Literal["box", "fir"] = "box"  # of resampling: 2x2 pixels, or (1, 3, 3, 1)
     residual_input: bool = False  # the shrunken image is added to every level on the way down
@@ -185,7 +185,8 @@ class ClassifierConfig:
 class ObjectiveConfig:
     """A row of the paper's Table 2: what is predicted, the variance of p, and the loss.
 
-    Predictions are ``eps``, ``x_0``, ``v``, ``mu_tilde`` and ``score``, which is -eps. ``L_simple``
+    Predictions are ``eps``, ``x_0``, ``v``, ``mu_tilde``, ``score``, which is -eps, and EDM's
+    ``edm`` and ``ve`` (``predictions``). ``L_simple``
     is the squared error of eps and ``mse`` that of another prediction, unweighted; ``L`` is the
     variational bound in bits/dim at one random t. ``learned_range`` is the learned variance of
     Nichol and Dhariwal (2021), between fixedsmall and beta_t; ``hybrid`` is their squared error +
@@ -219,8 +220,8 @@ class ObjectiveConfig:
 class SamplerConfig:
     """One walk from x_T to x_0: the sampler and the times that it visits."""
 
-    sampler: str = "ancestral"  # an entry of samplers.SAMPLERS: the paper's, or ddim
-    steps: Count = 0  # 0: all T
+    sampler: str = "ancestral"  # an entry of samplers.SAMPLERS
+    steps: Count = 0  # 0: all T; of heun 18
     spacing: str = "even"  # an entry of spacing.SPACINGS, or improved-diffusion's ddim25, 10,5,5
     eta: Annotated[float, Range(0, 1)] = 0.0  # the noise of ddim: 0 is none, 1 as ancestral
     convention: str = "rederived"  # of ddim's eps_hat: an entry of samplers.CONVENTIONS
@@ -228,6 +229,11 @@ class SamplerConfig:
     # of langevin, at the last level, for images in [0, 1]; 0: 0.062 sigma_end^2, as for CIFAR-10
     step_lr: Annotated[float, Range(0, 1)] = 0.0
     final_denoising: bool = True  # of langevin: the sample is the mean of x_0 at the last level
+    rho: Annotated[float, Range(1, 100)] = 7.0  # of heun: its levels are even in sigma^(1/rho)
+    churn: Annotated[float, Range(0)] = 0.0  # of heun: EDM's S_churn; 0 draws no noise after x_T
+    churn_from: Annotated[float, Range(0)] = 0.0  # of heun: the least sigma that is churned
+    churn_to: Annotated[float, Range(0)] = 1e6  # of heun: the largest
+    churn_noise: Annotated[float, Range(0, 2)] = 1.0  # of heun: the deviation of its noise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

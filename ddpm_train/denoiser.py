@@ -96,8 +96,12 @@ class Denoiser:
 
     def evaluate(self, x_t: Tensor, k: Tensor, condition: Tensor | None = None) -> Tensor:
         """Evaluate the network at the paper's times of the rows k, [B, C or 2C, H, W]."""
-        t = self._times(k)
-        return self.network(x_t, t) if condition is None else self.network(x_t, t, condition)
+        return self._evaluate(x_t, self._times(k), condition)
+
+    def estimate(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Estimate x_0 at the paper's times t, rows or not; nothing is clipped, [B, C, H, W]."""
+        predicted = self._predicted(self._evaluate(x_t, t, condition), x_t)
+        return self.prediction.x_0(self.whole, x_t, t, predicted)
 
     def read(self, output: Tensor, x_t: Tensor, k: Tensor, *, clip: bool) -> Denoised:
         """Turn an output into p(x_{t-1} | x_t) and x_0_hat, in the precision of ``x_t``."""
@@ -140,6 +144,10 @@ class Denoiser:
         short = respace(self.schedule, rows)
         errors = None if self.errors is None else self.errors[[0, *rows]]
         return Denoiser(self.network, short, self.objective, errors, whole=self.whole)
+
+    def _evaluate(self, x_t: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
+        x = self.prediction.scaled(self.whole, x_t, t)
+        return self.network(x, t) if condition is None else self.network(x, t, condition)
 
     def _times(self, k: Tensor) -> Tensor:
         return self.schedule.times[k.to(self.schedule.times.device)]

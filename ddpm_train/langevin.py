@@ -24,7 +24,7 @@ class Langevin:
     """The walk: a row k for each step, and k = 1 for what is shown of the last x.
 
     The state x has its image unscaled and the noise beside it; ``chain`` begins with normal noise,
-    which the first step makes uniform in [-1, 1].
+    which the first step makes uniform in [-1, 1], or with noisy images where ``begin`` says.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class Langevin:
         level_steps: int = 5,
         step_lr: float = 0.0,
         final_denoising: bool = True,
+        from_noise: bool = True,
     ) -> None:
         """Prepare the tables of a walk.
 
@@ -43,8 +44,10 @@ class Langevin:
             step_lr: The step at the smallest noise, for images in [0, 1]; 0: as NCSNv2 for CIFAR-10
                 relative to the noise.
             final_denoising: Show the mean of x_0 at the end, not the last x.
+            from_noise: The first step meets normal noise; else images with noise of the last level.
         """
         self.denoise, self.final_denoising = denoise, final_denoising
+        self.level_steps, self.from_noise = level_steps, from_noise
         bar = denoise.schedule.alphas_bar
         sigmas = (1 / bar - 1).sqrt()
         self._sigmas, self._signal = sigmas, bar.sqrt()
@@ -60,9 +63,15 @@ class Langevin:
         """A row for each step; its times number them."""
         return self._schedule
 
+    def begin(self, x_t: Tensor, t: int) -> tuple[Tensor, int]:
+        """Give the state of the images x_t, and the row where the steps at their level begin."""
+        signal = at(self._signal, torch.full((len(x_t),), t), x_t)
+        return x_t / signal, 1 + t * self.level_steps
+
     def step(self, x_t: Tensor, k: Tensor, condition: Tensor | None = None, /) -> Denoised:
         """Give the mean and the variance after a step, and the mean of x_0."""
-        first = at((k == self.schedule.T).double(), torch.arange(len(k)), x_t)
+        begins = (k == self.schedule.T) & self.from_noise
+        first = at(begins.double(), torch.arange(len(k)), x_t)
         x = torch.where(first > 0, torch.erf(x_t / math.sqrt(2)), x_t)
         t = self._levels[k]
         scaled = at(self._signal, t, x) * x

@@ -193,7 +193,8 @@ class Trainer:
         bf16 = self.config.compute.precision == "bf16"
         with torch.autocast(self.world.device.type, torch.bfloat16, enabled=bf16):
             t = batch.t.to(self.world.device)
-            output = self.model(x_t, t, condition=batch.labels, keep=batch.keep)
+            x = self.denoise.prediction.scaled(self.denoise.schedule, x_t, batch.t)
+            output = self.model(x, t, condition=batch.labels, keep=batch.keep)
         losses = self.objective.loss(output, batch.x_0, x_t, batch.t, batch.eps)
         loss = (batch.weights * losses).sum() / self.config.optim.batch_size
         return loss, self._errors(output.detach(), batch.x_0, x_t, batch.t)

@@ -9,11 +9,12 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from ddpm_train import spacing
+from ddpm_train import heun, spacing
 from ddpm_train.config import SamplerConfig
 from ddpm_train.denoiser import Denoised, Denoiser
 from ddpm_train.diffusion import Gaussian
 from ddpm_train.errors import FixableError
+from ddpm_train.heun import Churn, Heun
 from ddpm_train.langevin import Langevin
 from ddpm_train.schedule import NoiseSchedule, at
 from ddpm_train.settings import check, entry
@@ -158,16 +159,51 @@ def _langevin(denoise: Denoiser, config: SamplerConfig, clip: bool) -> Sampler: 
     )
 
 
+def _heun(denoise: Denoiser, config: SamplerConfig, clip: bool) -> Sampler:  # noqa: FBT001
+    if denoise.whole.alphas_bar[-1] == 0:
+        raise FixableError(
+            "sampler=heun: this schedule leaves no signal at T, where sigma is infinite",
+            "set sampler=ddim",
+        )
+    churn = Churn(
+        amount=config.churn,
+        least=config.churn_from,
+        most=config.churn_to,
+        noise=config.churn_noise,
+    )
+    return Heun(denoise, churn)
+
+
+def _spaced(process: NoiseSchedule, config: SamplerConfig) -> list[int]:
+    return spacing.choose(config.spacing, process.T, config.steps)
+
+
+def _by_noise(process: NoiseSchedule, config: SamplerConfig) -> list[int]:
+    if config.spacing != SamplerConfig().spacing:
+        raise FixableError(
+            f"spacing={config.spacing} has no effect on the heun sampler",
+            "set rho: its levels are even in sigma^(1/rho)",
+        )
+    spacing.choose(config.spacing, process.T, config.steps)  # refuses more steps than there are
+    return heun.levels(process, config.steps or min(heun.STEPS, process.T), config.rho)
+
+
 class Kind(NamedTuple):
-    """A kind of sampler: how it is built for a respaced denoiser, and its own settings."""
+    """A kind of sampler: how it is built for a respaced denoiser, its own settings, its times."""
 
     build: Callable[[Denoiser, SamplerConfig, bool], Sampler]
     options: tuple[str, ...] = ()
+    times: Callable[[NoiseSchedule, SamplerConfig], list[int]] = _spaced
 
 
 SAMPLERS: dict[str, Kind] = {
     "ancestral": Kind(_ancestral),
     "ddim": Kind(_ddim, options=("eta", "convention")),
+    "heun": Kind(
+        _heun,
+        options=("rho", "churn", "churn_from", "churn_to", "churn_noise"),
+        times=_by_noise,
+    ),
     "langevin": Kind(_langevin, options=("level_steps", "step_lr", "final_denoising")),
 }
 
@@ -192,8 +228,16 @@ def build(denoise: Denoiser, config: SamplerConfig, *, clip: bool = True) -> Sam
     check(config)
     kind = entry(SAMPLERS, config.sampler, "sampler")
     _check_options(config, kind)
-    times = spacing.choose(config.spacing, denoise.schedule.T, config.steps)
-    return kind.build(denoise.respaced(times), config, clip)
+    return kind.build(denoise.respaced(kind.times(denoise.schedule, config)), config, clip)
+
+
+def times_of(process: NoiseSchedule, config: SamplerConfig) -> list[int]:
+    """Choose the times that a walk visits, rising, in 1..T.
+
+    Raises:
+        FixableError: There is no such sampler, spacing or number of steps.
+    """
+    return entry(SAMPLERS, config.sampler, "sampler").times(process, config)
 
 
 def _check_options(config: SamplerConfig, kind: Kind) -> None:

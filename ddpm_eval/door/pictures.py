@@ -138,6 +138,9 @@ def interpolate(
     names: Sequence[str] = (),
     seed: int = 0,
     clip: bool = True,
+    level_steps: int = 5,
+    step_lr: float = 0.0,
+    final_denoising: bool = True,
     batch: int = 64,
     cache: str | Path | None = None,
     runtime: Runtime | None = None,
@@ -155,6 +158,9 @@ def interpolate(
         names: Of the images in captions; empty: their indices.
         seed: Of the noise and of the choice of images.
         clip: Keep x_0_hat inside [-1, 1].
+        level_steps: Of a score network, which decodes by Langevin dynamics: steps at each level.
+        step_lr: Of a score network, as for ``sample``.
+        final_denoising: Of a score network: show the mean of x_0 at the last level.
         batch: Images in one evaluation of the network.
         cache: A folder where unfinished work survives; torchrun's processes share it.
         runtime: How the work is carried out, in place of ``batch`` and ``cache``.
@@ -171,7 +177,6 @@ def interpolate(
     >>> result.grids["path"].columns  # 11 between the two sources
     13
     """
-    require_bound(model_of(model), "interpolate")
     settings = typed(
         InterpolationSettings,
         pairs=pairs,
@@ -181,6 +186,9 @@ def interpolate(
         mix=mix,
         seed=seed,
         clip=clip,
+        level_steps=level_steps,
+        step_lr=step_lr,
+        final_denoising=final_denoising,
     )
     taken = scored_images(model_of(model), images)
     work = runtime_of(model, runtime, batch=batch, cache=cache)

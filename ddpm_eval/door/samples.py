@@ -28,6 +28,11 @@ def sample(
     level_steps: int = 5,
     step_lr: float = 0.0,
     final_denoising: bool = True,
+    rho: float = 7.0,
+    churn: float = 0.0,
+    churn_from: float = 0.0,
+    churn_to: float = 1e6,
+    churn_noise: float = 1.0,
     clip: bool = True,
     classes: Sequence[int] = (),
     batch: int | None = None,
@@ -42,8 +47,9 @@ def sample(
         model: From ``load`` or ``wrap``.
         n: How many.
         seed: Names the noise of every sample.
-        sampler: ``ancestral``, as in the paper, ``ddim``, or ``langevin`` for score networks.
-        steps: Of the reverse process; 0: all T.
+        sampler: ``ancestral``, as in the paper, ``ddim``, EDM's ``heun``, or ``langevin`` for score
+            networks.
+        steps: Of the reverse process; 0: all T, or ``heun``'s 18 levels of noise.
         spacing: Which steps: ``even``, ``leading``, ``trailing``, ``quad``, or a respacing string.
         eta: The noise of ``ddim``, from 0 (none) to 1 (as much as ancestral sampling).
         convention: Of ``ddim``'s predicted noise: ``rederived``, ``predicted`` or ``unclipped``.
@@ -51,6 +57,11 @@ def sample(
         step_lr: Of ``langevin``: the step at the last level, for images in [0, 1]; 0: 0.062 of the
             square of its noise.
         final_denoising: Of ``langevin``: give the mean of x_0 at the end.
+        rho: Of ``heun``: its levels of noise are even in sigma^(1/rho).
+        churn: Of ``heun``: EDM's S_churn; 0 draws no noise after x_T.
+        churn_from: Of ``heun``: the least sigma, on images in [-1, 1], where noise is added.
+        churn_to: Of ``heun``: the largest.
+        churn_noise: Of ``heun``: the deviation of that noise.
         clip: Keep x_0_hat inside [-1, 1].
         classes: Of a model with classes: those of the samples in turn, ``[0, 3, 7]``; empty: each
             sample's is drawn by the seed.
@@ -83,6 +94,11 @@ def sample(
         level_steps=level_steps,
         step_lr=step_lr,
         final_denoising=final_denoising,
+        rho=rho,
+        churn=churn,
+        churn_from=churn_from,
+        churn_to=churn_to,
+        churn_noise=churn_noise,
         clip=clip,
         classes=classes,
     )

@@ -63,6 +63,7 @@ class SamplingFacts:
     spacing: str = "even"
     condition: str = ""
     guidance: str = ""
+    heun: str = ""
     batch: int | None = None
     digest: str = ""
 

@@ -148,6 +148,7 @@ def label(facts: Mapping[str, Any]) -> str:
         f"{facts['spacing']} spacing" if "spacing" in facts else "",
         f"{facts['convention']} noise" if "convention" in facts else "",
         f"a level: {facts['langevin']}" if "langevin" in facts else "",
+        facts.get("heun", ""),
         f"{facts['weights']} weights" if facts["weights"] == "raw" else "",
         condition_text(facts),
         guidance_text(facts),
@@ -175,6 +176,7 @@ def sampling_facts(facts: Mapping[str, Any], n: int) -> SamplingFacts:
         spacing=facts.get("spacing", "even"),
         condition=condition_text(facts),
         guidance=guidance_text(facts),
+        heun=facts.get("heun", ""),
         batch=facts["batch"],
     )
 

@@ -2,17 +2,20 @@
 
 EDM's own files are pickles that carry a program, and stay refused. What a state dict does not tell,
 the preconditioning, is asked for. With VPPrecond the network is one of a DDPM: eps at
-alpha-bar = 1 / (1 + sigma^2).
+alpha-bar = 1 / (1 + sigma^2). EDMPrecond and VEPrecond know any sigma: they are measured at T
+levels even in ln sigma, over the range of their samplers, where the network's time is linear in t.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ddpm_train.checkpoint import Tensors
-from ddpm_train.config import ModelConfig
+from ddpm_train.config import ModelConfig, ObjectiveConfig, ScheduleConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.formats import containers
 from ddpm_train.formats.canonical import Rules, architecture, rename
@@ -78,7 +81,8 @@ def read(content: Mapping[str, Any], path: Path) -> Foreign:
         origins=origins,
         rows="edm",
         asked={"preconditioning": "vp"},
-        asked_because="look at the class of the network that was saved: VPPrecond is vp",
+        asked_because="look at the class of the network that was saved: VPPrecond is vp, VEPrecond "
+        "ve, EDMPrecond edm",
         flags={"preconditioning": _preconditioning},
     )
 
@@ -139,14 +143,55 @@ def _preconditioning(foreign: Foreign, value: str) -> Foreign:
     """Take the process from the preconditioning.
 
     Raises:
-        FixableError: It is no diffusion model of T steps.
+        FixableError: It is none of these.
     """
-    if value != "vp":
+    if value == "vp":
+        origins = Origins(foreign.origins).read(
+            "preconditioning=vp", "schedule.kind", "schedule.beta_start", "schedule.beta_end"
+        )
+        model = on_vp_sde(foreign.model)
+        return foreign.with_answers("preconditioning", model=model, origins=origins)
+    if value not in NOISE:
         raise FixableError(
-            f"preconditioning={value}: only VPPrecond is a diffusion model with T steps",
-            "choose vp if the network was trained so",
+            f"preconditioning={value}: unknown here",
+            f"choose vp, {' or '.join(NOISE)}; networks of iDDPMPrecond are OpenAI's files",
         )
     origins = Origins(foreign.origins).read(
-        "preconditioning=vp", "schedule.kind", "schedule.beta_start", "schedule.beta_end"
+        f"preconditioning={value}", "objective.prediction", "schedule.snr_start", "schedule.snr_end"
     )
-    return foreign.with_answers("preconditioning", model=on_vp_sde(foreign.model), origins=origins)
+    origins.derived(
+        "levels even in ln sigma", "schedule.kind", f"{foreign.model.network}.time_first"
+    )
+    origins.derived("levels even in ln sigma", f"{foreign.model.network}.time_scale")
+    origins.assumed("a choice: the network knows any sigma", "schedule.T")
+    model = replace(foreign.model, objective=ObjectiveConfig(prediction=value, loss="mse"))
+    least, most = NOISE[value].range
+    ends = {"snr_start": least**-2, "snr_end": most**-2}
+    model = replace(model, schedule=ScheduleConfig(kind="log_snr", T=LEVELS, **ends))
+    return foreign.with_answers(
+        "preconditioning", model=model, origins=origins, derive=partial(_timed, kind=value)
+    )
+
+
+class Noise(NamedTuple):
+    """What the network of a preconditioning is told of sigma: factor ln(scale sigma)."""
+
+    factor: float
+    scale: float
+    range: tuple[float, float]  # of sigma, as its released networks are sampled
+
+
+LEVELS = 1000
+NOISE = {"edm": Noise(0.25, 1.0, (0.002, 80.0)), "ve": Noise(1.0, 0.5, (0.02, 100.0))}
+"""By their name: EDMPrecond and VEPrecond (Table 1)."""
+
+
+def _timed(model: ModelConfig, fixed: frozenset[str], *, kind: str) -> ModelConfig:
+    """Tell the network c_noise of the levels: linear in t, since they are even in ln sigma."""
+    noise, schedule = NOISE[kind], model.schedule
+    first, last = (-0.5 * math.log(snr) for snr in (schedule.snr_start, schedule.snr_end))
+    start = noise.factor * (first + math.log(noise.scale))
+    step = noise.factor * (last - first) / (schedule.T - 1)
+    if model.network == "ncsnpp":
+        return replace(model, ncsnpp=replace(model.ncsnpp, time_first=start, time_scale=step))
+    return replace(model, unet=replace(model.unet, time_first=start, time_scale=step))

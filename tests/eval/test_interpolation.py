@@ -11,19 +11,22 @@ import torch
 from torch import Tensor
 
 from ddpm_eval.choice import ImageSet, choose
-from ddpm_eval.measure.pictures import interpolation, mixing
+from ddpm_eval.measure.pictures import decoding, interpolation, mixing
 from ddpm_eval.measure.pictures.mixing import Pair
 from ddpm_eval.measure.pictures.settings import InterpolationSettings
 from ddpm_eval.model import Model, ModelFacts
 from ddpm_eval.record.record import Measurement
 from ddpm_eval.runtime import Runtime
-from ddpm_train import data
+from ddpm_train import data, schedule
 from ddpm_train.chain import chain
+from ddpm_train.config import ObjectiveConfig, ScheduleConfig
 from ddpm_train.data.images import Stack
+from ddpm_train.denoiser import Denoiser
 from ddpm_train.diffusion import q_sample
 from ddpm_train.errors import FixableError
 from ddpm_train.noise import Stream, normal
 from ddpm_train.samplers import Ancestral
+from ddpm_train.schedule import at
 from tests import oracle
 from tests.eval import jobs
 from tests.eval.pieces import images, resumes, shared
@@ -201,3 +204,65 @@ def test_twins_in_the_data_are_refused() -> None:
     twins = ImageSet.of(Stack("twins", np.zeros((2, 8, 8, 1), np.uint8)))
     with pytest.raises(FixableError, match="the same picture"):
         interpolation.measure(jobs.subject(), twins, settings(pairs=()), Runtime())
+
+
+def score_model(levels: int = 6) -> Model:
+    """A score network of the exact score of images N(0, 0.3^2), by pixel."""
+    config = ScheduleConfig(kind="log_snr", T=levels, snr_start=400.0, snr_end=0.04)
+    process = schedule.build(config)
+    bar = process.alphas_bar
+    share = (1 - bar).sqrt() / (1 - bar + 0.09 * bar)
+    objective = ObjectiveConfig(prediction="score", loss="mse")
+    denoise = Denoiser(lambda x, t: -at(share, t, x) * x, process, objective)
+    return replace(jobs.subject(), denoise=denoise)
+
+
+def test_a_score_network_decodes_by_langevin_dynamics_from_the_level_of_noise() -> None:
+    """The first column is the walk written out: noise at level t, then every level down from it."""
+    model, t, steps = score_model(), 4, 3
+    asked = settings(t=t, level_steps=steps, step_lr=2e-4, pairs=((3, 8),))
+    found = interpolation.measure(model, images(), asked, Runtime())
+    two, bar = pair(3, 8), model.denoise.schedule.alphas_bar
+    sigmas = ((1 - bar) / bar).sqrt()
+    eps = normal(Stream(0, "encode"), [two.keys[0]], (1, 8, 8)).double()
+    x = data.to_model(images().read([3])).double() + sigmas[t] * eps
+    for row in range(t * steps, 0, -1):
+        level = (row + steps - 1) // steps
+        alpha = 4 * 2e-4 * (sigmas[level] / sigmas[1]) ** 2
+        z = normal(Stream(0, "encode"), [two.key], (1, 8, 8), steps=row + 1).double()
+        score = -x / (0.09 + sigmas[level] ** 2)
+        x = x + alpha * score + (2 * alpha).sqrt() * z
+    x = x - sigmas[1] ** 2 * x / (0.09 + sigmas[1] ** 2)
+    drawn = rows(found, "path")[0][1].astype(int)
+    assert np.abs(drawn - data.to_uint8(x)[0]).max() <= 1
+    caption = found.grids["path"].caption
+    assert "decoded from there, by 3 Langevin steps of 0.0002 a level, denoised." in caption
+    assert found.protocol.settings["level_steps"] == 3
+
+
+def test_at_the_last_level_too_the_walk_begins_with_the_images() -> None:
+    """Not with the uniform noise of a sample."""
+    model = score_model()
+    T = model.denoise.schedule.T
+    plain = interpolation.measure(model, images(), settings(t=T), Runtime())
+    bar = model.denoise.schedule.alphas_bar
+    x_t = encode_of(model, pair(*PAIRS[0]), T)
+    state, row = decoding.decoder(model, settings())(x_t, T)[1:]
+    torch.testing.assert_close(state, x_t / bar[T].sqrt())
+    assert row == 1 + 5 * T
+    sampler = decoding.decoder(model, settings())(x_t, T)[0]
+    p = sampler.step(state, torch.full((len(state),), row)).p
+    alpha = 0.062 * (1 - bar[T]) / bar[T]
+    wanted = state - alpha * state / (0.09 + (1 - bar[T]) / bar[T])
+    torch.testing.assert_close(p.mean, wanted)
+    assert "5 Langevin steps a level, denoised" in plain.grids["coarse to fine"].caption
+
+
+def encode_of(model: Model, two: Pair, t: int) -> Tensor:
+    return mixing.encode(model, two, t, settings())
+
+
+def test_settings_of_langevin_have_no_effect_on_another_model() -> None:
+    with pytest.raises(FixableError, match="level_steps=3 has no effect: this model does not"):
+        measure(level_steps=3)
+    assert "level_steps" not in measure().protocol.settings

@@ -144,7 +144,7 @@ def test_verify_names_what_is_damaged(whole: Path, tmp_path: Path) -> None:
         (["--indices", "7"], "write two ends"),
         (["--indices", "a:b"], "write two ends"),
         (["--indices", "-3:5"], "not a part of 0:10"),
-        (["--sampler", "euler"], "choose ancestral, ddim or langevin"),
+        (["--sampler", "euler"], "choose ancestral, ddim, heun or langevin"),
         (["--steps", "21"], "choose 1 to 20"),
         (["--eta", "0.5"], "set --sampler ddim"),
         (["--sampler", "ddim", "--eta", "-1"], "from 0 to 1"),

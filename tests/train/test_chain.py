@@ -184,10 +184,11 @@ def test_noise_belongs_to_the_image_and_the_papers_t() -> None:
 def one_guess(tables: NoiseSchedule, prediction: str, *, halves: bool = False) -> Denoiser:
     """One guess of x_0 in the words of any prediction, and a position between two variances."""
     guess = oracle.images(1).clamp(-0.9, 0.9)
-    target = PREDICTIONS[prediction].target
+    target, scale = PREDICTIONS[prediction].target, PREDICTIONS[prediction].scale
 
     def network(x: Tensor, t: Tensor) -> Tensor:
         bar = tables.alphas_bar
+        x = x if scale is None else x / at(scale(tables), t, x)
         eps = (x - at(bar.sqrt(), t, x) * guess) * at((1 - bar).rsqrt(), t, x)
         out = target(tables, guess.expand_as(x), x, t, eps)
         return torch.cat([out, torch.full_like(out, 0.5)], 1) if halves else out
@@ -245,7 +246,7 @@ def test_respacing_is_the_product_of_its_steps() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"sampler": "euler"}, "choose ancestral, ddim or langevin"),
+        ({"sampler": "euler"}, "choose ancestral, ddim, heun or langevin"),
         ({"sampler": "ddim", "steps": 31}, "choose 1 to 30"),
         ({"sampler": "ddim", "eta": 1.5}, "eta=1.5: out of range"),
         ({"sampler": "ddim", "convention": "theirs"}, "rederived, predicted or unclipped"),

@@ -151,8 +151,9 @@ def test_what_is_out_of_range_is_refused_from_any_side(change: str, fix: str) ->
 def test_every_number_has_a_range(tree: type) -> None:
     """Of each leaf, and of each member of a tuple, some value is refused."""
     for key, hint in numbers(tree):
+        value = -1e9 if key.endswith("time_first") else -1  # which may have any sign
         with pytest.raises(FixableError):
-            leaves.read(hint, -1, key)
+            leaves.read(hint, value, key)
 
 
 def numbers(kind: type, group: str = "") -> Iterator[tuple[str, object]]:

@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
+import ddpm_eval as de
 from ddpm_eval import inspection
+from ddpm_eval.measure.pictures.protocols import settings_of
+from ddpm_eval.measure.pictures.sample_facts import facts_of, folder_name
+from ddpm_eval.measure.pictures.settings import SamplingSettings
+from ddpm_eval.record.store import label, sampling_facts
+from ddpm_eval.runtime import Runtime
 from ddpm_train import checkpoint, formats
 from ddpm_train.checkpoint import Checkpoint
 from ddpm_train.config import ModelConfig, NcsnppConfig, RunConfig, UNetConfig
@@ -16,13 +22,18 @@ from ddpm_train.errors import FixableError
 from ddpm_train.fast.prepare import prepare
 from ddpm_train.formats import to_diffusers
 from ddpm_train.formats.all_modules import canonical
+from ddpm_train.formats.edm import NOISE
 from ddpm_train.formats.score_sde import on_vp_sde
+from ddpm_train.guidance import guided
+from ddpm_train.heun import noise_levels
 from ddpm_train.networks.ncsnpp import NCSNpp
 from ddpm_train.presets import celebahq256, cifar10
+from ddpm_train.samplers import build as build_sampler
 from ddpm_train.schedule import build
 from ddpm_train.settings import from_dict, to_dict
 from tests.train import golden, sde_files
 from tests.train.golden import assert_counts, assert_row, fill, filled, images
+from tests.train.test_heun import TABLE_1
 from tests.train.test_unet import relative
 
 Weights = dict[str, Tensor]
@@ -158,6 +169,56 @@ def test_edm_on_the_vp_sde_is_a_ddpm_in_other_clothes() -> None:
     t = torch.arange(1, 1001, dtype=torch.float64)
     labels = model.ncsnpp.time_first + (t - 1) * model.ncsnpp.time_scale
     torch.testing.assert_close(999 * u, labels, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", TABLE_1)
+def test_edm_and_ve_are_told_their_noise_at_levels_even_in_its_logarithm(
+    kind: str, tmp_path: Path
+) -> None:
+    """c_noise of Table 1 (Karras et al. 2022) at every level, and the network as ever."""
+    fourier = kind == "ve"
+    name = "edm_song_ncsnpp" if fourier else "edm_song_ddpmpp"
+    weights = filled(EDM[name][0])
+    if fourier:
+        weights["map_noise.freqs"] = fill(999983, (32,))
+    torch.save(weights, tmp_path / "edm.pt")
+    changes = [f"preconditioning={kind}", "schedule.T=200"]
+    content = formats.load_any(tmp_path / "edm.pt", changes=changes)
+    model, net = content.model, content.model.ncsnpp
+    sigmas = noise_levels(build(model.schedule).alphas_bar)
+    assert sigmas[[1, 200]].tolist() == pytest.approx(NOISE[kind].range)
+    for t in (1, 77, 200):
+        label = net.time_first + net.time_scale * (t - 1)
+        assert label == pytest.approx(TABLE_1[kind](sigmas[t].item())[3], abs=1e-9)
+    assert_row(name, evaluate(content, [-1.5, 0.75]))
+    rows = {text.partition("=")[0]: origin for origin, text, _ in content.facts["origins"]}
+    assert rows["schedule.T"] == "set" and rows["ncsnpp.time_scale"] == "derived"
+    again = formats.load_any(tmp_path / "edm.pt", changes=[*changes, "schedule.snr_end=1e-3"])
+    assert again.model.ncsnpp.time_scale < net.time_scale
+    checkpoint.save(tmp_path / "ours.pt", content)
+    assert checkpoint.load(tmp_path / "ours.pt").model == model
+
+
+def test_another_preconditioning_is_refused(tmp_path: Path) -> None:
+    torch.save(filled(sde_files.edm()), tmp_path / "edm.pt")
+    with pytest.raises(FixableError, match="preconditioning=iddpm: unknown") as caught:
+        formats.load_any(tmp_path / "edm.pt", changes=["preconditioning=iddpm"])
+    assert "choose vp, edm or ve" in caught.value.fix
+
+
+def test_the_samples_of_edm_by_heun_say_so(tmp_path: Path) -> None:
+    torch.save(filled(sde_files.edm()), tmp_path / "edm.pt")
+    settings = ["preconditioning=edm"]
+    model = de.load(tmp_path / "edm.pt", weights="ema", settings=settings, device="cpu")
+    sampling = SamplingSettings(n=2, sampler="heun", steps=3, churn=1)
+    facts = facts_of(model, sampling, Runtime(batch=2))
+    assert label(facts) == "heun, 3 of 1,000 steps, rho 7, churn 1 of 1 in 0 to 1e+06"
+    assert "heun3" in folder_name(facts) and sampling_facts(facts, 2).heun == facts["heun"]
+    assert not settings_of(SamplingSettings()).keys() & {"rho", "churn", "churn_from"}
+    assert settings_of(sampling)["churn"] == 1
+    assert de.sample(model, 2, sampler="heun", steps=3).shape == (2, 32, 32, 3)
+    with pytest.raises(FixableError, match="guidance has no rule"):
+        guided(build_sampler(model.denoise, sampling), None, conditional=False)  # type: ignore[arg-type]
 
 
 DDPM = cifar10().unet

@@ -101,7 +101,8 @@ class Flow:
         times = torch.full((len(x),), moment.t, dtype=torch.float64)
         labels = self.labels
         condition = () if labels is None else (labels.repeat(len(x) // len(labels)),)
-        output = denoise.network(x.to(self.model.dtype), times, *condition).double()
+        taken = denoise.prediction.scaled(moment.process, x, rows)
+        output = denoise.network(taken.to(self.model.dtype), times, *condition).double()
         if denoise.objective.learns_variance:
             output = output.chunk(2, dim=1)[0]
         return denoise.prediction.eps(moment.process, x, rows, output)

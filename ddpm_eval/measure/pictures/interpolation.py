@@ -1,6 +1,7 @@
 """Interpolation between two images (the paper's Figures 8 and 9): which pairs, and the figures.
 
-The images are encoded by q(x_t | x_0), mixed, and decoded from t on: see ``mixing``.
+The images are encoded by q(x_t | x_0), mixed, and decoded from t on: see ``mixing`` and
+``decoding``.
 """
 
 from collections.abc import Generator, Sequence
@@ -10,10 +11,11 @@ import numpy as np
 
 from ddpm_eval.choice import ImageSet, choose
 from ddpm_eval.measure.conditions import classes_of_images
+from ddpm_eval.measure.pictures import decoding
 from ddpm_eval.measure.pictures.mixing import Pair, encode, nearest_classes
 from ddpm_eval.measure.pictures.protocols import chain_facts, protocol_of
 from ddpm_eval.measure.pictures.settings import InterpolationSettings
-from ddpm_eval.model import Model
+from ddpm_eval.model import Model, is_score
 from ddpm_eval.record.arrays import Array
 from ddpm_eval.record.export import require_pictures
 from ddpm_eval.record.fill import Work, fill
@@ -25,7 +27,6 @@ from ddpm_train import data
 from ddpm_train.chain import chain, walk
 from ddpm_train.errors import FixableError
 from ddpm_train.noise import Stream
-from ddpm_train.samplers import Ancestral
 
 VERSION = 2
 PAIRS = 4  # in a figure, if the user does not choose
@@ -53,6 +54,7 @@ def measure(
             T; or a lambda outside 0 to 1.
     """
     T = model.denoise.schedule.T
+    decoding.check(model, settings)
     settings = replace(
         settings,
         t=_time(settings.t, T),
@@ -74,12 +76,13 @@ def measure(
     rows += [(pairs[0], t) for t in times]
     drawn = fill(_work(model, settings, rows, runtime.batch), runtime).read()["images"]
     path, coarse = drawn[: len(pairs)], drawn[len(pairs) :]
+    by = f", by {decoding.text(settings)}" if is_score(model) else ""
     return Measurement(
         measure="interpolation",
         protocol=protocol,
         grids={
-            "path": _path(pairs, path, settings, T),
-            "coarse to fine": _coarse(pairs[0], coarse, times, settings),
+            "path": _path(pairs, path, settings, T, by),
+            "coarse to fine": _coarse(pairs[0], coarse, times, settings, by),
         },
         facts={
             "pairs": [list(pair.names) for pair in pairs],
@@ -92,7 +95,8 @@ def _work(
     model: Model, settings: InterpolationSettings, rows: list[tuple[Pair, int]], batch: int
 ) -> Work:
     """Every row of the two figures, lambda = 0 to 1."""
-    sampler, stream = Ancestral(model.denoise, settings.clip), Stream(settings.seed, "encode")
+    stream = Stream(settings.seed, "encode")
+    decode = decoding.decoder(model, settings)
 
     def make(part: range) -> Generator[None, None, Arrays]:
         ((pair, t),) = rows[part.start : part.stop]
@@ -105,7 +109,8 @@ def _work(
             if t:
                 start = x_t.to(model.device, model.dtype)
                 same = [pair.key] * len(x_t)  # the noise is fixed over lambda
-                frames = chain(sampler, start, same, stream, start=t, condition=some)
+                sampler, start, row = decode(start, t)
+                frames = chain(sampler, start, same, stream, start=row, condition=some)
                 x_0 = yield from walk(frames)
             images.append(data.to_uint8(x_0))
         return {"images": np.concatenate(images)[None]}
@@ -118,12 +123,16 @@ def _work(
             **_classes(rows),
             "lambdas": settings.lambdas,
             "mix": settings.mix,
+            **({"langevin": decoding.text(settings)} if is_score(model) else {}),
             "batch": batch,
         },
         n=len(rows),
         size=1,
         make=make,
-        ticks=lambda part: rows[part.start][1] * -(-len(settings.lambdas) // batch),
+        ticks=lambda part: (
+            decoding.steps(model, settings, rows[part.start][1])
+            * -(-len(settings.lambdas) // batch)
+        ),
         label=f"{len(rows)} interpolations",
     )
 
@@ -201,7 +210,9 @@ def _check_shape(model: Model, pair: Pair) -> None:
 # ------------------------------------------------------------------------------- the figures
 
 
-def _path(pairs: list[Pair], drawn: Array, settings: InterpolationSettings, T: int) -> Grid:
+def _path(
+    pairs: list[Pair], drawn: Array, settings: InterpolationSettings, T: int, by: str
+) -> Grid:
     """A row for each pair, drawn [P, L, H, W, C] between its sources."""
     rows = [
         np.concatenate([pair.pixels[:1], row, pair.pixels[1:]])
@@ -216,13 +227,15 @@ def _path(pairs: list[Pair], drawn: Array, settings: InterpolationSettings, T: i
         caption=(
             f"Interpolation between images {named}: the sources x₀ and x₀′ outside; between them "
             f"their mix at t = {settings.t:,} of {T:,} ({settings.mix}), λ from 0 to 1, decoded "
-            "from there. λ = 0 and 1 are the sources' reconstructions. Noise of seed "
+            f"from there{by}. λ = 0 and 1 are the sources' reconstructions. Noise of seed "
             f"{settings.seed}, fixed over λ."
         ),
     )
 
 
-def _coarse(pair: Pair, drawn: Array, times: list[int], settings: InterpolationSettings) -> Grid:
+def _coarse(
+    pair: Pair, drawn: Array, times: list[int], settings: InterpolationSettings, by: str
+) -> Grid:
     """A row for each t, drawn [K, L, H, W, C]."""
     columns = drawn.shape[1]
     return Grid(
@@ -232,6 +245,6 @@ def _coarse(pair: Pair, drawn: Array, times: list[int], settings: InterpolationS
         caption=(
             f"From fine to coarse: images {' and '.join(pair.names)} mixed at t = 0, which mixes "
             f"their pixels, up to t = {times[-1]:,}, where noise decides; λ from 0 to 1 in each "
-            f"row ({settings.mix}). Noise of seed {settings.seed}, fixed over λ and t."
+            f"row ({settings.mix}){by}. Noise of seed {settings.seed}, fixed over λ and t."
         ),
     )

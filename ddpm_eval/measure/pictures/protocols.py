@@ -7,11 +7,13 @@ from typing import Protocol as Structure
 import torch
 from torch import Tensor
 
+from ddpm_eval.measure.pictures.settings import InterpolationSettings
 from ddpm_eval.model import Model
 from ddpm_eval.record.conditions import condition_facts, labels_of_samples
 from ddpm_eval.record.protocol import Protocol
+from ddpm_train.config import SamplerConfig
 from ddpm_train.guidance import guided
-from ddpm_train.samplers import Sampler
+from ddpm_train.samplers import SAMPLERS, Sampler
 from ddpm_train.settings import to_dict
 
 
@@ -61,9 +63,19 @@ def settings_of(settings: Any) -> dict[str, Any]:
     """The whole settings; those of later versions are left out where they have no effect."""
     plain = to_dict(settings)
     for group in (plain, plain.get("sampling", {})):
-        if group.get("classes") == []:
-            del group["classes"]
+        for name, value in _LATER.items():
+            if name in group and group[name] == value:
+                del group[name]
+    if isinstance(settings, InterpolationSettings):
+        for name in SAMPLERS["langevin"].options:
+            if plain[name] == getattr(InterpolationSettings(), name):
+                del plain[name]
     return plain
+
+
+_HEUN = SAMPLERS["heun"].options
+_LATER: dict[str, Any] = {"classes": [], **{name: getattr(SamplerConfig(), name) for name in _HEUN}}
+"""Settings that measures had no choice of at first, and the value that all of them have."""
 
 
 def classes_of(model: Model, settings: SampleSettings) -> dict[str, Any]:

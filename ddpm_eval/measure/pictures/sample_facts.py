@@ -13,7 +13,7 @@ from ddpm_eval.record import store
 from ddpm_eval.record.conditions import DRAWN
 from ddpm_eval.record.protocol import SamplingFacts
 from ddpm_eval.runtime import Runtime
-from ddpm_train import spacing
+from ddpm_train import samplers
 from ddpm_train.settings import to_dict
 
 
@@ -31,7 +31,7 @@ def facts_of(model: Model, settings: SamplingSettings, runtime: Runtime) -> dict
         "weights": model.facts.weights,
         "seed": settings.seed,
         "sampler": settings.sampler,
-        "steps": len(spacing.choose(settings.spacing, T, settings.steps)),
+        "steps": len(samplers.times_of(model.denoise.schedule, settings)),
         "eta": settings.eta if is_ddim else None,
         "T": T,
         "clip": settings.clip,
@@ -48,10 +48,20 @@ def facts_of(model: Model, settings: SamplingSettings, runtime: Runtime) -> dict
         denoised = ", denoised" if settings.final_denoising else ""
         step = f" of {settings.step_lr:g}" if settings.step_lr else ""
         facts["langevin"] = f"{settings.level_steps} steps{step}{denoised}"
+    if settings.sampler == "heun":
+        facts["heun"] = _heun(settings)
     facts |= classes_of(model, settings)
     facts |= {} if model.guide is None else model.guide.facts
     exact: dict[str, Any] = json.loads(json.dumps(facts))
     return exact
+
+
+def _heun(settings: SamplingSettings) -> str:
+    """Say how the levels of Heun's method lie, and what raises them."""
+    if not settings.churn:
+        return f"rho {settings.rho:g}"
+    ends = f"{settings.churn_from:g} to {settings.churn_to:g}"
+    return f"rho {settings.rho:g}, churn {settings.churn:g} of {settings.churn_noise:g} in {ends}"
 
 
 def folder_name(facts: Mapping[str, Any]) -> str:
@@ -66,7 +76,7 @@ def folder_name(facts: Mapping[str, Any]) -> str:
         facts["weights"],
         f"seed{facts['seed']}",
         f"{facts['sampler']}{facts['steps']}",
-        *(_short(facts.get(name, "")) for name in ("spacing", "convention", "langevin")),
+        *(_short(facts.get(name, "")) for name in ("spacing", "convention", "langevin", "heun")),
         "" if facts["eta"] is None else f"eta{facts['eta']}",
         _short(_classes(facts)),
         f"guided{facts['scale']:g}-{facts['classifier'][:8]}" if "classifier" in facts else "",

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from ddpm_eval.record.store import MOST
-from ddpm_train.config import SamplerConfig
+from ddpm_train.config import Number, SamplerConfig
 from ddpm_train.leaves import Length, Range, Seed
 
 Rows = Annotated[int, Range(1, 1000)]
@@ -57,6 +57,9 @@ class InterpolationSettings:
     mix: Literal["linear", "spherical"] = "linear"  # of the noises; the paper's is linear
     seed: Seed = 0  # of the noise and of the choice of images
     clip: bool = True  # keep x_0_hat in [-1, 1]
+    level_steps: Number = 5  # of a score network: Langevin steps at each level of noise
+    step_lr: Annotated[float, Range(0, 1)] = 0.0  # the step at the last level; 0: as in sampling
+    final_denoising: bool = True  # of a score network: show the mean of x_0 at the last level
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
