@@ -12,14 +12,16 @@ from pathlib import Path
 import numpy as np
 
 from ddpm_eval.measure.bound import estimator, texture
-from ddpm_eval.measure.bound.estimator import Components, Goal, Wanted
+from ddpm_eval.measure.bound.draws import REPEATS
+from ddpm_eval.measure.bound.estimator import Goal, Wanted
+from ddpm_eval.measure.bound.two_stage import Components
 from ddpm_eval.record import disk
 
 REPLICATES = 300
 GOALS = (
     Goal(0.01),
-    Goal(0.007),
-    *(Goal(evaluations=m) for m in (256, 500, 833, 2048, 4096)),
+    Goal(0.003),
+    *(Goal(evaluations=m) for m in (256, 500, 1500, 4096)),
 )
 SETS = ((10_000, 0.01), (10_000, 0.001))  # images and target of the projection
 
@@ -37,7 +39,7 @@ def main(record: Path, archive: Path) -> None:
     print(f"one uniform t per image: sd {uniform**0.5:.1f}")
     wanted = Wanted(np.ones((1, 1)), np.r_[0, np.ones(T)][:, None])
     for goal in GOALS:
-        found = [
+        estimates = [
             estimator.estimate(
                 lambda _, i, t: terms[i, t - 1][:, None],
                 covariates,
@@ -47,9 +49,9 @@ def main(record: Path, archive: Path) -> None:
             )
             for seed in range(REPLICATES)
         ]
-        values = np.array([e.value[0] for e, _ in found])
-        errors = np.array([e.these[0] for e, _ in found])
-        spent = np.mean([evaluations for _, evaluations in found])
+        values = np.array([e.value[0] for e, _ in estimates])
+        errors = np.array([e.these[0] for e, _ in estimates])
+        spent = np.mean([evaluations for _, evaluations in estimates])
         mse = np.square(values - truth).mean()
         rival = min(uniform / mse, T * between / (mse + between / n))
         print(
@@ -58,15 +60,15 @@ def main(record: Path, archive: Path) -> None:
             f"covered {(np.abs(values - truth) < 1.96 * errors).mean():.3f}, "
             f"{spent:.0f} evaluations = 1/{terms.size / spent:.0f}, rival x {rival / spent:.0f}"
         )
-    parts = [e.components for e, _ in found]
+    parts = [e.components for e, _ in estimates]
     components = Components(
-        np.mean([p.between for p in parts], 0), np.mean([p.within for p in parts], 0)
+        *(np.mean([getattr(p, key) for p in parts], 0) for key in ("between", "noise", "slope"))
     )
     for images, target in SETS:
         draws = 64.0
-        while components.variance(draws, images)[0] > target**2:
+        while components.variance(draws, images, REPEATS)[0] > target**2:
             draws *= 1.01
-        print(f"{images} images to {target}: {draws + estimator.PILOT:.0f} evaluations projected")
+        print(f"{images} images to {target}: {draws:.0f} evaluations projected")
 
 
 if __name__ == "__main__":

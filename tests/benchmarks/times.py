@@ -39,7 +39,7 @@ KINDS = {
        for kind in ("uniform", "low_discrepancy", "importance")},
 }  # fmt: skip
 BATCHES = 64  # for the variance of the gradient
-SAMPLES = 512  # for the distance
+SAMPLES = 256  # for the distance
 
 
 def main(steps: int, seeds: int, n: int) -> None:
@@ -88,7 +88,7 @@ def saved(content: Checkpoint) -> Iterator[Model]:
 def distance(model: Model) -> float:
     """FD(digits-cnn) of samples and all training images."""
     measured = de.quality(model, n=SAMPLES, extractor="digits-cnn", metrics=["FID"])
-    return measured.score("fd").value
+    return measured.score("fid", whose="samples").value
 
 
 def spread(values: list[float]) -> str:

@@ -85,7 +85,7 @@ def test_an_estimate_goes_on_after_a_kill(tmp_path: Path) -> None:
 
     def track(items, label, total):  # type: ignore[no-untyped-def]
         for item in items:
-            if label.endswith("round-2"):
+            if label.endswith("round-3"):
                 raise KeyboardInterrupt
             yield item
 
@@ -219,7 +219,7 @@ def test_estimated_curves_agree_with_all_terms() -> None:
         reference = every.y[some.x.astype(int) - 1]
         assert (np.diff(some.x) > 0).all()
         assert (np.abs(some.y - reference) < 4.5 * some.error + 1e-9).all()
-        assert (some.error < 1.01 * np.abs(some.y)).all()
+        assert (some.error < 1.01 * np.abs(some.y) + 1e-5 * some.y.max()).all()
 
 
 def test_the_gaussian_worlds_curve_is_shannons() -> None:

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from ddpm_eval.measure.bound import estimator
+from ddpm_eval.measure.bound import two_stage as two_stages
+from ddpm_eval.measure.bound.draws import Draws
 from ddpm_eval.measure.bound.estimator import Goal, Wanted
+from ddpm_eval.measure.bound.two_stage import two_stage
 from tests import oracle
 
 T = 200
@@ -46,8 +49,8 @@ def replicate(
 def test_it_is_unbiased_and_its_interval_covers(goal: Goal) -> None:
     y, known = terms(150)
     truth = y.sum(1).mean()
-    values, these, _, spent = replicate(y, known, goal, 300)
-    assert abs(values.mean() - truth) < 3.5 * values.std() / 300**0.5
+    values, these, _, spent = replicate(y, known, goal, 150)
+    assert abs(values.mean() - truth) < 3.5 * values.std() / 150**0.5
     assert 0.90 <= (np.abs(values - truth) < 1.96 * these).mean() <= 0.99
     if goal.evaluations:
         assert (spent == goal.evaluations).all()
@@ -71,11 +74,11 @@ def test_a_useless_control_costs_precision_not_correctness() -> None:
     y, known = terms(150)
     truth = y.sum(1).mean()
     shuffled = np.random.default_rng(5).permutation(known)
-    values, these, _, _ = replicate(y, shuffled, Goal(evaluations=400), 200)
-    assert abs(values.mean() - truth) < 3.5 * values.std() / 200**0.5
+    values, these, _, _ = replicate(y, shuffled, Goal(evaluations=400), 120)
+    assert abs(values.mean() - truth) < 3.5 * values.std() / 120**0.5
     assert (np.abs(values - truth) < 1.96 * these).mean() >= 0.90
     good = replicate(y, known, Goal(evaluations=400), 50)[1]
-    assert good.mean() < 0.8 * these.mean()
+    assert good.mean() < 0.87 * these.mean()
 
 
 def test_it_needs_a_twentieth_of_the_evaluations_of_its_rivals() -> None:
@@ -100,13 +103,13 @@ def test_every_sum_is_estimated_at_once() -> None:
     wanted = Wanted(np.array([[1.0, 1.0, 1.0], [0.0, 0.0, -1.0]]), times)
     truth = np.array([y[:, 0].mean(), y[:, 1:].sum(1).mean(), (y - other).sum(1).mean()])
     found = []
-    for seed in range(200):
+    for seed in range(120):
         rng = np.random.default_rng(seed)
         both = np.stack([y, other], 2)
         evaluate = lambda _, i, t: both[i, t - 1]  # noqa: E731, B023
         found.append(estimator.estimate(evaluate, known, wanted, Goal(evaluations=400), rng)[0])
     values, these = (np.array([getattr(e, key) for e in found]) for key in ("value", "these"))
-    assert (np.abs(values.mean(0) - truth) < 3.5 * values.std(0) / 200**0.5).all()
+    assert (np.abs(values.mean(0) - truth) < 3.5 * values.std(0) / 120**0.5).all()
     covered = (np.abs(values - truth) < 1.96 * these).mean(0)
     assert (covered >= 0.90).all()
     assert (covered <= 0.995).all()
@@ -119,7 +122,7 @@ def test_the_gaussian_worlds_bound_is_covered() -> None:
     full = oracle.run(work)
     y, known = full.bits[:, :-1].astype(float), x_0.square().mean((1, 2, 3)).numpy()[:, None]
     known = (known - known.mean()) / known.std()
-    values, these, population, _ = replicate(y, known, Goal(evaluations=400), 300)
+    values, these, population, _ = replicate(y, known, Goal(evaluations=400), 150)
     truth = y.sum(1).mean()
     assert 0.90 <= (np.abs(values - truth) < 1.96 * these).mean() <= 0.99
     entropy = oracle.ENTROPY - full.prior().mean()
@@ -127,29 +130,54 @@ def test_the_gaussian_worlds_bound_is_covered() -> None:
 
 
 def test_draws_are_shared_equally_and_follow_the_shares() -> None:
-    rng, shares = np.random.default_rng(0), estimator.proposal(50)
-    used = np.zeros(30, np.int64)
-    seen = np.zeros(51)
+    n, shares = 30, estimator.proposal(50)
+    draws = Draws(n, np.random.default_rng(0))
     for size in (20, 31, 40, 500):
-        images, times, place = estimator.draw(rng, used, size, shares)
-        seen += np.bincount(times, minlength=51)
-        # One draw in each stratum of the distribution of times.
-        assert (np.sort((place * size).astype(int)) == np.arange(size)).all()
-        assert len(images) == size
-    assert used.sum() == 591
-    assert used.max() - used.min() <= 1
-    np.testing.assert_allclose(seen, 591 * shares, atol=5)
+        images, times = draws.draw(size, shares)
+        assert len(images) == len(times) == size
+    counts = np.bincount(draws.images, minlength=n)
+    assert counts.sum() == 591
+    assert counts.max() - counts.min() <= 1
+    np.testing.assert_allclose(np.bincount(draws.times, minlength=51), 591 * shares, atol=8)
+    np.testing.assert_allclose(draws.shares(), shares)
 
 
-def test_some_draws_repeat_images_before_all_are_used() -> None:
-    used, rng = np.zeros(1000, np.int64), np.random.default_rng(0)
-    images, _, place = estimator.draw(rng, used, 300, estimator.proposal(10))
-    assert (used == 1).sum() == 200
-    assert (used == 2).sum() == 50
-    # Which images those are has nothing to do with the times.
-    assert place[used[images] == 2].mean() == pytest.approx(0.5, abs=0.1)
-    last = images[place > 5 / 6]
-    assert 5 < (used[last] == 2).sum() < 35
+def test_first_draws_fall_one_into_each_part_and_later_ones_apart_from_them() -> None:
+    draws = Draws(60, np.random.default_rng(0))
+    shares = np.r_[0, np.full(1000, 1e-3)]
+    draws.draw(60, shares)
+    fresh = len(set(draws.images))
+    assert fresh == 50
+    place = draws.places()
+    assert (np.sort((place[:fresh] * fresh).astype(int)) == np.arange(fresh)).all()
+    draws.draw(300, shares)
+    for image in range(60):
+        own = np.sort(draws.places()[draws.images == image])
+        assert 0.08 < np.diff(own).min() < np.diff(own).max() < 0.4
+        assert (draws.times == np.ceil(draws.places() * 1000 - 1e-9)).mean() > 0.999
+
+
+def test_rounds_of_other_shares_are_one_sample_of_their_mixture() -> None:
+    """The weights 1/q of the mixture make sums over times exact on average."""
+    rng = np.random.default_rng(0)
+    y, value = rng.random(20), []
+    for seed in range(400):
+        draws = Draws(16, np.random.default_rng(seed))
+        for _ in range(3):
+            draws.draw(24, np.r_[0, rng.random(20) ** 4 + 0.01])
+        value.append((y[draws.times - 1] / draws.shares()[draws.times]).mean())
+        assert (np.floor(draws.shares().cumsum()[draws.times] - draws.places() + 1e-9) >= 0).all()
+    assert np.mean(value) == pytest.approx(y.sum(), abs=3.5 * np.std(value) / 400**0.5)
+
+
+def test_some_draws_repeat_images_before_all_have_one() -> None:
+    draws = Draws(1000, np.random.default_rng(0))
+    images, _ = draws.draw(300, estimator.proposal(10))
+    counts = np.bincount(images, minlength=1000)
+    assert (counts == 1).sum() == 200
+    assert (counts == 2).sum() == 50
+    # Which images those are has nothing to do with the places.
+    assert draws.places()[counts[images] == 2].mean() == pytest.approx(0.5, abs=0.1)
 
 
 def test_variance_components_are_recovered() -> None:
@@ -158,12 +186,46 @@ def test_variance_components_are_recovered() -> None:
     images = np.repeat(np.arange(n), 3)
     values = (0.3 * rng.normal(size=n)[images] + 0.2 * rng.normal(size=3 * n))[:, None]
     place = rng.random(3 * n)
-    found = estimator.two_stage(images, place, values, np.zeros((2 * n, 1)))
-    assert found.components.between[0] ** 0.5 == pytest.approx(0.3, rel=0.05)
-    assert found.components.within[0] ** 0.5 == pytest.approx(0.2, rel=0.05)
+    estimate = two_stage(images, place, values, np.zeros((2 * n, 1)))
+    assert estimate.components.between[0] ** 0.5 == pytest.approx(0.3, rel=0.05)
+    assert estimate.components.within[0] ** 0.5 == pytest.approx(0.2, rel=0.05)
     expected = (1 / n - 1 / (2 * n)) * 0.09 + 0.04 / (3 * n)
-    assert found.these[0] ** 2 == pytest.approx(expected, rel=0.08)
-    assert found.population[0] ** 2 == pytest.approx(0.09 / n + 0.04 / (3 * n), rel=0.08)
+    assert estimate.these[0] ** 2 == pytest.approx(expected, rel=0.08)
+    assert estimate.population[0] ** 2 == pytest.approx(0.09 / n + 0.04 / (3 * n), rel=0.08)
+
+
+@pytest.mark.parametrize("R", [1.2, 2, 5])
+def test_the_error_counts_what_evenly_spread_places_gain(R: float) -> None:
+    """Errors that are Brownian motions over the place have the variogram slope * d."""
+    n, grid, worlds = 40, 500, 200
+    squares, stated, plain = [], [], []
+    for seed in range(worlds):
+        rng = np.random.default_rng(seed)
+        motion = rng.normal(size=(n, grid)).cumsum(1) * (2 / grid) ** 0.5
+        motion -= motion.mean(1, keepdims=True)
+        draws = Draws(n, rng)
+        draws.draw(int(R * n), np.r_[0, np.full(grid, 1 / grid)])
+        values = motion[draws.images, draws.times - 1] + 0.3 * rng.normal(size=len(draws))
+        estimate = two_stage(draws.images, draws.places(), values[:, None], np.zeros((n, 1)))
+        squares.append(estimate.value[0] ** 2)
+        stated.append(estimate.these[0] ** 2)
+        plain.append((1 / 3 + 0.09) / len(draws))
+        planned = estimate.components.variance(len(draws), n, estimator.REPEATS)
+        assert 0.5 < planned[0] / estimate.these[0] ** 2 < 2
+    assert 0.85 < np.mean(stated) / np.mean(squares) < 1.35
+    if R > 1.5:
+        assert np.mean(squares) < 0.8 * np.mean(plain)
+
+
+def test_energy_is_that_of_its_definition() -> None:
+    rng = np.random.default_rng(0)
+    images, place = rng.integers(4, size=30), rng.random(30)
+    u = (np.arange(20_000) + 0.5) / 20_000
+    for image, energy in enumerate(two_stages.energy(images, place)):
+        own = place[images == image]
+        to_uniform = np.abs(own[:, None] - u).mean()
+        among = np.abs(own[:, None] - own).mean()
+        assert energy == pytest.approx(2 * to_uniform - among - 1 / 3, abs=1e-6)
 
 
 def test_the_control_learns_the_terms() -> None:
@@ -182,7 +244,7 @@ def test_the_control_learns_the_terms() -> None:
     weights = np.zeros((T + 1, 2))
     weights[1:, 0], weights[7, 1] = 1, 1
     all_times = np.arange(1, T + 1)
-    known = known[:3] * [[1], [1], [20]]  # the last lies far outside what the pilot saw
+    known = known[:3] * [[1], [1], [20]]  # the last lies far outside what taught
     direct = [control.predict(np.tile(row, (T, 1)), all_times) for row in known]
     np.testing.assert_allclose(control.sums(known, weights)[:, 0], np.sum(direct, 1))
     np.testing.assert_allclose(control.sums(known, weights)[:, 1], np.array(direct)[:, 6])

@@ -19,6 +19,7 @@ Array: TypeAlias = npt.NDArray[Any]
 DEFENSIVE = 0.05  # of the draws are spread by ``proposal``, so that no residual weighs too much
 SLOPES_AT = (2, 16, 128, 1024)  # steps between which the covariates' effect is interpolated
 RIDGE = 1.0  # holds slopes near zero, as strongly as so many observations would
+BLOCK = 1024  # images whose terms are predicted at once
 SMOOTH = 0.25  # holds neighbouring slopes together, and levels on a line, likewise
 
 
@@ -75,9 +76,12 @@ class Control:
         times = np.arange(2, self.T + 1)
         level = _hats(times, _knots(self.T)) @ self.levels
         slopes = _hats(times, SLOPES_AT) @ self.slopes.T
-        later = np.stack([np.exp(level + slopes @ row) @ weights[2:] for row in covariates])
-        first = self.first[0] + covariates @ self.first[1:]
-        sums: Array = later + first[:, None] * weights[1]
+        sums = np.empty((len(covariates), weights.shape[1]))
+        for start in range(0, len(covariates), BLOCK):
+            few = covariates[start : start + BLOCK]
+            first = self.first[0] + few @ self.first[1:]
+            later = np.exp(level + few @ slopes.T) @ weights[2:]
+            sums[start : start + BLOCK] = later + first[:, None] * weights[1]
         return sums
 
 

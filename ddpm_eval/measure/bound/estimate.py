@@ -9,7 +9,7 @@ import numpy as np
 from ddpm_eval.choice import ImageSet
 from ddpm_eval.measure.bound import estimator, likelihood, texture
 from ddpm_eval.measure.bound.calibration import best_variance, training_images
-from ddpm_eval.measure.bound.estimator import Estimate, Evaluate, Goal, Wanted
+from ddpm_eval.measure.bound.estimator import Evaluate, Goal, Wanted
 from ddpm_eval.measure.bound.facts import mean_bits, protocol_of, scored
 from ddpm_eval.measure.bound.scoring import CHUNK_IMAGES, prior_bits, score, sweep_of
 from ddpm_eval.measure.bound.settings import BoundSettings
@@ -21,6 +21,7 @@ from ddpm_eval.measure.bound.sweep import (
     step_bits,
     variance_tables,
 )
+from ddpm_eval.measure.bound.two_stage import Estimate
 from ddpm_eval.model import Model
 from ddpm_eval.record.record import Measurement
 from ddpm_eval.record.scores import Curve, Part, Qualifiers, Score
