@@ -154,9 +154,9 @@ def imports(file: Path) -> set[str]:
 
 def files(room: str) -> list[Path]:
     path = ROOT / room
-    found = [path] if path.is_file() else sorted(path.rglob("*.py"))
-    assert found, f"{room} is gone; update the table"
-    return found
+    result = [path] if path.is_file() else sorted(path.rglob("*.py"))
+    assert result, f"{room} is gone; update the table"
+    return result
 
 
 @pytest.mark.parametrize("room", FORBIDDEN)
@@ -170,12 +170,12 @@ def test_rooms_only_look_upstream(room: str) -> None:
 def neighbours(file: Path) -> set[str]:
     """The modules of ddpm_train that a file imports ("" is the package itself)."""
     modules = {path.stem for path in (ROOT / "ddpm_train").iterdir()}
-    found = set()
+    result = set()
     for name in imports(file):
         if name == "ddpm_train" or name.startswith("ddpm_train."):
             module = name.removeprefix("ddpm_train").lstrip(".").split(".")[0]
-            found.add(module if module in modules else "")
-    return found
+            result.add(module if module in modules else "")
+    return result
 
 
 @pytest.mark.parametrize("module", MAY)

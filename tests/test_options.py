@@ -38,19 +38,19 @@ def prose(page: Path) -> str:
 
 @pytest.mark.parametrize("page", ["README.md", *sorted(path.name for path in DOCS.glob("*.md"))])
 def test_no_page_names_an_option_that_is_gone(page: str) -> None:
-    known = options(get_command(evaluate)) | options(get_command(train)) | OTHERS
+    covariates = options(get_command(evaluate)) | options(get_command(train)) | OTHERS
     place = ROOT / page if page == "README.md" else DOCS / page
-    assert set(NAMED.findall(prose(place))) <= known
+    assert set(NAMED.findall(prose(place))) <= covariates
 
 
 @pytest.mark.parametrize("package", ["ddpm_train", "ddpm_eval"])
 def test_no_message_names_an_option_that_is_gone(package: str) -> None:
-    known = options(get_command(evaluate)) | options(get_command(train)) | OTHERS
+    covariates = options(get_command(evaluate)) | options(get_command(train)) | OTHERS
     gone = {
         (path.name, name)
         for path in (ROOT / package).rglob("*.py")
         for text in texts(path)
         for name in NAMED.findall(text)
-        if name not in known
+        if name not in covariates
     }
-    assert not gone and "--weights" in known and "--raw" not in known
+    assert not gone and "--weights" in covariates and "--raw" not in covariates

@@ -29,7 +29,7 @@ SETS = ((10_000, 0.01), (10_000, 0.001))  # images and target of the projection
 def main(record: Path, archive: Path) -> None:
     """Print bias, coverage and effort for each goal, and what the rivals need for the same."""
     bounds = disk.load(record).of("bound")
-    terms = next(each.arrays["terms"] for each in bounds if each.arrays)[:, :-1].astype(float)
+    terms = next(bound.arrays["terms"] for bound in bounds if bound.arrays)[:, :-1].astype(float)
     n, T = terms.shape
     covariates = texture.standardise(texture.describe(np.load(archive)["test"][:n]))
     totals = terms.sum(1)

@@ -52,10 +52,10 @@ def pictures(data: Path | None, n: int, *, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     if data is None:
         coarse = rng.integers(0, 256, (n, 5, 5, 3), np.uint8)
-        return np.stack([np.asarray(Image.fromarray(each).resize((32, 32), 3)) for each in coarse])
-    found = np.load(data)["train"]
-    chosen = found[rng.permutation(len(found))[np.arange(n) % len(found)]]
-    grain = rng.integers(-6, 7, chosen.shape) * (np.arange(n) >= len(found))[:, None, None, None]
+        return np.stack([np.asarray(Image.fromarray(item).resize((32, 32), 3)) for item in coarse])
+    levels = np.load(data)["train"]
+    chosen = levels[rng.permutation(len(levels))[np.arange(n) % len(levels)]]
+    grain = rng.integers(-6, 7, chosen.shape) * (np.arange(n) >= len(levels))[:, None, None, None]
     return np.clip(chosen.astype(int) + grain, 0, 255).astype(np.uint8)
 
 
@@ -86,14 +86,14 @@ def undecided(a: Path, b: Path, weights: Path, cache: Path) -> dict[str, int]:
     """Images on the edges of the other set's manifold, from the features in our cache."""
     os.environ["DDPM_CACHE"] = str(cache)
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    here = world.join("cpu")
-    extractor = inception.load(weights, "tf1", here.device, accept=digest)
+    processes = world.join("cpu")
+    extractor = inception.load(weights, "tf1", processes.device, accept=digest)
     sets = []
-    for each in (a, b):
-        images = sources.open_images(each, channels=3)
-        filled = bank.extract(images, len(images), extractor, Runtime(world=here, cache=cache))
+    for item in (a, b):
+        images = sources.open_images(item, channels=3)
+        filled = bank.extract(images, len(images), extractor, Runtime(world=processes, cache=cache))
         sets.append(torch.from_numpy(np.concatenate(list(filled.pools()))).double())
-    return {name: edges(*both) for name, both in (("precision", sets), ("recall", sets[::-1]))}
+    return {name: edges(*pair) for name, pair in (("precision", sets), ("recall", sets[::-1]))}
 
 
 def edges(points: torch.Tensor, centres: torch.Tensor) -> int:
@@ -137,8 +137,8 @@ def theirs(
         ],
         OMP_NUM_THREADS=str(threads),
     )
-    found = json.loads(text)
-    return seconds, peak, {name: found[key] for name, key in THEIRS.items()}
+    result = json.loads(text)
+    return seconds, peak, {name: result[key] for name, key in THEIRS.items()}
 
 
 def main() -> None:

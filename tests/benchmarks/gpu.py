@@ -58,9 +58,9 @@ def agreement(config: RunConfig, device: torch.device, *, compiled: bool) -> dic
     errors = {}
     for precision in precisions(device):
         for inductor in (False, True) if compiled else (False,):
-            there = UNet(unet, out_channels=unet.channels)
-            there.load_state_dict(network.state_dict())
-            fast = prepare.prepare(there.to(device), T, precision=precision, compiled=inductor)
+            other = UNet(unet, out_channels=unet.channels)
+            other.load_state_dict(network.state_dict())
+            fast = prepare.prepare(other.to(device), T, precision=precision, compiled=inductor)
             output = fast(x.to(device), t).cpu()
             name = f"{precision}, compiled" if inductor else precision
             errors[name] = float((output - exact).abs().max() / exact.abs().max())

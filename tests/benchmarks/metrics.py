@@ -84,13 +84,13 @@ def main() -> None:
     for_each = extraction(options.images)
     seconds = metrics(options.n, options.features)
     old, new = (sum(seconds.get(key, 0) for key in keys) for keys in (OLD, NEW))
-    both = 2 * options.n * for_each
+    of_sets = 2 * options.n * for_each
     report = {
         "n": options.n,
         "features": options.features,
         "seconds": {key: round(value, 2) for key, value in seconds.items()},
-        "extraction of both sets": round(both, 1),
-        "new metrics over the pass": round(new / (both + old), 4),
+        "extraction of both sets": round(of_sets, 1),
+        "new metrics over the pass": round(new / (of_sets + old), 4),
         "limit": LIMIT,
     }
     print(json.dumps(report, indent=1))

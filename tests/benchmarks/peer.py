@@ -19,8 +19,8 @@ def build(config: UNetConfig, *, out_channels: int) -> UNet2DModel:
         out_channels=out_channels,
         freq_shift=1,
         flip_sin_to_cos=False,
-        down_block_types=["AttnDownBlock2D" if each else "DownBlock2D" for each in attends],
-        up_block_types=["AttnUpBlock2D" if each else "UpBlock2D" for each in reversed(attends)],
+        down_block_types=["AttnDownBlock2D" if attend else "DownBlock2D" for attend in attends],
+        up_block_types=["AttnUpBlock2D" if attend else "UpBlock2D" for attend in reversed(attends)],
         block_out_channels=[config.base_channels * mult for mult in config.channel_mult],
         layers_per_block=config.num_res_blocks,
         downsample_padding=0,
@@ -50,9 +50,9 @@ def name(ours: str, levels: int) -> str:
     >>> name("up.0.attentions.1.proj.bias", 4)
     'up_blocks.3.attentions.1.to_out.0.bias'
     """
-    ours = re.sub(r"^up\.(\d+)", lambda found: f"up_blocks.{levels - 1 - int(found[1])}", ours)
+    ours = re.sub(r"^up\.(\d+)", lambda match: f"up_blocks.{levels - 1 - int(match[1])}", ours)
     ours = re.sub(
-        r"^time_dense_(\d)", lambda found: f"time_embedding.linear_{int(found[1]) + 1}", ours
+        r"^time_dense_(\d)", lambda match: f"time_embedding.linear_{int(match[1]) + 1}", ours
     )
     for pattern, theirs in (
         (r"^down\.", "down_blocks."),

@@ -90,18 +90,18 @@ def main() -> None:
     options = parser.parse_args()
     data = ["--dataset", options.dataset] * bool(options.dataset)
     data += ["--data", str(options.data)] * bool(options.data)
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         if options.images:
-            found |= bound(options, data, Path(folder))
+            result |= bound(options, data, Path(folder))
         if options.samples:
-            found |= distance(options, data, Path(folder))
-    kept = json.loads(options.out.read_text()) if options.out.exists() else {}
-    labelled = kept.setdefault("bf16", {})
+            result |= distance(options, data, Path(folder))
+    record = json.loads(options.out.read_text()) if options.out.exists() else {}
+    labelled = record.setdefault("bf16", {})
     label = options.label or options.checkpoint.name
-    labelled[label] = labelled.get(label, {}) | found
-    options.out.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(found, indent=1))
+    labelled[label] = labelled.get(label, {}) | result
+    options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

@@ -59,15 +59,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     options = parser.parse_args()
     memory.keep_freed()
-    here = world.join(threads=options.threads)
+    processes = world.join(threads=options.threads)
     folder = Path(tempfile.mkdtemp())
-    subject = load(options.checkpoint, device=str(here.device))
+    subject = load(options.checkpoint, device=str(processes.device))
     settings = SamplingSettings(n=options.n, steps=options.steps)
-    runtime = Runtime(world=here, batch=options.batch)
+    runtime = Runtime(world=processes, batch=options.batch)
     short = samplers.build(subject.denoise, settings)
     times = short.schedule.times.tolist()[:0:-1]
     indices = range(options.batch)
-    x = prior(Stream(0, "sample"), indices, subject.shape).to(here.device, subject.dtype)
+    x = prior(Stream(0, "sample"), indices, subject.shape).to(processes.device, subject.dtype)
 
     @torch.inference_mode()
     def bare() -> None:
@@ -80,10 +80,10 @@ def main() -> None:
 
     rounds = []
     for _ in range(options.rounds + 1):
-        rounds.append([seconds(bare, here.device), seconds(whole, here.device)])
+        rounds.append([seconds(bare, processes.device), seconds(whole, processes.device)])
         shutil.rmtree(folder / "store")
     evaluations = -(-options.n // options.batch) * options.steps
-    print(f"{options.n} images x {options.steps} steps, batch {options.batch}, {here.device}")
+    print(f"{options.n} images x {options.steps} steps, batch {options.batch}, {processes.device}")
     compare(rounds, ("an evaluation of the network", "of sampling"), evaluations)
     shutil.rmtree(folder)
 

@@ -72,9 +72,9 @@ def main() -> None:
                 network(x, t)
                 if number:  # the first round warms up
                     seconds[name].append(clock() - began)
-        each = bench.flop(config)
+        operations = bench.flop(config)
         points += [
-            {"over": over, "network": name, "flop": each * batch, "seconds": taken} | place
+            {"over": over, "network": name, "flop": operations * batch, "seconds": taken} | place
             for name, taken in seconds.items()
         ]
     about: dict[str, Any] = {
@@ -84,8 +84,8 @@ def main() -> None:
         "load before and after": [before, os.getloadavg()],
         "points": points,
     }
-    kept = json.loads(options.out.read_text()) if options.out.exists() else {}
-    options.out.write_text(json.dumps(kept | {"scaling": about}, indent=1) + "\n")
+    record = json.loads(options.out.read_text()) if options.out.exists() else {}
+    options.out.write_text(json.dumps(record | {"scaling": about}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

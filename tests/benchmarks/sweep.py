@@ -84,10 +84,10 @@ def main() -> None:
     options = parser.parse_args()
     memory.keep_freed()
     torch.set_num_threads(1)
-    found = {"sweep": overhead(options.rounds, options.batch)}
-    print(json.dumps(found, indent=1))
-    kept = json.loads(options.out.read_text()) if options.out.exists() else {}
-    options.out.write_text(json.dumps(kept | found, indent=1) + "\n", encoding="utf-8")
+    result = {"sweep": overhead(options.rounds, options.batch)}
+    print(json.dumps(result, indent=1))
+    record = json.loads(options.out.read_text()) if options.out.exists() else {}
+    options.out.write_text(json.dumps(record | result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -21,19 +21,19 @@ def race(about: dict[str, Any]) -> str:
     records, batch = about["records"], about["batch"]
     for job, passes in JOBS.items():
         passes = passes or about["steps of sampling"]
-        for record in (each for each in records if job in each):
+        for record in (record for record in records if job in record):
             seconds = record[job]
             peak = next(
-                each["mib"]
-                for each in about["peaks"]
-                if each["job"] == job
-                and (each["network"], each["precision"]) == (record["network"], record["precision"])
+                item["mib"]
+                for item in about["peaks"]
+                if item["job"] == job
+                and (item["network"], item["precision"]) == (record["network"], record["precision"])
             )
             low, middle, high = statistics.quantiles(
                 [batch / s for s in seconds], n=4, method="inclusive"
             )
             if job == "sampling":
-                low, middle, high = (each * passes / 1000 for each in (low, middle, high))
+                low, middle, high = (item * passes / 1000 for item in (low, middle, high))
             ratio = statistics.median(a / b for a, b in zip(records[0][job], seconds, strict=True))
             flop = about["flop per image"] * batch * passes
             roofline = about["flop of the roofline"]
@@ -77,21 +77,21 @@ def gpu(record: dict[str, Any]) -> str:
 def bf16(about: dict[str, Any]) -> str:
     """One row for each measure of each checkpoint, float32 and bf16."""
     lines = ["| the same noise in | float32 | bf16 |", "|---|---|---|"]
-    for name, found in about.items():
-        if "bits/dim" in found:
-            values = found["bits/dim"]["float32"], found["bits/dim"]["bf16"]
+    for name, result in about.items():
+        if "bits/dim" in result:
+            values = result["bits/dim"]["float32"], result["bits/dim"]["bf16"]
             cells = " | ".join(f"{value:.5f}" for value in values)
-            lines.append(f"| bits/dim of {found['images']} images, {name} | {cells} |")
-            for step, exact in found["RMSE"]["float32"].items():
-                cells = f"{exact:.4f} | {found['RMSE']['bf16'][step]:.4f}"
+            lines.append(f"| bits/dim of {result['images']} images, {name} | {cells} |")
+            for step, exact in result["RMSE"]["float32"].items():
+                cells = f"{exact:.4f} | {result['RMSE']['bf16'][step]:.4f}"
                 lines.append(
                     f"| RMSE of x_0_hat at reverse step {step}, of 255, {name} | {cells} |"
                 )
-        if "samples" in found:
-            values = found["float32"], found["bf16"]
+        if "samples" in result:
+            values = result["float32"], result["bf16"]
             cells = " | ".join(f"{value:.3f} ± {error:.3f}" for value, error in values)
-            lines.append(f"| {found['measure']}, {found['samples']} samples, {name} | {cells} |")
-            lines.append(f"| RMSE of these samples, of 255, {name} | 0 | {found['rmse']:.2f} |")
+            lines.append(f"| {result['measure']}, {result['samples']} samples, {name} | {cells} |")
+            lines.append(f"| RMSE of these samples, of 255, {name} | 0 | {result['rmse']:.2f} |")
     return "\n".join(lines)
 
 
@@ -107,12 +107,12 @@ def scaling(points: list[dict[str, Any]], path: Path) -> None:
     figure, axes = plt.subplots(1, len(growing), figsize=size, layout="constrained", sharey=True)
     for axis, what in zip(axes, growing, strict=True):
         for name, marker in (("ours", "o"), ("diffusers", "s")):
-            here = [p for p in points if p["over"] == what and p["network"] == name]
-            x = [point[what] for point in here]
-            y = [p["flop"] / statistics.median(p["seconds"]) / 1e9 for p in here]
+            own = [p for p in points if p["over"] == what and p["network"] == name]
+            x = [point[what] for point in own]
+            y = [p["flop"] / statistics.median(p["seconds"]) / 1e9 for p in own]
             axis.plot(x, y, marker=marker, label=name)
         axis.set(xlabel=what, xscale="log")
-        axis.set_xticks(x, [str(each) for each in x])
+        axis.set_xticks(x, [str(item) for item in x])
         axis.minorticks_off()
     axes[0].set_ylim(0, None)
     axes[0].set_ylabel("GFLOP/s, forward, float32")

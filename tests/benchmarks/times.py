@@ -125,7 +125,7 @@ def gradient_variance(content: Checkpoint, images: data.Images, kind: str) -> fl
             torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
         )
     mean = torch.stack(gradients).mean(0)
-    variance = torch.stack([(each - mean).square().sum() for each in gradients]).mean()
+    variance = torch.stack([(gradient - mean).square().sum() for gradient in gradients]).mean()
     return float(variance / mean.square().sum())
 
 

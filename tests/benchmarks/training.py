@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     options = parser.parse_args()
     memory.keep_freed()
-    here, config = world.join(threads=options.threads), PRESETS[options.preset]()
+    processes, config = world.join(threads=options.threads), PRESETS[options.preset]()
     with tempfile.TemporaryDirectory() as work, contextlib.ExitStack() as stack:
         path = options.data or Path(work, "noise.npz")
         if options.data is None:
@@ -69,14 +69,14 @@ def main() -> None:
         unet = config.unet
         images = data.load(config.data, image_size=unet.image_size, channels=unet.channels)
         trainers = [
-            stack.enter_context(contextlib.closing(kind(config, images, here)))
+            stack.enter_context(contextlib.closing(kind(config, images, processes)))
             for kind in (Fed, Trainer)
         ]
         rounds = [
-            [seconds(partial(steps, trainer), here.device) for trainer in trainers]
+            [seconds(partial(steps, trainer), processes.device) for trainer in trainers]
             for _ in range(options.rounds + 1)
         ]
-    print(f"{options.preset}, {options.precision}, batch {options.batch}, {here.device}")
+    print(f"{options.preset}, {options.precision}, batch {options.batch}, {processes.device}")
     compare(rounds, ("a step that is handed a batch", "that draws it"), STEPS)
 
 

@@ -86,8 +86,8 @@ def memory(rng: np.random.Generator, n: int) -> dict[str, Estimate]:
     copies = np.flatnonzero(rng.random(n) < COPIES)
     x[copies] = FIXED[rng.integers(REFERENCE, size=len(copies))]
     x[copies] += 1e-3 * rng.normal(size=(len(copies), DIM))
-    known = Evidence(samples=FeatureSet.of(x), reference=FeatureSet.of(FIXED)).neighbourhoods
-    return {"AuthPct": authentic(known), "memorised share": memorised(known.nearest)}
+    neighbours = Evidence(samples=FeatureSet.of(x), reference=FeatureSet.of(FIXED)).neighbourhoods
+    return {"AuthPct": authentic(neighbours), "memorised share": memorised(neighbours.nearest)}
 
 
 def mind(rng: np.random.Generator, n: int) -> dict[str, Estimate]:
@@ -119,36 +119,36 @@ def terms(rng: np.random.Generator, n: int) -> tuple[Array, Array]:
     They fall as t^-1.2 exp(-6 t / T): the last octave has a thousandth of all bits, as in the
     paper's Table 4.
     """
-    known, t = rng.normal(size=(n, 2)), np.arange(1, STEPS + 1)
+    covariates, t = rng.normal(size=(n, 2)), np.arange(1, STEPS + 1)
     own = 0.06 * rng.standard_t(5, size=(n, 1))
     slope = 0.1 + 0.2 * np.log(t) / np.log(STEPS)
     log = np.log(0.9) - 1.2 * np.log(t) - 6 * t / STEPS
-    log = log + known[:, :1] * slope + 0.04 * known[:, 1:] + own
+    log = log + covariates[:, :1] * slope + 0.04 * covariates[:, 1:] + own
     noise = rng.standard_t(5, size=(n, STEPS)).clip(-8, 8)
     y = np.exp(log + (0.03 + 0.1 * np.log(t) / np.log(STEPS)) * noise)
-    y[:, 0] = 2.2 + 0.15 * known[:, 0] + 0.4 * own[:, 0] + 0.05 * noise[:, 0]
-    return y, known
+    y[:, 0] = 2.2 + 0.15 * covariates[:, 0] + 0.4 * own[:, 0] + 0.05 * noise[:, 0]
+    return y, covariates
 
 
 def bound(rng: np.random.Generator, n: int) -> dict[str, Estimate]:
     """Estimate the bound and its octaves from some of its terms; images are drawn anew."""
-    y, known = terms(rng, n)
+    y, covariates = terms(rng, n)
     rows, edges = np.arange(STEPS + 1), [*bounds.octaves(STEPS), STEPS + 1]
     sums = [rows >= 1, *((rows >= a) & (rows < b) for a, b in pairwise(edges))]
     names = ["bits/dim, estimated"]
     spans = (f"{a}" if b == a + 1 else f"{a} to {b - 1}" for a, b in pairwise(edges))
     names += [f"its part at t = {span}" for span in spans]
-    found, _ = estimator.estimate(
+    result, _ = estimator.estimate(
         lambda _, images, times: y[images, times - 1][:, None],
-        known,
+        covariates,
         Wanted(np.ones((1, len(sums))), np.stack(sums, 1).astype(float)),
         Goal(evaluations=BUDGETS[n]),
         rng,
     )
-    errors = bounds.error_of(found, slice(None))
+    errors = bounds.error_of(result, slice(None))
     return {
         name: Estimate(value=float(value), n=n, error=Error(size=float(error), over="images"))
-        for name, value, error in zip(names, found.value, errors, strict=True)
+        for name, value, error in zip(names, result.value, errors, strict=True)
     }
 
 

@@ -43,8 +43,8 @@ def linear_network(
         eps = skill * (noise * x + signal * (x - blurred))
         out = eps if objective.prediction == "eps" else x - 0.5 * at(process.betas, t, x) * x
         if objective.variance == "learned":
-            told = at(process.betas.log(), t, x) + 0.1 * torch.tanh(x)
-            out = torch.cat([out, told], 1)
+            output = at(process.betas.log(), t, x) + 0.1 * torch.tanh(x)
+            out = torch.cat([out, output], 1)
         return out.float()
 
     return network

@@ -54,9 +54,9 @@ def resumes(measure: Measure, model: Model, runtime: Runtime, *, stops: list[int
     for stop in stops:
         with pytest.raises(Stopped):
             measure(counting(model, [], stop=stop), runtime)
-    found = measure(counting(model, calls), runtime)
+    result = measure(counting(model, calls), runtime)
     assert len(calls) < len(whole_calls)
-    same(found, whole)
+    same(result, whole)
     same(measure(model, replace(runtime, cache=None)), whole)  # and in memory
 
 

@@ -43,7 +43,7 @@ def measured(measure: str) -> Measurement:
 
 def only(name: str, *measurements: Measurement | str) -> Record:
     """A record of these measurements alone."""
-    chosen = [measured(each) if isinstance(each, str) else each for each in measurements]
+    chosen = [measured(item) if isinstance(item, str) else item for item in measurements]
     return replace(_digits(), name=name, measurements=tuple(chosen))
 
 
@@ -83,7 +83,7 @@ def valued(measurement: Measurement, **values: float) -> Measurement:
 def counted(measurement: Measurement, n: int) -> Measurement:
     """A measurement whose scores of images or samples are of n; those of others stay."""
     before = measurement.scores[0].n
-    scores = (replace(each, n=n) if each.n == before else each for each in measurement.scores)
+    scores = (replace(score, n=n) if score.n == before else score for score in measurement.scores)
     return replace(measurement, scores=tuple(scores))
 
 
@@ -114,7 +114,7 @@ def quality(
         for score in counted(other, n).scores
         if score.of.whose == "samples"
     ]
-    like = next(each for each in scores if each.metric == "fid")
+    like = next(score for score in scores if score.metric == "fid")
     scores.append(replace(like, metric="sfid", error=None))
     return valued(replace(other, scores=tuple(scores), curves=()), **PAPER)
 
@@ -125,8 +125,11 @@ def modelled(record: Record, size: int = 32, **objective: Json) -> Record:
     for digest, subject in record.subjects.items():
         model: Any = subject["model"]
         unet = {**model["unet"], "image_size": size}
-        told = {**model["objective"], **objective}
-        subjects[digest] = {**subject, "model": {**model, "unet": unet, "objective": told}}
+        merged_objective = {**model["objective"], **objective}
+        subjects[digest] = {
+            **subject,
+            "model": {**model, "unet": unet, "objective": merged_objective},
+        }
     return replace(record, subjects=subjects)
 
 
@@ -153,8 +156,8 @@ def enlarged(record: Record, size: int, channels: int = 3) -> Record:
     return replace(
         record,
         measurements=tuple(
-            replace(each, grids={name: drawn(grid) for name, grid in each.grids.items()})
-            for each in record.measurements
+            replace(item, grids={name: drawn(grid) for name, grid in item.grids.items()})
+            for item in record.measurements
         ),
     )
 

@@ -46,11 +46,11 @@ def measure(model: Model, runtime: Runtime) -> Measurement:
 
 def test_the_end_of_the_curves_is_the_quality_of_the_samples() -> None:
     model, runtime = jobs.subject(), Runtime(batch=7)
-    found = progressive.measure(model, ProgressiveSettings(n=21), runtime, judge())
+    result = progressive.measure(model, ProgressiveSettings(n=21), runtime, judge())
     drawn = samples.draw(model, SamplingSettings(n=21), runtime).read(range(21))
     real = images(split="train").read(range(60))
     ours, train = (judge().extractor(pixels) for pixels in (drawn, real))
-    rmse, distance, score = found.curves
+    rmse, distance, score = result.curves
     assert (distance.metric, score.metric) == ("fid", "inception_score")
     assert distance.y[-1] == pytest.approx(frechet_distance(ours.pool, train.pool).value, rel=1e-6)
     p = np.exp(ours.logits.astype(float))
@@ -64,7 +64,7 @@ def test_the_end_of_the_curves_is_the_quality_of_the_samples() -> None:
     assert distance.x.tolist() == score.x.tolist() == rmse.x.tolist()
     assert len(set(distance.y)) == 20  # every step has its own
     assert distance.n == 21 and distance.of.extractor == "(digits-cnn)"
-    protocol = found.protocol
+    protocol = result.protocol
     assert protocol.reference is not None and protocol.reference.n == 60
     assert protocol.extractor is not None and protocol.extractor.name == "digits-cnn"
 
@@ -90,9 +90,9 @@ def test_a_time_that_is_measured_is_not_measured_again(
     model, runtime = jobs.subject(), Runtime(cache=tmp_path / "a", batch=6)
     with pytest.raises(Stopped):
         measure(model, runtime)
-    found = measure(model, runtime)
+    result = measure(model, runtime)
     assert len(columns) == 5 + progressive.RECORDED - 4
-    same(found, measure(model, replace(runtime, cache=tmp_path / "b")))
+    same(result, measure(model, replace(runtime, cache=tmp_path / "b")))
 
 
 def doubled(extractor: Extractor) -> Extractor:
@@ -160,12 +160,12 @@ def test_neighbours_in_features_agree_with_brute_force() -> None:
     model, extractor = jobs.subject(), judge().extractor
     settings = NeighbourSettings(sampling=SamplingSettings(n=5), k=3, rows=5)
     real = Real(train=images(split="train"), held_out=images())
-    found = neighbours.measure(model, real, settings, Runtime(), extractor)
-    assert set(found.grids) == {"pixels", "features"} == set(found.facts["verdicts"])
+    result = neighbours.measure(model, real, settings, Runtime(), extractor)
+    assert set(result.grids) == {"pixels", "features"} == set(result.facts["verdicts"])
     drawn = samples.draw(model, settings.sampling, Runtime()).read(range(5))
     train = images(split="train").read(range(60))
     ours, theirs = (extractor(pixels).pool.astype(float) for pixels in (drawn, train))
-    grid = found.grids["features"]
+    grid = result.grids["features"]
     rows = grid.images.reshape(5, 4, 8, 8, 1)
     first = []
     for row, labels in zip(rows, np.array(grid.labels).reshape(5, 4), strict=True):
@@ -175,5 +175,5 @@ def test_neighbours_in_features_agree_with_brute_force() -> None:
         np.testing.assert_array_equal(row[1:], train[apart.argsort()[:3]])
         assert labels[1:].tolist() == [f"{x:.2f}" for x in sorted(apart)[:3]]
         first.append(apart.min())
-    median = found.score("median_distance", whose="samples", space="features")
+    median = result.score("median_distance", whose="samples", space="features")
     assert median is not None and median.value == pytest.approx(np.median(first), rel=1e-6)

@@ -31,7 +31,7 @@ def apple(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("run/config.json").write_text("{}")
 
 
-def said(command: str) -> str:
+def message(command: str) -> str:
     runner = CliRunner(env={"COLUMNS": "200", "TERM": "dumb"})
     what = "run" if command == "watch" else "x.pt"
     result = runner.invoke(app, [*command.split(), what, "--device", "mps"])
@@ -48,15 +48,15 @@ def said(command: str) -> str:
     ],
 )
 def test_what_takes_float64_is_refused_before_the_checkpoint_is_opened(command: str) -> None:
-    problem, fix = said(command).splitlines()
+    problem, fix = message(command).splitlines()
     assert NO_FLOAT64.replace("device=mps", "--device mps") in problem
     assert fix.strip() == "fix: use --device cpu"
 
 
 @pytest.mark.parametrize("command", ["sample", "interpolate", "neighbours"])
 def test_what_takes_none_goes_on_to_the_checkpoint(command: str) -> None:
-    assert "x.pt" in said(command)
-    assert "float64" not in said(command)
+    assert "x.pt" in message(command)
+    assert "float64" not in message(command)
 
 
 EXACT = "Precision and Recall and Density and Coverage and Memorised share and AuthPct"

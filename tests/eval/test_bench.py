@@ -45,12 +45,12 @@ def test_the_timed_step_trains() -> None:
 def test_command(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = replace(cifar10(), unet=TINY)
     monkeypatch.setitem(PRESETS, "cifar10", lambda: tiny)
-    found = CliRunner().invoke(app, ["bench", "--rounds", "1", "--batch", "2"])
-    assert found.exit_code == 0, found.output
+    result = CliRunner().invoke(app, ["bench", "--rounds", "1", "--batch", "2"])
+    assert result.exit_code == 0, result.output
     for line in ("forward", "training step", "sampling", "convolution", "float32"):
-        assert line in found.output
+        assert line in result.output
 
 
 def test_unknown_preset() -> None:
-    found = CliRunner().invoke(app, ["bench", "--preset", "cifar"])
-    assert found.exit_code == 2 and "cifar10" in found.output
+    result = CliRunner().invoke(app, ["bench", "--preset", "cifar"])
+    assert result.exit_code == 2 and "cifar10" in result.output

@@ -36,7 +36,7 @@ def only(*runs: Run) -> Table:
 
 
 def row(table: Table, name: str, block: str = "") -> Row:
-    return next(each for each in table.rows if each.name == name and block in each.block)
+    return next(row for row in table.rows if row.name == name and block in row.block)
 
 
 def cells(table: Table, line: Row) -> dict[str, Cell]:
@@ -107,11 +107,9 @@ def test_a_row_of_which_nothing_is_stated_cannot_be_told() -> None:
 def test_adm_cuts_levels_off_and_stylegan2_has_another_network() -> None:
     measurement = paper(reference={"dataset": "LSUN cat", "split": "train"})
     table = only(run(measurement, 256))
-    blocks = {each.block for each in table.rows if each.block}
+    blocks = {row.block for row in table.rows if row.block}
     assert blocks == {"As their authors report them", "By ADM's evaluator"}
-    ends = {
-        (each.block[:2], each.name): cells(table, each)["Beside it?"].number for each in table.rows
-    }
+    ends = {(row.block[:2], row.name): cells(table, row)["Beside it?"].number for row in table.rows}
     assert ends["By", "ADM (dropout)"] == "no: rounding"
     assert ends["By", "DDPM"] == "as far as stated"
     assert ends["As", "DDPM"] == "no: network"
@@ -120,7 +118,7 @@ def test_adm_cuts_levels_off_and_stylegan2_has_another_network() -> None:
 def test_guided_samples_of_imagenet_are_of_another_sampler() -> None:
     measurement = paper(reference={"dataset": "ImageNet"}, sampling={"steps": 250})
     table = only(run(measurement, 128))
-    ends = {each.name: cells(table, each)["Beside it?"].number for each in table.rows}
+    ends = {row.name: cells(table, row)["Beside it?"].number for row in table.rows}
     assert ends["ADM-G"] == "no: sampler, rounding"
     assert ends["ADM-G (25 steps)"] == "no: sampler, steps, rounding"
     assert ends["LOGAN"] == "cannot be told"

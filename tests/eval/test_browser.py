@@ -65,7 +65,7 @@ class Visit:
         self.page = self.context.new_page()
         self.wrong: list[str] = []
         self.asked: list[str] = []
-        self.page.on("console", lambda said: self.wrong.append(said.text))
+        self.page.on("console", lambda message: self.wrong.append(message.text))
         self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
         self.page.on("dialog", lambda dialog: self.wrong.append(dialog.message))
         self.page.on("request", lambda request: self.asked.append(request.url))
@@ -97,8 +97,8 @@ def test_the_page_is_whole_at_every_width_and_in_every_light(
         assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
         answer = Axe().run(page).response
         assert len(answer["passes"]) > 20
-        found = answer["violations"]
-        serious = [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in GRAVE]
+        result = answer["violations"]
+        serious = [(v["id"], v["nodes"][0]["html"][:200]) for v in result if v["impact"] in GRAVE]
         assert serious == []
 
 
@@ -108,10 +108,10 @@ def test_without_scripts_everything_is_there_but_the_sliders(
 ) -> None:
     with Visit(browser, address, width, scheme, False) as page:
         assert page.locator("figure.frames").count() >= 3
-        assert not any(each.is_visible() for each in page.locator("figure.frames").all())
+        assert not any(item.is_visible() for item in page.locator("figure.frames").all())
         shown = page.locator("figure:not(.frames) img")
         assert shown.count() > 10
-        assert all(each.is_visible() for each in shown.all())
+        assert all(item.is_visible() for item in shown.all())
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
@@ -120,8 +120,8 @@ def state(figure: Any) -> tuple[str, list[int]]:
     pictures = figure.locator(".stage img").all()
     seen = [
         i
-        for i, each in enumerate(pictures)
-        if each.evaluate("e => getComputedStyle(e).visibility") == "visible"
+        for i, item in enumerate(pictures)
+        if item.evaluate("e => getComputedStyle(e).visibility") == "visible"
     ]
     return figure.locator("output").inner_text(), seen
 
@@ -176,7 +176,7 @@ def test_two_runs_flicker_in_the_same_place(browser: Any, address: str) -> None:
     with Visit(browser, address, 390, "dark", True) as page:
         section = page.locator("section", has=page.get_by_text("Samples, run against run"))
         figure = section.locator("figure.frames")
-        boxes = [each.bounding_box() for each in figure.locator(".stage img").all()]
+        boxes = [item.bounding_box() for item in figure.locator(".stage img").all()]
         assert boxes[0] == boxes[1]
         figure.locator("input").focus()
         assert state(figure) == (records.HOSTILE, [0])

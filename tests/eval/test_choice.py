@@ -51,8 +51,8 @@ def test_the_callers_own_selection_is_known_by_its_indices() -> None:
 
 
 def test_whole_batches_of_the_original() -> None:
-    found = choose(images(), drop_remainder=8)
-    assert (len(found), found.facts.choice) == (48, "first")
+    result = choose(images(), drop_remainder=8)
+    assert (len(result), result.facts.choice) == (48, "first")
     assert choose(images(), 20, drop_remainder=8).indices.tolist() == (
         choose(images(), 16).indices.tolist()
     )

@@ -15,8 +15,8 @@ TEXTS = ("html", "md", "csv", "tex")
 
 
 def drawn_with(page: str) -> str:
-    found = re.search(r'<meta name="generator" content="([^"]*)">', page)
-    return found[1] if found else ""
+    result = re.search(r'<meta name="generator" content="([^"]*)">', page)
+    return result[1] if result else ""
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_the_same_files_are_there(committed: dict[str, bytes], written: dict[str
 def test_the_texts_are_the_same(committed: dict[str, bytes], written: dict[str, bytes]) -> None:
     for name in written:
         if name.endswith(TEXTS):
-            theirs, ours = (DRAWN.sub("", each[name].decode()) for each in (committed, written))
+            theirs, ours = (DRAWN.sub("", item[name].decode()) for item in (committed, written))
             assert theirs == ours, f"{name}: run ddpm-eval report digits"
 
 

@@ -55,7 +55,7 @@ def run(name: str, shift: float, scatter: float = 0.01, **protocol: Any) -> Reco
 
 
 def of(one: Record, other: Record) -> dict[str, Difference]:
-    return {each.name: each for each in differences.between(one, other)}
+    return {item.name: item for item in differences.between(one, other)}
 
 
 def size(difference: Difference) -> float | None:
@@ -65,10 +65,10 @@ def size(difference: Difference) -> float | None:
 def test_the_paired_error_is_that_of_the_differences_of_images() -> None:
     a, b = run("a", 0.0), run("b", 0.02)
     gap = of(a, b)["The bound"]
-    terms = [each.measurements[0].arrays["terms"].sum(1, dtype=float) for each in (a, b)]
-    each = terms[1] - terms[0]
-    assert gap.gap.value == pytest.approx(each.mean(), abs=1e-6)
-    assert size(gap) == pytest.approx(each.std(ddof=1) / N**0.5, rel=1e-4)
+    terms = [item.measurements[0].arrays["terms"].sum(1, dtype=float) for item in (a, b)]
+    change = terms[1] - terms[0]
+    assert gap.gap.value == pytest.approx(change.mean(), abs=1e-6)
+    assert size(gap) == pytest.approx(change.std(ddof=1) / N**0.5, rel=1e-4)
     assert gap.basis == f"paired over {N} images"
     assert gap.errors is not None
     assert gap.errors > 10  # though each run is known to 0.05 only
@@ -111,7 +111,7 @@ def test_the_paired_error_of_the_rmse_is_what_resampling_finds() -> None:
 def test_other_noise_is_not_paired(change: dict[str, Any], named: str) -> None:
     gap = of(run("a", 0.0), run("b", 0.02, **change))["The bound"]
     assert gap.basis == "independent errors"
-    errors = [each.error.size for each in (gap.one, gap.other) if each.error is not None]
+    errors = [item.error.size for item in (gap.one, gap.other) if item.error is not None]
     assert size(gap) == pytest.approx(np.hypot(*errors))
     assert "that may be chance" in gap.sentence("a", "b")
     assert named in gap.sentence("a", "b")
@@ -133,10 +133,10 @@ def test_images_of_one_digest_are_compared_whatever_they_are_called() -> None:
     reference = ImagesFacts(digest="r", n=N, dataset="here")
     one = run("a", 0.0, reference=reference)
     other = run("b", 0.1, images=images, reference=replace(reference, dataset="there"))
-    assert not any(each.obstacle for each in differences.between(one, other))
+    assert not any(item.obstacle for item in differences.between(one, other))
     assert "reference" not in str(alike.facts(one, other))
     unknown = run("c", 0.1, images=replace(images, digest=""))
-    assert any(each.obstacle for each in differences.between(replace_digest(one), unknown))
+    assert any(item.obstacle for item in differences.between(replace_digest(one), unknown))
 
 
 def replace_digest(record: Record) -> Record:
@@ -221,7 +221,7 @@ def test_of_several_measurements_those_that_agree_most_are_compared() -> None:
     raw = records.valued(records.changed(few, weights="raw"), bits_per_dim=7.0)
     a, b = records.only("a", whole, few), records.only("b", raw, few)
     (pair,) = alike.pairs(a, b, "bound")
-    assert [each.protocol.key for each in pair] == [few.protocol.key] * 2
+    assert [item.protocol.key for item in pair] == [few.protocol.key] * 2
     gap = of(a, b)["The bound"]
     assert (gap.one.n, gap.other.n, gap.settings) == (50, 50, ())
 
@@ -243,7 +243,7 @@ def test_a_spread_that_is_no_standard_error_is_not_taken_for_one() -> None:
     spread = Error(size=float(parts.std(1).mean()), kind="spread", over="10 parts", parts=10)
     one = records.quality()
     errors = {"inception_score": spread, "kid": replace(spread, over="100 subsets", parts=0)}
-    scores = (replace(each, error=errors.get(each.metric, each.error)) for each in one.scores)
+    scores = (replace(score, error=errors.get(score.metric, score.error)) for score in one.scores)
     one = replace(one, scores=tuple(scores))
     kid = one.score("kid")
     assert kid is not None and kid.error is not None
@@ -309,9 +309,9 @@ def invoke(*arguments: str) -> tuple[int, str]:
 
 def test_the_command_writes_beside_the_records(saved: Path) -> None:
     before = {path: path.read_bytes() for path in saved.rglob("*") if path.is_file()}
-    code, said = invoke("--compare", "A", "B", "--reports", str(saved))
+    code, output = invoke("--compare", "A", "B", "--reports", str(saved))
     assert code == 0
-    assert "A-vs-B/report.html" in said.replace(" ", "")
+    assert "A-vs-B/report.html" in output.replace(" ", "")
     text = (saved / "A-vs-B" / "report.html").read_text("utf-8")
     assert "Samples, run against run" in text
     assert "B is 0.0" in text
@@ -333,8 +333,8 @@ def test_records_are_found_by_the_paths_of_their_folders(
     assert (saved / "A" / "report.html").is_file() and (saved / "B" / "report.html").is_file()
     assert invoke("--compare", f"{names}/A", "B", "--reports", names)[0] == 0
     assert (saved / "A-vs-B" / "report.html").is_file()
-    code, said = invoke(f"{names}/C", "--reports", names)
-    assert (code, f"{names}/C: there is no record" in said) == (2, True)
+    code, text = invoke(f"{names}/C", "--reports", names)
+    assert (code, f"{names}/C: there is no record" in text) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -351,17 +351,17 @@ def test_records_are_found_by_the_paths_of_their_folders(
 def test_what_cannot_be_compared_is_named_and_nothing_written(
     saved: Path, arguments: tuple[str, ...], fix: str
 ) -> None:
-    code, said = invoke(*arguments, "--reports", str(saved))
+    code, text = invoke(*arguments, "--reports", str(saved))
     assert code == 2
-    assert fix in said
+    assert fix in text
     assert sorted(path.name for path in saved.iterdir() if path.is_dir()) == ["A", "B"]
 
 
 def test_a_record_is_never_written_over(saved: Path) -> None:
     disk.save(saved / "A-vs-B", run("A-vs-B", 0.0))
-    code, said = invoke("--compare", "A", "B", "--reports", str(saved))
+    code, text = invoke("--compare", "A", "B", "--reports", str(saved))
     assert code == 2
-    assert "a record lies there" in said
+    assert "a record lies there" in text
 
 
 def test_sentences_name_runs_as_they_are() -> None:

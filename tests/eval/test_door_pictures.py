@@ -138,8 +138,8 @@ def store(folder: Path, *, source: DataConfig, digest: str | None) -> None:
 
 def test_a_store_leads_to_the_images_of_its_model() -> None:
     store(Path("a"), source=DataConfig(source="digits"), digest=None)
-    found = trained_on(open_store(Path("a")), "train")
-    assert (found.name, len(found)) == ("digits train", 1500)
+    outcome = trained_on(open_store(Path("a")), "train")
+    assert (outcome.name, len(outcome)) == ("digits train", 1500)
     result = de.neighbours("a")
     assert result.protocol.reference is not None and result.protocol.images is not None
     assert (result.protocol.reference.n, result.protocol.images.n) == (1500, 297)

@@ -78,16 +78,16 @@ def test_inception_gives_torch_fidelity_s_features(weights: Path, digest: str) -
     pixels = images(2, 20, 28, 3)
     with torch.no_grad():
         pool, logits = theirs(torch.from_numpy(pixels).permute(0, 3, 1, 2))
-    found = ours(pixels)
-    np.testing.assert_allclose(found.pool, pool, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(found.logits, logits, rtol=1e-3, atol=1e-3)
+    result = ours(pixels)
+    np.testing.assert_allclose(result.pool, pool, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(result.logits, logits, rtol=1e-3, atol=1e-3)
     spatial = branch[0].relu().numpy().transpose(0, 2, 3, 1)[..., :7].reshape(2, -1)
     assert spatial.shape == (2, 2023) == (2, ours.sizes[2])
-    assert found.spatial is not None
-    np.testing.assert_allclose(found.spatial, spatial, rtol=1e-3, atol=1e-3)
+    assert result.spatial is not None
+    np.testing.assert_allclose(result.spatial, spatial, rtol=1e-3, atol=1e-3)
     grey = ours(pixels[..., :1])
     np.testing.assert_array_equal(grey.pool, ours(np.repeat(pixels[..., :1], 3, 3)).pool)
-    assert not np.allclose(grey.pool, found.pool, atol=1e-2)
+    assert not np.allclose(grey.pool, result.pool, atol=1e-2)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (32, 20), (299, 299), (300, 7)])
@@ -151,10 +151,10 @@ def test_a_malicious_file_of_weights_never_runs(tmp_path: Path) -> None:
 def test_every_name_and_shape_is_checked(
     weights: Path, tmp_path: Path, change: object, message: str
 ) -> None:
-    found = torch.load(weights, weights_only=True)
-    change(found)  # type: ignore[operator]
+    result = torch.load(weights, weights_only=True)
+    change(result)  # type: ignore[operator]
     file = tmp_path / "w.pth"
-    torch.save(found, file)
+    torch.save(result, file)
     accept = hashlib.sha256(file.read_bytes()).hexdigest()
     with pytest.raises(FixableError, match=message):
         open_extractor("inception", path=file, device=CPU, accept=accept)
@@ -246,10 +246,10 @@ def test_the_digits_classifier_knows_digits_that_it_never_saw() -> None:
     extractor = open_extractor("digits-cnn", path=None, device=CPU)
     pixels, labels = train_digits_cnn.labelled("test")
     levels = ((pixels + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    found = extractor(levels)
-    assert (found.logits.argmax(1) == labels.numpy()).mean() >= 0.98
-    assert found.pool.shape == (297, extractor.sizes[0])
-    assert found.spatial is None
+    result = extractor(levels)
+    assert (result.logits.argmax(1) == labels.numpy()).mean() >= 0.98
+    assert result.pool.shape == (297, extractor.sizes[0])
+    assert result.spatial is None
     assert extractor.suffix == "(digits-cnn)"
 
 
@@ -291,10 +291,10 @@ def test_unknown_extractors_are_refused() -> None:
 @pytest.fixture
 def products() -> Iterator[Any]:
     """The setting of products on GPUs, put back afterwards."""
-    found = torch.backends.cuda.matmul
-    before = found.allow_tf32, torch.backends.cudnn.allow_tf32
-    yield found
-    found.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    yield matmul
+    matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 def test_features_are_float32_however_samples_are_drawn(products: Any) -> None:

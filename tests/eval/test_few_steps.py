@@ -14,9 +14,9 @@ from ddpm_train.errors import FixableError
 from tests.eval import jobs
 
 
-def few(*counts: int, made: Model | None = None, **settings: object) -> Measurement:
+def few(*counts: int, model: Model | None = None, **settings: object) -> Measurement:
     return few_steps.measure(
-        made or jobs.subject(),
+        model or jobs.subject(),
         jobs.test_images(),
         BoundSettings(**settings),  # type: ignore[arg-type]
         settings=StrideSettings(counts=counts),
@@ -25,33 +25,33 @@ def few(*counts: int, made: Model | None = None, **settings: object) -> Measurem
     )
 
 
-def bits(found: Measurement, whose: str, count: int) -> float:
-    score = found.score("bits_per_dim", whose=whose, at=("steps", float(count)))
+def bits(result: Measurement, whose: str, count: int) -> float:
+    score = result.score("bits_per_dim", whose=whose, at=("steps", float(count)))
     assert score is not None
     return score.value
 
 
 def test_all_steps_are_the_bound_with_that_variance() -> None:
-    found = few(5, 40, calibrate=50)
+    result = few(5, 40, calibrate=50)
     whole = jobs.nll(calibrate=50).score("bits_per_dim", part="total", variance="optimal")
     assert whole is not None
     for whose in ("all steps", "best steps", "even steps", "quadratic steps"):
-        assert bits(found, whose, 40) == pytest.approx(whole.value, abs=1e-6)
-    assert found.facts["variance fitted to"] == "training images"
+        assert bits(result, whose, 40) == pytest.approx(whole.value, abs=1e-6)
+    assert result.facts["variance fitted to"] == "training images"
 
 
 def test_the_best_steps_cost_least_and_drive_a_sampler() -> None:
-    found = few(5, 10, 20)
+    result = few(5, 10, 20)
     for count in (5, 10, 20):
-        best = bits(found, "best steps", count)
-        assert best <= min(bits(found, f"{name} steps", count) for name in ("even", "quadratic"))
-        spacings = found.facts["spacings"]
+        best = bits(result, "best steps", count)
+        assert best <= min(bits(result, f"{name} steps", count) for name in ("even", "quadratic"))
+        spacings = result.facts["spacings"]
         assert isinstance(spacings, dict)
         times = spacing.choose(spacings[str(count)], 40)
         assert len(times) == count and (times[0], times[-1]) == (1, 40)
         samples = de.sample(jobs.subject(), 2, spacing=spacings[str(count)])
         assert samples.shape == (2, 8, 8, 1)
-    curve = found.curve("bits_per_dim", whose="best steps")
+    curve = result.curve("bits_per_dim", whose="best steps")
     assert curve is not None and (np.diff(curve.y) < 0).all()
 
 

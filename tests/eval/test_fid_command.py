@@ -25,7 +25,7 @@ FEATURES = EXTRACTORS["digits-cnn"].description.dim
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DDPM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.delenv("DDPM_INCEPTION", raising=False)
@@ -85,7 +85,7 @@ def test_pictures_in_a_folder_called_store_have_a_record_of_their_own() -> None:
     Path("deep/store").mkdir(parents=True)
     folder(Path("deep/store/pictures"), blurred(TEST).pixels)
     fid("deep/store/pictures", *DIGITS, "--quiet")
-    assert [each.measure for each in measured("pictures")] == ["quality"]
+    assert [item.measure for item in measured("pictures")] == ["quality"]
     assert [path.name for path in Path("deep").iterdir()] == ["store"]
 
 
@@ -104,10 +104,12 @@ def test_the_reference_can_be_a_split_a_folder_or_statistics() -> None:
     file = next(Path("cache").rglob("statistics-*.npz"))
     fid("a", "--extractor", "digits-cnn", "--reference", file, "--quiet")
     results = measured("a")
-    references = [each.protocol.reference for each in results]
-    names = {(each.dataset, each.split) for each in references if each is not None}
+    references = [result.protocol.reference for result in results]
+    names = {
+        (reference.dataset, reference.split) for reference in references if reference is not None
+    }
     assert len(results) == 3 and names == {("digits", "test"), ("b", "")}
-    values = [distance(each).value for each in results]
+    values = [distance(result).value for result in results]
     assert max(values) == pytest.approx(min(values), rel=1e-9)
 
 
@@ -116,11 +118,11 @@ def test_statistics_that_were_saved_are_a_reference() -> None:
     fid("a", *DIGITS, "--set", "quality.save=train.npz", "--quiet")
     text = fid("a", "--extractor", "digits-cnn", "--reference", "train.npz")
     assert f"{FD}-297 against digits train (1,500 images)" in text
-    both = measured("a")
-    assert len({each.key for each in both}) == 2  # without features, fewer metrics
-    assert distance(both[0]) == distance(both[1])
-    assert {each.protocol.reference for each in both} == {both[0].protocol.reference}
-    assert sum(each.score("fid", whose="held-out images") is not None for each in both) == 1
+    pair = measured("a")
+    assert len({item.key for item in pair}) == 2  # without features, fewer metrics
+    assert distance(pair[0]) == distance(pair[1])
+    assert {item.protocol.reference for item in pair} == {pair[0].protocol.reference}
+    assert sum(item.score("fid", whose="held-out images") is not None for item in pair) == 1
 
 
 def test_statistics_replace_no_other_file() -> None:
@@ -152,7 +154,7 @@ def test_a_store_of_samples_brings_its_facts_into_its_model_s_record() -> None:
     assert "raw weights" in text
     record = disk.load(Path("reports/model"))
     assert record.subjects == {"c" * 64: {"step": 7}}
-    assert {each.measure for each in record.measurements} == {"bound", "quality"}
+    assert {item.measure for item in record.measurements} == {"bound", "quality"}
     (quality,) = record.of("quality")
     sampling = quality.protocol.sampling
     assert sampling is not None
@@ -290,7 +292,7 @@ def test_a_metric_and_an_extractor_of_one_s_own_are_in_the_command_and_the_repor
     text = fid("a", *options, "--metrics", "IS,FID,mean step", "--protocols", "")
     assert "Mean step(toy)" in text and "Mean step(digits-cnn)" in text and "IS(toy)" not in text
     assert "FDr(mean of 2)" in text
-    by_extractor = {score.of.extractor for each in measured("a") for score in each.scores}
+    by_extractor = {score.of.extractor for item in measured("a") for score in item.scores}
     assert by_extractor == {"(digits-cnn)", "(toy)", "(mean of 2)"}
     assert runner.invoke(app, ["report", "a"]).exit_code == 0
     report = Path("reports/a/report.md").read_text("utf-8")

@@ -43,8 +43,8 @@ def test_a_grid_shows_every_pixel_exactly(n: int, size: int, channels: int, labe
         top, left = tops[i // 4], lefts[i % 4]
         tile = shown[top : top + size * scale, left : left + size * scale, :3]
         for dy, dx in ((0, 0), (scale - 1, 0), (0, scale - 1), (scale - 1, scale - 1)):
-            found = tile[dy::scale, dx::scale]
-            np.testing.assert_array_equal(found, np.broadcast_to(image, found.shape))
+            result = tile[dy::scale, dx::scale]
+            np.testing.assert_array_equal(result, np.broadcast_to(image, result.shape))
 
 
 def test_the_files_of_a_grid_hold_the_same_pixels() -> None:
@@ -108,8 +108,8 @@ def line(svg: bytes, colour: str) -> np.ndarray:
 
 
 def test_the_line_goes_through_the_points() -> None:
-    found = line(figures.curve("c", CURVE).files["svg"], canvas.BLUE)
-    places = (found - found[0]) / (found[-1] - found[0])  # 0 to 1 in both directions
+    result = line(figures.curve("c", CURVE).files["svg"], canvas.BLUE)
+    places = (result - result[0]) / (result[-1] - result[0])  # 0 to 1 in both directions
     np.testing.assert_allclose(places[:, 1], (CURVE.y - 2) / (0.1 - 2), atol=1e-3)
     np.testing.assert_allclose(places[:, 0], CURVE.x / 39, atol=1e-3)
 
@@ -120,9 +120,9 @@ def test_every_panel_without_a_curve_is_blank(n: int, monkeypatch: pytest.Monkey
 
     def finish(key: str, figure: Figure, text: tuple[str, str]) -> canvas.Picture:
         drawn.append(figure)
-        return kept(key, figure, text)
+        return original(key, figure, text)
 
-    kept = canvas.finish
+    original = canvas.finish
     monkeypatch.setattr(figures, "finish", finish)
     figures.panels("key", [curve(np.arange(3.0), np.arange(3.0))] * n)
     shown = [axes.axison for axes in drawn[0].axes]
@@ -131,8 +131,8 @@ def test_every_panel_without_a_curve_is_blank(n: int, monkeypatch: pytest.Monkey
 
 def test_the_axes_are_logarithmic_where_the_curve_says_so() -> None:
     x = np.geomspace(1, 1000, 31)
-    found = line(figures.curve("c", curve(x, x**-2.0, log="xy")).files["svg"], "#0072b2")
-    steps = np.diff(found, axis=0)
+    result = line(figures.curve("c", curve(x, x**-2.0, log="xy")).files["svg"], "#0072b2")
+    steps = np.diff(result, axis=0)
     np.testing.assert_allclose(steps, np.broadcast_to(steps[0], steps.shape), atol=1e-3)  # straight
 
 
@@ -140,10 +140,10 @@ def test_the_average_of_the_loss_is_between_its_values() -> None:
     y = np.tile([1.0, 3.0], 500)
     logged = curve(np.arange(1000), y, metric="loss", over="training_steps")
     svg = figures.loss("c", logged).files["svg"]
-    found, raw = line(svg, canvas.ORANGE), line(svg, canvas.BLUE)
-    assert np.ptp(raw[:, 1]) > 5 * np.ptp(found[100:, 1])
+    result, raw = line(svg, canvas.ORANGE), line(svg, canvas.BLUE)
+    assert np.ptp(raw[:, 1]) > 5 * np.ptp(result[100:, 1])
     middle = raw[:, 1].min() + np.ptp(raw[:, 1]) * (1 - np.log(2) / np.log(3))
-    assert found[-1, 1] == pytest.approx(middle, abs=0.05 * np.ptp(raw[:, 1]))
+    assert result[-1, 1] == pytest.approx(middle, abs=0.05 * np.ptp(raw[:, 1]))
 
 
 def test_names_on_axes_are_text() -> None:

@@ -20,7 +20,7 @@ RUN = CliRunner()
 
 
 def run(*arguments: object, code: int = 0) -> str:
-    result = RUN.invoke(app, [str(each) for each in arguments])
+    result = RUN.invoke(app, [str(argument) for argument in arguments])
     assert result.exit_code == code, result.output
     return " ".join(result.output.split())
 
@@ -42,8 +42,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             "diffusers": root / "folder", "images": root / "images.npz"}  # fmt: skip
 
 
-def weights(found: Checkpoint) -> str:
-    return checkpoint.weights_digest(found.ema, found.model)
+def weights(content: Checkpoint) -> str:
+    return checkpoint.weights_digest(content.ema, content.model)
 
 
 def test_formats_of_one_network_are_one_checkpoint(files: dict[str, Path]) -> None:

@@ -39,17 +39,17 @@ def test_diagonal_gaussians_have_a_closed_form() -> None:
     m, n, a, b = rng.normal(size=(4, 20))
     a, b = np.abs(a), np.abs(b)
     expected = np.square(m - n).sum() + np.square(np.sqrt(a) - np.sqrt(b)).sum()
-    found = Gaussian(m, np.diag(a)).distance(Gaussian(n, np.diag(b)))
-    assert found == pytest.approx(expected, rel=1e-12)
+    result = Gaussian(m, np.diag(a)).distance(Gaussian(n, np.diag(b)))
+    assert result == pytest.approx(expected, rel=1e-12)
 
 
 def test_it_is_symmetric_and_blind_to_rotation() -> None:
     x, y = of(features(300, 24, 1)), of(features(200, 24, 2, scale=1.3, shift=0.2))
-    there = distance_between(x, y)
-    assert distance_between(y, x) == pytest.approx(there, rel=1e-10)
+    other = distance_between(x, y)
+    assert distance_between(y, x) == pytest.approx(other, rel=1e-10)
     turn = scipy.linalg.qr(np.random.default_rng(3).normal(size=(24, 24)))[0]
     turned = [Moments(m.n, turn @ m.mean, turn @ m.scatter @ turn.T) for m in (x, y)]
-    assert distance_between(*turned) == pytest.approx(there, rel=1e-10)
+    assert distance_between(*turned) == pytest.approx(other, rel=1e-10)
 
 
 @pytest.mark.parametrize("n", [500, 20])
@@ -88,10 +88,10 @@ def test_streaming_loses_nothing_to_two_passes() -> None:
     """A mean 1e6 times the spread: sums of squares would keep four digits of the covariance."""
     rows = features(1000, 8, 1).astype(np.float64) + 1e6
     batches = np.split(rows, [1, 3, 400, 401, 950])
-    found = moments(batches, 8)
-    assert found.n == 1000
-    np.testing.assert_allclose(found.mean, rows.mean(0), rtol=3e-14)
-    np.testing.assert_allclose(found.covariance, np.cov(rows, rowvar=False), rtol=1e-8, atol=1e-10)
+    result = moments(batches, 8)
+    assert result.n == 1000
+    np.testing.assert_allclose(result.mean, rows.mean(0), rtol=3e-14)
+    np.testing.assert_allclose(result.covariance, np.cov(rows, rowvar=False), rtol=1e-8, atol=1e-10)
 
 
 def test_parts_of_the_images_merge_in_any_order() -> None:
@@ -129,8 +129,8 @@ def test_the_bias_is_what_a_perfect_generator_scores() -> None:
         return of(rng.normal(size=(count, 10)) * spectrum**0.5)
 
     scores = [distance_between(draw(n), draw(others)) for _ in range(repeats)]
-    said = Gaussian(np.zeros(10), np.diag(spectrum), others).bias(n)
-    assert np.mean(scores) == pytest.approx(said, rel=0.05)
+    limit = Gaussian(np.zeros(10), np.diag(spectrum), others).bias(n)
+    assert np.mean(scores) == pytest.approx(limit, rel=0.05)
 
 
 # ------------------------------------------------------------------------------ its error
@@ -143,8 +143,8 @@ def test_the_error_of_one_feature_is_in_closed_form() -> None:
     step, stretch = 1.0 - 0.25, 1 - 3.0 / 2.0
     expected = np.sqrt((4 * step**2 * 4 + 2 * stretch**2 * 16) / len(x))
     samples = Gaussian.of(moments([x], 1))
-    found = distance_stderr(samples, reference, np.array_split(x, 7))
-    assert found == pytest.approx(expected, rel=0.01)
+    result = distance_stderr(samples, reference, np.array_split(x, 7))
+    assert result == pytest.approx(expected, rel=0.01)
 
 
 @pytest.mark.parametrize(("n", "shift"), [(400, 0.3), (400, 0.0), (60, 0.3)])

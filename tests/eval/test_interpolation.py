@@ -44,8 +44,8 @@ def measure(*, batch: int = 64, **changes: Any) -> Measurement:
     return interpolation.measure(jobs.subject(), images(), settings(**changes), runtime)
 
 
-def rows(found: Measurement, name: str) -> np.ndarray:
-    grid = found.grids[name]
+def rows(result: Measurement, name: str) -> np.ndarray:
+    grid = result.grids[name]
     return grid.images.reshape(-1, grid.columns, *grid.images.shape[1:])
 
 
@@ -59,9 +59,9 @@ def encode(two: Pair, t: int, lambdas: tuple[float, ...], mix: Any = "linear") -
 
 @pytest.mark.parametrize("mix", MIXES)
 def test_the_ends_are_the_two_reconstructions(mix: str) -> None:
-    found = measure(mix=mix)
+    result = measure(mix=mix)
     denoise = jobs.subject().denoise
-    for row, places in zip(rows(found, "path"), PAIRS, strict=True):
+    for row, places in zip(rows(result, "path"), PAIRS, strict=True):
         two = pair(*places)
         for end, index, column in ((0, places[0], 1), (1, places[1], 4)):
             pixels = images().read([index])
@@ -91,19 +91,19 @@ def test_the_other_end_is_the_same_to_the_last_bit(mix: str) -> None:
 
 
 def test_at_t_0_pixels_are_mixed() -> None:
-    found = measure(t=0, mix="spherical")
+    result = measure(t=0, mix="spherical")
     a, b = images().read([3, 8]).astype(float)
-    for picture, part in zip(rows(found, "path")[0][1:-1], (0, 0.3, 0.5, 1), strict=True):
+    for picture, part in zip(rows(result, "path")[0][1:-1], (0, 0.3, 0.5, 1), strict=True):
         mixed = (1 - part) * a + part * b
         assert np.abs(picture - mixed).max() <= 0.5 + 1e-4
-    np.testing.assert_array_equal(rows(found, "coarse to fine")[0], rows(found, "path")[0][1:-1])
+    np.testing.assert_array_equal(rows(result, "coarse to fine")[0], rows(result, "path")[0][1:-1])
 
 
 def test_one_figure_is_a_row_of_the_other() -> None:
-    found = measure(t=15)
-    path, coarse = rows(found, "path"), rows(found, "coarse to fine")
+    result = measure(t=15)
+    path, coarse = rows(result, "path"), rows(result, "coarse to fine")
     np.testing.assert_array_equal(path[0, 1:-1], coarse[3])
-    texts = [label for label in found.grids["coarse to fine"].labels if label]
+    texts = [label for label in result.grids["coarse to fine"].labels if label]
     assert texts == [f"t={t}" for t in range(0, 41, 5)]
 
 
@@ -119,8 +119,8 @@ def test_a_mix_keeps_the_variance_or_shrinks_it_as_it_says() -> None:
         "linear": lambda x: (1 - x) ** 2 + x**2,
     }
     for mix, factor in factors.items():
-        how = settings(mix=mix, lambdas=lambdas)
-        x_t = mixing.encode(model, Pair(grey, ("a", "b")), 40, how)
+        options = settings(mix=mix, lambdas=lambdas)
+        x_t = mixing.encode(model, Pair(grey, ("a", "b")), 40, options)
         expected = [factor(part) for part in lambdas]
         np.testing.assert_allclose(x_t.var((1, 2, 3)).numpy(), expected, rtol=0.06)
 

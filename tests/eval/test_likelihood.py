@@ -156,8 +156,8 @@ def test_a_shortened_process_is_measured_at_the_papers_times() -> None:
 def test_the_best_variance_of_the_gaussian_world_is_beta() -> None:
     """There x_0_hat errs by 1 - alpha-bar_t, and beta-tilde + c_0^2 (1 - alpha-bar) = beta."""
     process = oracle.process(100)
-    found = optimal(process, 1 - process.alphas_bar).exp()
-    torch.testing.assert_close(found[1:], process.betas[1:], rtol=1e-12, atol=0)
+    result = optimal(process, 1 - process.alphas_bar).exp()
+    torch.testing.assert_close(result[1:], process.betas[1:], rtol=1e-12, atol=0)
 
 
 def test_the_calibrated_variance_is_the_best() -> None:
@@ -271,29 +271,29 @@ def test_other_work_has_another_folder(tmp_path: Path) -> None:
 
 
 def test_a_finished_measurement_is_given_back() -> None:
-    kept = jobs.nll(size=6)
+    first = jobs.nll(size=6)
 
     def track(items, label, total):  # type: ignore[no-untyped-def]
         raise AssertionError("the network was asked")
 
     def recorded(measure: str, protocol: Protocol) -> Measurement | None:
-        return kept if (measure, protocol.key) == kept.key else None
+        return first if (measure, protocol.key) == first.key else None
 
     runtime = Runtime(track=track, recorded=recorded)
-    assert jobs.nll(size=6, runtime=runtime) is kept
+    assert jobs.nll(size=6, runtime=runtime) is first
     with pytest.raises(AssertionError, match="network was asked"):
         jobs.nll(size=6, clip=False, runtime=runtime)
 
 
 def test_long_work_says_so_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "LONG_SECONDS", 0.0)
-    said: list[str] = []
-    jobs.nll(runtime=Runtime(notify=said.append))
-    assert len(said) == 1
-    assert "target_stderr=0.01" in said[0]
+    texts: list[str] = []
+    jobs.nll(runtime=Runtime(notify=texts.append))
+    assert len(texts) == 1
+    assert "target_stderr=0.01" in texts[0]
     monkeypatch.undo()
-    jobs.nll(runtime=Runtime(notify=said.append))
-    assert len(said) == 1
+    jobs.nll(runtime=Runtime(notify=texts.append))
+    assert len(texts) == 1
 
 
 def test_pairs_are_scored_whatever_their_order_and_company() -> None:

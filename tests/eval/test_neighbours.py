@@ -74,34 +74,34 @@ def search(
 ) -> tuple[Neighbours, np.ndarray]:
     space = nearest.pixels(train, mirrored=mirrored)
     embedded = space.embed(queries)
-    found = nearest.nearest(space, embedded, train, k=k, runtime=Runtime())
-    return found, space.flat(embedded)
+    result = nearest.nearest(space, embedded, train, k=k, runtime=Runtime())
+    return result, space.flat(embedded)
 
 
-def verdict(found: Measurement, space: str = "pixels") -> Verdict:
-    facts: Any = found.facts["verdicts"]
+def verdict(result: Measurement, space: str = "pixels") -> Verdict:
+    facts: Any = result.facts["verdicts"]
     return Verdict(**facts[space])
 
 
-def medians(found: Measurement) -> list[Any]:
+def medians(result: Measurement) -> list[Any]:
     return [
-        found.score("median_distance", whose=whose, space="pixels")
+        result.score("median_distance", whose=whose, space="pixels")
         for whose in ("samples", "held-out images")
     ]
 
 
-def value(found: Measurement, metric: str) -> float:
-    score = found.score(metric)
+def value(result: Measurement, metric: str) -> float:
+    score = result.score(metric)
     assert score is not None
     return score.value
 
 
 def test_a_model_that_repeats_training_images_is_flagged() -> None:
-    found = measure(by_heart(jobs.pictures(60, seed=1)))
-    assert verdict(found).is_memorised and str(verdict(found)).startswith("The model repeats")
-    assert value(found, "copies") == 40 and verdict(found).copies == 40
-    assert value(found, "median_distance") == 0
-    grid = found.grids["pixels"]
+    result = measure(by_heart(jobs.pictures(60, seed=1)))
+    assert verdict(result).is_memorised and str(verdict(result)).startswith("The model repeats")
+    assert value(result, "copies") == 40 and verdict(result).copies == 40
+    assert value(result, "median_distance") == 0
+    grid = result.grids["pixels"]
     rows = grid.images.reshape(8, 6, 8, 8, 1)
     np.testing.assert_array_equal(rows[:, 0], rows[:, 1])
     assert [grid.labels[6 * i + 1] for i in range(8)] == ["0.0"] * 8
@@ -109,21 +109,21 @@ def test_a_model_that_repeats_training_images_is_flagged() -> None:
 
 def test_mirror_images_are_searched_where_training_had_them() -> None:
     model = by_heart(jobs.pictures(60, seed=1), mirror=True)
-    found = measure(model)  # a foreign one: nobody knows
-    assert verdict(found).is_memorised and "0.0 ↔" in found.grids["pixels"].labels
-    rows = found.grids["pixels"].images.reshape(8, 6, 8, 8, 1)
+    result = measure(model)  # a foreign one: nobody knows
+    assert verdict(result).is_memorised and "0.0 ↔" in result.grids["pixels"].labels
+    rows = result.grids["pixels"].images.reshape(8, 6, 8, 8, 1)
     np.testing.assert_array_equal(rows[:, 0], rows[:, 1])  # shown as they lie nearest
     unflipped = replace(model, facts=replace(model.facts, run=digits()))
-    found = measure(unflipped)
-    assert found.protocol.settings["mirrored"] is False and value(found, "copies") == 0
+    result = measure(unflipped)
+    assert result.protocol.settings["mirrored"] is False and value(result, "copies") == 0
     assert value(measure(unflipped, mirrored=True), "copies") == 40
 
 
 def test_a_model_of_other_images_is_not_flagged() -> None:
     """It repeats images of the same kind that were never trained on."""
-    found = measure(by_heart(jobs.pictures(60, seed=3)))
-    assert not verdict(found).is_memorised and str(verdict(found)).startswith("No sign")
-    ours, theirs = medians(found)
+    result = measure(by_heart(jobs.pictures(60, seed=3)))
+    assert not verdict(result).is_memorised and str(verdict(result)).startswith("No sign")
+    ours, theirs = medians(result)
     assert (ours.n, theirs.n) == (40, 300)
     assert ours.value == pytest.approx(theirs.value, rel=0.2)
 
@@ -131,17 +131,17 @@ def test_a_model_of_other_images_is_not_flagged() -> None:
 def test_dull_images_are_near_to_everything_and_no_copies() -> None:
     """A distance alone would take them for copies."""
     dull = Stack("dull", (jobs.pictures(60, seed=3).pixels // 16 + 120).astype(np.uint8))
-    found = measure(by_heart(dull))
-    ours, theirs = medians(found)
-    assert ours.value < 0.9 * theirs.value and not verdict(found).is_memorised
+    result = measure(by_heart(dull))
+    ours, theirs = medians(result)
+    assert ours.value < 0.9 * theirs.value and not verdict(result).is_memorised
 
 
 def test_images_are_looked_at_as_samples_are() -> None:
     """Wherever they come from: what a model repeats is seen in its images alone."""
     copies = ImageSet.of(Stack("mine", REAL.train.read(range(40))))
-    found = measure(copies)
-    assert verdict(found).is_memorised and value(found, "copies") == 40
-    assert found.protocol.model == copies.digest and found.protocol.sampling is None
+    result = measure(copies)
+    assert verdict(result).is_memorised and value(result, "copies") == 40
+    assert result.protocol.model == copies.digest and result.protocol.sampling is None
     others = ImageSet.of(jobs.pictures(40, seed=5, name="mine"))
     assert not verdict(measure(others)).is_memorised
 
@@ -170,19 +170,19 @@ def test_the_search_agrees_with_brute_force(monkeypatch: pytest.MonkeyPatch, mir
     queries[3] = pixels[7, :, ::-1]
     monkeypatch.setattr(nearest, "SHARD_IMAGES", 11)
     monkeypatch.setattr(nearest, "VALUES", 60 * 4)
-    found = search(queries, Stack("x", pixels), mirrored=mirror, k=7)[0]
+    result = search(queries, Stack("x", pixels), mirrored=mirror, k=7)[0]
     for i, query in enumerate(queries.astype(int)):
-        each = [
+        distances = [
             min((math.dist(query.ravel(), side.ravel()), flipped)
                 for flipped, side in enumerate([image, image[:, ::-1]][: 1 + mirror]))
             for image in pixels.astype(int)
         ]  # fmt: skip
-        order = sorted(range(50), key=lambda j: (each[j][0], j))[:7]
-        assert found.index[i].tolist() == order
-        assert found.mirrored[i].tolist() == [bool(each[j][1]) for j in order]
-        expected = [each[j][0] / 60**0.5 for j in order]
-        np.testing.assert_allclose(found.distance[i], expected, rtol=1e-14)
-    assert (found.distance[3, 0] == 0) is np.bool_(mirror)
+        order = sorted(range(50), key=lambda j: (distances[j][0], j))[:7]
+        assert result.index[i].tolist() == order
+        assert result.mirrored[i].tolist() == [bool(distances[j][1]) for j in order]
+        expected = [distances[j][0] / 60**0.5 for j in order]
+        np.testing.assert_allclose(result.distance[i], expected, rtol=1e-14)
+    assert (result.distance[3, 0] == 0) is np.bool_(mirror)
 
 
 def test_one_level_in_one_pixel_is_seen() -> None:
@@ -190,9 +190,9 @@ def test_one_level_in_one_pixel_is_seen() -> None:
     bright = np.random.default_rng(0).integers(240, 256, (6, 32, 32, 3), np.uint8)
     query = bright[3:4].copy()
     query[0, 5, 5, 1] -= 1
-    found = search(query, Stack("x", bright), mirrored=False)[0]
-    assert found.index[0, 0] == 3
-    assert found.distance[0, 0] == pytest.approx(3072**-0.5, rel=1e-15)
+    result = search(query, Stack("x", bright), mirrored=False)[0]
+    assert result.index[0, 0] == 3
+    assert result.distance[0, 0] == pytest.approx(3072**-0.5, rel=1e-15)
 
 
 CIFAR = Path(__file__).parents[3] / "shared/data/cifar10_3750.npz"
@@ -216,9 +216,9 @@ def test_on_real_images_copies_are_seen_and_soft_or_dull_pictures_are_not() -> N
     }
     for name, (drawn, flagged) in cases.items():
         queries = np.concatenate([np.clip(drawn, 0, 255).astype(np.uint8), held_out])
-        found, flat = search(queries, Stack("x", train), mirrored=True)
-        ratio = clinging.cling(found.distance, flat)
-        judged = clinging.judge(found.distance[:, 0], ratio, 64)
+        result, flat = search(queries, Stack("x", train), mirrored=True)
+        ratio = clinging.cling(result.distance, flat)
+        judged = clinging.judge(result.distance[:, 0], ratio, 64)
         assert judged.is_memorised is flagged, name
 
 
@@ -270,8 +270,8 @@ def test_held_out_images_in_an_order_are_drawn_by_the_seed_or_are_the_first() ->
     ordered = ImageSet.of(Stack("sorted test", np.concatenate([dull, sharp[100:]])), split="test")
     real, model = replace(REAL, held_out=ordered), by_heart(jobs.pictures(60, seed=3))
     drawn, first = (measure(model, real=real, held_out=90, first=x) for x in (False, True))
-    for found, choice in ((drawn, "drawn"), (first, "first")):
-        images = found.protocol.images
+    for result, choice in ((drawn, "drawn"), (first, "first")):
+        images = result.protocol.images
         assert images is not None and (images.n, images.choice) == (90, choice)
     yardstick = search(
         choose(ordered, 90, seed=0).read(range(90)),
@@ -293,11 +293,11 @@ def test_the_sample_of_an_index_is_the_one_that_sample_draws() -> None:
 
 
 def test_the_report_says_what_is_concluded() -> None:
-    found = measure(by_heart(jobs.pictures(60, seed=1)))
-    assert verdicts.sentences(found) == [str(verdict(found))]
-    facts: Any = found.facts["verdicts"]
+    result = measure(by_heart(jobs.pictures(60, seed=1)))
+    assert verdicts.sentences(result) == [str(verdict(result))]
+    facts: Any = result.facts["verdicts"]
     two = replace(
-        found, facts={"verdicts": {"pixels": facts["pixels"], "features": facts["pixels"]}}
+        result, facts={"verdicts": {"pixels": facts["pixels"], "features": facts["pixels"]}}
     )
     first, second = verdicts.sentences(two)
     assert first.startswith("In pixels: the model repeats") and second.startswith("In features: ")
@@ -305,23 +305,23 @@ def test_the_report_says_what_is_concluded() -> None:
 
 
 def test_the_protocol_says_how_the_samples_were_drawn() -> None:
-    found = measure(jobs.subject(), sampling=SamplingSettings(n=3, sampler="ddim", steps=8))
-    sampling = found.protocol.sampling
+    result = measure(jobs.subject(), sampling=SamplingSettings(n=3, sampler="ddim", steps=8))
+    sampling = result.protocol.sampling
     assert sampling is not None and (sampling.sampler, sampling.steps, sampling.T, sampling.n) == (
         *("ddim", 8, 40, 3),
     )
     assert (
-        "of 3 samples (DDIM (eta 0), 8 of 40 steps, seed 0) the 3" in found.grids["pixels"].caption
+        "of 3 samples (DDIM (eta 0), 8 of 40 steps, seed 0) the 3" in result.grids["pixels"].caption
     )
-    reference = found.protocol.reference
+    reference = result.protocol.reference
     assert reference is not None and (reference.dataset, reference.split) == ("pictures", "train")
 
 
 @pytest.mark.parametrize("changes", [{"held_out": 0}, {"real": replace(REAL, held_out=None)}])
 def test_without_held_out_images_there_is_no_verdict(changes: dict[str, Any]) -> None:
-    found = measure(jobs.subject(), 3, **changes)
-    assert found.facts["verdicts"] == {} and "no held-out images" in found.warnings[0]
-    assert found.score("close_share") is None
+    result = measure(jobs.subject(), 3, **changes)
+    assert result.facts["verdicts"] == {} and "no held-out images" in result.warnings[0]
+    assert result.score("close_share") is None
 
 
 def test_what_cannot_be_compared_is_refused_before_samples_are_drawn() -> None:

@@ -205,7 +205,7 @@ def test_three_questions_leave_three_results(tiny: Path, tmp_path: Path) -> None
     for words in ([], ["-n", "50"], ["--budget", "500"]):
         run("nll", tiny, *words, "--reports", tmp_path)
     bounds = record(tmp_path).of("bound")
-    whole, some, estimate = (each.protocol for each in bounds)
+    whole, some, estimate = (bound.protocol for bound in bounds)
     assert whole.images is not None and some.images is not None
     assert (whole.images.n, whole.estimator) == (297, None)
     assert (some.images.n, some.images.choice, some.images.seed) == (50, "drawn", 0)
@@ -221,9 +221,9 @@ def test_fewer_steps_and_the_ode_stand_beside_the_bound(tiny: Path, tmp_path: Pa
     assert "probability-flow ODE" in text and "Bound minus ODE" in text and "probes" in text
     text = run("nll", tiny, "-n", "3", "--ode", "--set", "ode.most=5", code=2)
     assert "took more than 5 evaluations, so there is no number" in text
-    made = record(tmp_path)
-    assert [len(made.of(name)) for name in ("strides", "ode")] == [1, 1]
-    spacings = made.of("strides")[0].facts["spacings"]
+    contents = record(tmp_path)
+    assert [len(contents.of(name)) for name in ("strides", "ode")] == [1, 1]
+    spacings = contents.of("strides")[0].facts["spacings"]
     assert isinstance(spacings, dict) and spacings["3"].startswith("at 1,")
 
 
@@ -302,7 +302,7 @@ def test_compiling_on_a_processor_says_that_it_is_slower(tiny: Path, tmp_path: P
 def test_python_gives_the_commands_number_to_the_last_digit(tiny: Path, tmp_path: Path) -> None:
     run("nll", tiny, "-n", "20", "--calibrate", "8", "--reports", tmp_path, "--quiet")
     run("nll", tiny, "--budget", "300", "--reports", tmp_path, "--quiet")
-    of_command = {each.protocol.key: each for each in record(tmp_path).measurements}
+    of_command = {item.protocol.key: item for item in record(tmp_path).measurements}
     model = de.load(tiny)
     for measurement in (
         de.bits_per_dim(model, n=20, calibrate=8),
@@ -343,10 +343,10 @@ def test_nothing_is_written_and_nothing_of_the_process_changes(
     assert not list(work.iterdir())
     de.bits_per_dim(model, n=4, cache="cache")
     assert [path.name for path in work.iterdir()] == ["cache"]
-    kept = {path: path.read_bytes() for path in work.rglob("*") if path.is_file()}
+    first = {path: path.read_bytes() for path in work.rglob("*") if path.is_file()}
     again = de.bits_per_dim(model, n=4, cache=Path("cache"))
     assert again.scores == de.bits_per_dim(model, n=4).scores
-    assert {path: path.read_bytes() for path in work.rglob("*") if path.is_file()} == kept
+    assert {path: path.read_bytes() for path in work.rglob("*") if path.is_file()} == first
 
 
 def test_the_library_tunes_no_memory() -> None:

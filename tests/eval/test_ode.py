@@ -65,8 +65,8 @@ def bits(model: Model, x_0: Tensor, *, draws: int = 1, count: int = 2) -> Weight
         eps = torch.stack([levels.noise(0, i, draw, SHAPE) for i in range(len(x_0))])
         signs = [levels.probes(0, i, draw, (count, *SHAPE)) for i in range(len(x_0))]
         start = levels.with_decoder(model, x_0, eps, clip=False)
-        found = log_density(Flow(model), start.x_1, torch.stack(signs, 1), solver=Solver())
-        values.append((found.log_density + start.rest).T)
+        result = log_density(Flow(model), start.x_1, torch.stack(signs, 1), solver=Solver())
+        values.append((result.log_density + start.rest).T)
     return Weights(np.stack(values, 1), D)
 
 
@@ -83,8 +83,8 @@ def test_every_image_costs_what_it_does_in_the_gaussian_world(
     """Not the mean alone: -log2 p(x_0) of each, since the posterior is exact."""
     x_0 = images(6, variance)
     wanted = x_0.square().mean((1, 2, 3)) / variance + math.log(2 * math.pi * variance)
-    found = bits(gaussian(variance, prediction=prediction), x_0).bits()
-    np.testing.assert_allclose(found, 0.5 * wanted.numpy() / math.log(2), atol=0.002)
+    result = bits(gaussian(variance, prediction=prediction), x_0).bits()
+    np.testing.assert_allclose(result, 0.5 * wanted.numpy() / math.log(2), atol=0.002)
 
 
 def test_both_routes_give_the_entropy() -> None:
@@ -136,9 +136,9 @@ def test_a_worse_model_costs_more_and_draws_help() -> None:
 
 def test_the_mean_over_draws_is_inside_the_logarithm() -> None:
     values = np.random.default_rng(0).normal(size=(3, 4, 2))
-    found = Weights(values, 10).bits()
+    result = Weights(values, 10).bits()
     wanted = -(logsumexp(values.mean(2), axis=1) - math.log(4)) / (10 * math.log(2))
-    np.testing.assert_allclose(found, wanted)
+    np.testing.assert_allclose(result, wanted)
     pairs = values.mean(2).reshape(3, 2, 2)
     wanted = -(logsumexp(pairs, axis=2) - math.log(2)).mean(1) / (10 * math.log(2))
     np.testing.assert_allclose(Weights(values, 10).bits(2), wanted)
@@ -184,11 +184,11 @@ def test_dequantised_images_are_a_density_over_bins() -> None:
     u = torch.stack([levels.uniform_noise(0, i, 0, SHAPE) for i in range(3)])
     start = levels.with_uniform_noise(model, x_0, u)
     signs = torch.stack([levels.probes(0, i, 0, (1, *SHAPE)) for i in range(3)], 1)
-    found = log_density(Flow(model), start.x_1, signs, solver=Solver()).log_density[0] + start.rest
+    result = log_density(Flow(model), start.x_1, signs, solver=Solver()).log_density[0] + start.rest
     bar = model.denoise.schedule.alphas_bar[1].item()
     blurred = 0.2 + (1 - bar) / bar  # the noise of x_1 is part of this density
     level = -0.5 * math.log2(2 * math.pi * blurred) + math.log2(levels.LEVEL)
-    np.testing.assert_allclose(-found / (D * math.log(2)), -level, atol=0.002)
+    np.testing.assert_allclose(-result / (D * math.log(2)), -level, atol=0.002)
 
 
 def test_a_solver_that_gives_up_gives_no_number() -> None:

@@ -31,24 +31,24 @@ def run(images: ImageSet, settings: OdeSettings, **runtime: object) -> Measureme
     return ode.measure(gaussian(VARIANCE), images, bound, settings, Runtime(**runtime))  # type: ignore[arg-type]
 
 
-def value(found: Measurement, metric: str, **of: object) -> float:
-    score = found.score(metric, **of)
+def value(result: Measurement, metric: str, **of: object) -> float:
+    score = result.score(metric, **of)
     assert score is not None
     return score.value
 
 
 def test_the_ode_is_the_density_and_the_bound_costs_more() -> None:
     images = pictures(60)
-    found = run(images, OdeSettings(tolerance=1e-5, draws=2))
+    result = run(images, OdeSettings(tolerance=1e-5, draws=2))
     x_0 = to_model(images.read(range(60))).double()
     exact = 0.5 * (x_0.square() / VARIANCE + math.log(2 * math.pi * VARIANCE)).mean().item()
-    assert value(found, "ode_bits_per_dim") == pytest.approx(exact / math.log(2), abs=0.002)
-    gap = found.score("ode_gap", variance="best for these images")
+    assert value(result, "ode_bits_per_dim") == pytest.approx(exact / math.log(2), abs=0.002)
+    gap = result.score("ode_gap", variance="best for these images")
     assert gap is not None and gap.error is not None
     assert abs(gap.value) < 3.5 * gap.error.size < 0.2  # the exact model needs no more
-    assert value(found, "ode_gap", variance="") > gap.value  # beta_t costs more
-    assert abs(value(found, "ode_change")) < 1e-4
-    curve = found.curve("ode_bits_per_dim")
+    assert value(result, "ode_gap", variance="") > gap.value  # beta_t costs more
+    assert abs(value(result, "ode_change")) < 1e-4
+    curve = result.curve("ode_bits_per_dim")
     assert curve is not None and list(curve.x) == [1, 2]
 
 

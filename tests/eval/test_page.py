@@ -58,7 +58,7 @@ class Page(HTMLParser):
     def of(self, tag: str) -> list[dict[str, str]]:
         return [attributes for name, attributes in self.elements if name == tag]
 
-    def said(self, *tags: str) -> list[str]:
+    def texts_of(self, *tags: str) -> list[str]:
         return [text for tag, text in self.texts if tag in tags]
 
 
@@ -81,8 +81,8 @@ def decoded(address: str) -> bytes:
 
 
 def test_names_are_text(page: Page, folder: Path) -> None:
-    assert page.said("h1") == [records.HOSTILE]
-    assert page.said("title") == [f"{records.HOSTILE} – DDPM report"]
+    assert page.texts_of("h1") == [records.HOSTILE]
+    assert page.texts_of("title") == [f"{records.HOSTILE} – DDPM report"]
     assert len(page.of("img")) == 3
     assert not any(key.startswith("on") for _, attrs in page.elements for key in attrs)
     assert len(page.of("script")) == 1
@@ -94,7 +94,7 @@ def test_nothing_is_asked_of_the_network(page: Page) -> None:
     assert len(addresses) > 5
     assert all(address.startswith(("data:", "#")) for address in addresses)
     assert not page.of("link")
-    style = "".join(page.said("style"))
+    style = "".join(page.texts_of("style"))
     assert "url(" not in style
     assert "@import" not in style
     assert "://" not in "".join(text for _, text in page.texts)
@@ -110,7 +110,7 @@ def test_only_our_script_may_run(page: Page) -> None:
 
 
 def test_the_order_is_verdict_table_bound_samples_training_settings_origin(page: Page) -> None:
-    assert page.said("h2") == [
+    assert page.texts_of("h2") == [
         "Beside the published numbers",
         "Sample quality",
         "Where the bits go",
@@ -120,7 +120,7 @@ def test_the_order_is_verdict_table_bound_samples_training_settings_origin(page:
         "Where the numbers come from",
         "Files inside this page",
     ]
-    first = page.said("p")[:2]
+    first = page.texts_of("p")[:2]
     assert first[0] == (
         "A denoising diffusion model, 701,345 parameters, step 1,000, averaged (EMA) weights"
     )
@@ -156,14 +156,14 @@ def test_pictures_in_the_page_are_the_pictures_beside_it(page: Page, folder: Pat
 
 
 def test_the_downloads_are_the_files(page: Page, folder: Path) -> None:
-    found = {a["download"]: decoded(a["href"]) for a in page.of("a") if "download" in a}
-    assert found.keys() == {
+    result = {a["download"]: decoded(a["href"]) for a in page.of("a") if "download" in a}
+    assert result.keys() == {
         *(f"{name}.{kind}" for name in ("table1", "bits", "training") for kind in ("csv", "tex")),
         "results.json",
     }
-    for name, content in found.items():
+    for name, content in result.items():
         assert content == (folder / name).read_bytes()
-    assert len(pd.read_csv(io.BytesIO(found["table1.csv"]))) == 17
+    assert len(pd.read_csv(io.BytesIO(result["table1.csv"]))) == 17
 
 
 def test_every_file_is_named_and_there(folder: Path) -> None:
@@ -204,10 +204,10 @@ def test_what_is_not_measured_is_absent_or_says_how(tmp_path: Path) -> None:
     present.render([records.only("empty", "baselines")], tmp_path)
     page = Page((tmp_path / "report.html").read_text("utf-8"))
     assert not page.of("img")
-    assert "Training" not in page.said("h2")
-    assert "Warnings" not in page.said("h2")
-    assert "Not measured: run ddpm-eval fid" in page.said("p")
-    assert "Not measured: run ddpm-eval sample" in page.said("p")
+    assert "Training" not in page.texts_of("h2")
+    assert "Warnings" not in page.texts_of("h2")
+    assert "Not measured: run ddpm-eval fid" in page.texts_of("p")
+    assert "Not measured: run ddpm-eval sample" in page.texts_of("p")
 
 
 IMAGES = {"d" * 64: {"file": "png", "images": 1_280}}
@@ -224,7 +224,9 @@ def test_images_alone_are_not_said_to_lack_what_takes_a_model() -> None:
 
     def missing(*reports: Record) -> list[str]:
         sections = document.compose(reports).sections
-        return [each.title for each in sections if any("Not measured" in t for t in each.texts)]
+        return [
+            section.title for section in sections if any("Not measured" in t for t in section.texts)
+        ]
 
     assert missing(images) == missing(images, images) == []
     assert missing(model) == missing(model, images) == ["Where the bits go", "Samples"]
@@ -240,14 +242,14 @@ def test_a_measurement_from_the_future_is_shown_and_stays_in_its_folder(tmp_path
     )
     written = present.render([records.only("r", strange)], tmp_path / "in" / "out")
     page = Page(written[0].read_text("utf-8"))
-    assert any("coverage" in title for title in page.said("h2"))
-    assert "1.78" in page.said("td") and "cover" in page.said("th")
+    assert any("coverage" in title for title in page.texts_of("h2"))
+    assert "1.78" in page.texts_of("td") and "cover" in page.texts_of("th")
     assert all(path.parent.name in ("out", "figures") for path in written)
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(written)
 
 
 @pytest.mark.parametrize(
-    ("n", "size", "said"),
+    ("n", "size", "remark"),
     [
         (12, 80, "Here at 1/2 of their size; all are in figures/samples.png."),
         (200, 90, "Here the first 27 of 200 at 1/2 of their size; all are in"),
@@ -255,14 +257,14 @@ def test_a_measurement_from_the_future_is_shown_and_stays_in_its_folder(tmp_path
     ],
 )
 def test_large_samples_fit_a_page_and_it_is_said(
-    tmp_path: Path, n: int, size: int, said: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, n: int, size: int, remark: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(document, "WHOLE_PAGE", 180_000)
     present.render([records.only("r", records.samples(n, size, 3))], tmp_path)
     assert (tmp_path / "report.html").stat().st_size < 5e5
     page = Page((tmp_path / "report.html").read_text("utf-8"))
-    (caption,) = page.said("figcaption")
-    assert said in caption
+    (caption,) = page.texts_of("figcaption")
+    assert remark in caption
 
 
 def test_samples_of_256_pixels_are_drawn_pixel_for_pixel(tmp_path: Path) -> None:
@@ -277,22 +279,22 @@ def test_several_runs_stand_side_by_side(tmp_path: Path) -> None:
     runs = [records.only("first", "bound", "samples"), records.only("second", other)]
     present.render(runs, tmp_path)
     page = Page((tmp_path / "report.html").read_text("utf-8"))
-    assert page.said("h1") == ["first, second"]
-    assert {"6.187", "6.500"} <= set(page.said("td"))
-    titles = page.said("h2")
+    assert page.texts_of("h1") == ["first, second"]
+    assert {"6.187", "6.500"} <= set(page.texts_of("td"))
+    titles = page.texts_of("h2")
     assert "Samples: first" in titles
-    assert any(text.startswith("second: What each term") for text in page.said("figcaption"))
+    assert any(text.startswith("second: What each term") for text in page.texts_of("figcaption"))
     names = {a.get("download") for a in page.of("a")}
     assert {"results-1.json", "results-2.json"} <= names
     assert (tmp_path / "figures" / "2-bound-L_t.svg").is_file()
 
 
 def test_what_all_measurements_share_is_said_once(page: Page) -> None:
-    assert page.said("dt").count("versions.torch") == 1
-    assert "all measurements" in page.said("h3")
+    assert page.texts_of("dt").count("versions.torch") == 1
+    assert "all measurements" in page.texts_of("h3")
     commands = [records.measured(measure).provenance["command"] for measure in PARTS]
     assert len({*commands}) == len(PARTS)
-    assert {*commands} <= set(page.said("dd"))
+    assert {*commands} <= set(page.texts_of("dd"))
 
 
 def test_odd_names_do_not_stop_a_report(tmp_path: Path) -> None:
@@ -302,8 +304,8 @@ def test_odd_names_do_not_stop_a_report(tmp_path: Path) -> None:
     odd = replace(records.measured("samples"), grids={"g": grid})
     present.render([records.only(name, odd)], tmp_path)
     page = Page((tmp_path / "report.html").read_text("utf-8"))
-    assert page.said("h1")[0].startswith("100% a_b & $x$ #1 {c} ~d ^e \\f é")
-    assert "a & b Seed 0." in page.said("figcaption")
+    assert page.texts_of("h1")[0].startswith("100% a_b & $x$ #1 {c} ~d ^e \\f é")
+    assert "a & b Seed 0." in page.texts_of("figcaption")
 
 
 @pytest.mark.parametrize("measure", ["bound", "samples", "quality", "watch", "rate_distortion"])
@@ -312,10 +314,10 @@ def test_a_notebook_shows_a_measurement_with_its_figure(measure: str) -> None:
     page = Page(measurement._repr_html_())
     assert page.of("img") and all(image["src"].startswith("data:") for image in page.of("img"))
     for score in measurement.scores[:1]:
-        assert score.texts[0] in " ".join(page.said("td"))
-    assert not any("Not measured" in text for text in page.said("p"))
+        assert score.texts[0] in " ".join(page.texts_of("td"))
+    assert not any("Not measured" in text for text in page.texts_of("p"))
     assert (
-        page.said("li")[-len(measurement.warnings) :]
+        page.texts_of("li")[-len(measurement.warnings) :]
         == [" ".join(text.split()) for text in measurement.warnings]
         or not measurement.warnings
     )

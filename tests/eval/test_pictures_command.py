@@ -148,24 +148,24 @@ COMMANDS: dict[str, tuple[list[str], dict[str, Any]]] = {
 @pytest.mark.parametrize("command", COMMANDS)
 def test_options_arrive_in_the_protocol(model: Path, command: str) -> None:
     options, expected = COMMANDS[command]
-    found = measured(command, model, "--dataset", "digits", *options)
+    result = measured(command, model, "--dataset", "digits", *options)
     for name, value in expected.items():
-        at: Any = found.protocol.settings
+        at: Any = result.protocol.settings
         for part in name.split("."):
             at = at[part]
         assert at == value, name
     split = "train" if "train" in options else "test"
-    if found.protocol.images is not None:
-        assert (found.protocol.images.dataset, found.protocol.images.split) == ("digits", split)
+    if result.protocol.images is not None:
+        assert (result.protocol.images.dataset, result.protocol.images.split) == ("digits", split)
     assert not (Path("reports/x/unfinished")).exists()
 
 
 def test_the_command_and_the_function_give_the_same(model: Path) -> None:
-    found = measured("interpolate", model, "--dataset", "digits", "--pairs", "3,8")
+    result = measured("interpolate", model, "--dataset", "digits", "--pairs", "3,8")
     images = de.images("digits", split="test")
     other = de.interpolate(de.load(model), images, pairs=[(3, 8)])
-    assert found.protocol == other.protocol
-    for name, grid in found.grids.items():
+    assert result.protocol == other.protocol
+    for name, grid in result.grids.items():
         np.testing.assert_array_equal(grid.images, other.grids[name].images)
 
 
@@ -183,10 +183,10 @@ def test_two_picture_files_are_mixed(model: Path) -> None:
     images = de.images("digits", split="test").read([3, 8])
     for name, image in zip(("a.png", "b.png"), images, strict=True):
         Image.fromarray(image[..., 0]).save(name)
-    found = measured("interpolate", model, *FILES, "--t", "7")
+    result = measured("interpolate", model, *FILES, "--t", "7")
     named = de.interpolate(de.load(model), de.images("digits", split="test"), pairs=[(3, 8)], t=7)
-    np.testing.assert_array_equal(found.grids["path"].images, named.grids["path"].images)
-    assert found.facts["pairs"] == [["a.png", "b.png"]]
+    np.testing.assert_array_equal(result.grids["path"].images, named.grids["path"].images)
+    assert result.facts["pairs"] == [["a.png", "b.png"]]
     Image.fromarray(np.arange(144, dtype=np.uint8).reshape(12, 12)).save("b.png")
     text = run("interpolate", model, *FILES, code=2)
     assert "12x12 pixels; 8x8 expected" in text and "add --resize lanczos" in text

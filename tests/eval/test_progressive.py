@@ -27,8 +27,8 @@ def measure(model: Model, n: int = 6, *, batch: int = 3, clip: bool = True) -> M
     return progressive.measure(model, settings, Runtime(batch=batch))
 
 
-def strip(found: Measurement) -> np.ndarray:
-    grid = found.grids["progressive"]
+def strip(result: Measurement) -> np.ndarray:
+    grid = result.grids["progressive"]
     return grid.images.reshape(-1, grid.columns, *grid.images.shape[1:])
 
 
@@ -40,28 +40,28 @@ def test_the_last_frame_is_the_sample_of_the_same_index() -> None:
 
 def test_each_frame_is_the_chains_at_its_time() -> None:
     model = jobs.subject()
-    found = measure(model, 3)
+    result = measure(model, 3)
     stream = Stream(0, "sample")
     x_T = prior(stream, range(3), (1, 8, 8))
     walk = list(chain(Ancestral(model.denoise), x_T, range(3), stream))
     times = [39, 37, 35, 33, 31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1]
-    assert found.facts["times"] == times
+    assert result.facts["times"] == times
     for column, t in enumerate(times):
         (frame,) = (frame for frame in walk if frame.t == t)
-        np.testing.assert_array_equal(strip(found)[:, column], data.to_uint8(frame.x_0_hat))
-    curve = found.curve("rmse")
+        np.testing.assert_array_equal(strip(result)[:, column], data.to_uint8(frame.x_0_hat))
+    curve = result.curve("rmse")
     assert curve is not None and curve.over == "reverse_steps"
     assert curve.x.tolist() == [41 - t for t in times]
     errors = [(frame.x_0_hat - walk[-1].x_0_hat).double().square().mean() for frame in walk[1::2]]
     np.testing.assert_allclose(curve.y, [127.5 * error**0.5 for error in errors], atol=1e-9)
-    labels = found.grids["progressive"].labels
+    labels = result.grids["progressive"].labels
     assert all(label in ("", str(41 - t)) for label, t in zip(labels[:20], times, strict=True))
     assert labels[19] == "40" and not any(labels[20:])
 
 
 def test_the_score_is_a_point_of_the_curve() -> None:
-    found = measure(jobs.subject())
-    (score,), curve = found.scores, found.curve("rmse")
+    result = measure(jobs.subject())
+    (score,), curve = result.scores, result.curve("rmse")
     assert curve is not None and score.of.at == ("reverse_steps", 20.0)
     assert score.value == curve.y[curve.x.tolist().index(20)] and score.of.whose == "samples"
     assert score.error is not None and 0 < score.error.size < score.value
@@ -71,10 +71,10 @@ def test_the_error_has_its_closed_form_in_the_gaussian_world() -> None:
     """E (x_0_hat(x_t) - x_0_hat(x_1))^2 = alpha-bar_1 - alpha-bar_t: what is left to be said."""
     facts = ModelFacts(digest="a", weights="ema")
     model = replace(oracle.subject(oracle.Exact(oracle.process(40))), facts=facts)
-    found = measure(model, 12, batch=64, clip=False)
+    result = measure(model, 12, batch=64, clip=False)
     bar = model.denoise.schedule.alphas_bar.numpy()
-    expected = 127.5 * np.sqrt(bar[1] - bar[found.facts["times"]])
-    curve = found.curve("rmse")
+    expected = 127.5 * np.sqrt(bar[1] - bar[result.facts["times"]])
+    curve = result.curve("rmse")
     assert curve is not None and curve.error is not None and curve.n == 12
     assert np.all(np.abs(curve.y - expected) <= 4.5 * curve.error)
     np.testing.assert_allclose(curve.y, expected, rtol=0.03)
@@ -82,9 +82,9 @@ def test_the_error_has_its_closed_form_in_the_gaussian_world() -> None:
 
 def test_the_error_bars_are_the_spread_of_repetitions() -> None:
     mse = np.random.default_rng(0).exponential([0.1, 0.01], (500, 80, 2))
-    found = [root_mean(each) for each in mse]
-    spread = np.std([root for root, _ in found], axis=0)
-    np.testing.assert_allclose(np.mean([error for _, error in found], axis=0), spread, rtol=0.1)
+    result = [root_mean(item) for item in mse]
+    spread = np.std([root for root, _ in result], axis=0)
+    np.testing.assert_allclose(np.mean([error for _, error in result], axis=0), spread, rtol=0.1)
 
 
 def test_continuations_share_what_was_frozen_and_nothing_else() -> None:
@@ -136,9 +136,9 @@ def test_processes_share_the_work(tmp_path: Path) -> None:
 
 
 def test_the_network_may_have_two_steps() -> None:
-    found = measure(jobs.subject(T=2), 2)
-    assert found.facts["times"] == [2, 1]
-    curve = found.curve("rmse")
+    result = measure(jobs.subject(T=2), 2)
+    assert result.facts["times"] == [2, 1]
+    curve = result.curve("rmse")
     assert curve is not None and curve.y[-1] == 0 < curve.y[0]
 
 

@@ -94,8 +94,8 @@ def test_inception_score_needs_no_reference() -> None:
 
 def test_a_measurement_against_the_training_set_is_preferred() -> None:
     test = records.quality(reference="CIFAR-10 test")
-    both = run(test, records.quality())
-    assert not ours(published.table_1([both]))[0].cells[1].muted
+    pair = run(test, records.quality())
+    assert not ours(published.table_1([pair]))[0].cells[1].muted
     assert ours(published.table_1([run(test)]))[0].cells[1].muted
 
 
@@ -115,7 +115,7 @@ def test_a_run_stands_in_its_row_of_table_2(
     (row,) = ours(published.table_2([run(records.quality(), **objective)]))
     assert (row.block, row.name) == (block, f"mine: {name}")
     assert row.cells[1].number == "3.17"
-    assert name in {each.name for each in references.tables()["ablation"].rows}
+    assert name in {row.name for row in references.tables()["ablation"].rows}
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_the_n_of_recall_is_of_the_reference_images_that_its_error_is_over() -> 
     assert "n counts samples, of Recall and Coverage reference images" in table.caption
     over_both = "a standard error over samples and reference for KID, Precision, Recall, Density,"
     assert over_both in table.caption
-    fid = tuple(each for each in records.quality().scores if each.metric == "fid")
+    fid = tuple(score for score in records.quality().scores if score.metric == "fid")
     assert (
         "recall"
         not in next(qualities.tables([run(replace(records.quality(), scores=fid))])).caption
@@ -213,8 +213,8 @@ def test_each_network_has_a_table_of_its_own_with_its_yardstick() -> None:
 
 
 def test_rows_of_one_reference_stand_together_in_the_order_of_the_runs() -> None:
-    both = (records.quality(reference="CIFAR-10 test"), records.quality())
-    (table,) = qualities.tables([run(*both, name="a"), run(*both, name="b")])
+    pair = (records.quality(reference="CIFAR-10 test"), records.quality())
+    (table,) = qualities.tables([run(*pair, name="a"), run(*pair, name="b")])
     assert [[row.name for row in rows] for _, rows in table.blocks()] == [["a", "b"], ["a", "b"]]
     assert [block.split(",")[0] for block, _ in table.blocks()] == [
         "against CIFAR-10 train",
@@ -229,10 +229,10 @@ def test_runs_stand_above_one_yardstick() -> None:
 
 
 def test_the_verdict_of_a_small_network_says_that_it_is_no_fid() -> None:
-    said = comparable.verdict(run(records.measured("quality")))
-    assert "FD(digits-cnn) 1.34 ± 0.16 (n=512); held-out images have 0.36 ± 0.09 (n=297)." in said
-    assert "not an FID" in said
-    assert said.endswith("nothing to compare yet.")
+    text = comparable.verdict(run(records.measured("quality")))
+    assert "FD(digits-cnn) 1.34 ± 0.16 (n=512); held-out images have 0.36 ± 0.09 (n=297)." in text
+    assert "not an FID" in text
+    assert text.endswith("nothing to compare yet.")
 
 
 # ------------------------------------------------------------------------------- Table 4
@@ -291,7 +291,7 @@ def every_table(runs: Sequence[Run]) -> Iterator[Table]:
     bits = contents.bits(runs)
     if bits is not None:
         yield bits
-    one, other = (each.record for each in runs[:2])
+    one, other = (run.record for run in runs[:2])
     yield differences.table(one, other, differences.between(one, other))
     yield table_4("t4", records.measured("rate_distortion"))
     yield contents.scores("neighbours", records.measured("neighbours"))
@@ -308,9 +308,9 @@ def named(*names: str) -> list[Run]:
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_every_table_compiles_in_latex(tmp_path: Path) -> None:
     runs = [*named(records.HOSTILE, records.LATEX_SPECIALS, PRINTABLE), lsun("LSUN cat")]
-    made = list(every_table(runs))
-    assert {table.key for table in made} >= {"table1", "table3", "adm", "quality", "differences"}
-    body = "\n\\clearpage\n".join(map(tables.latex, made))
+    every = list(every_table(runs))
+    assert {table.key for table in every} >= {"table1", "table3", "adm", "quality", "differences"}
+    body = "\n\\clearpage\n".join(map(tables.latex, every))
     (tmp_path / "t.tex").write_text(
         "\\documentclass{article}\\usepackage{booktabs}\\usepackage{xcolor}\n"
         f"\\begin{{document}}\n{body}\\end{{document}}\n"

@@ -90,7 +90,7 @@ def test_few_images_never_have_an_error_of_nothing(n: int) -> None:
     pairs = [*metrics.precision_recall(x, y), *metrics.density_coverage(x, y)]
     pairs += [metrics.kernel_distance(x, y), metrics.frechet_distance(x, y), metrics.mind(x, y)]
     pairs += [metrics.memorised_share(x, y), metrics.authenticity(x, y), metrics.cmmd(x, y)]
-    assert all(each.error is None or each.error.size > 0 for each in pairs)
+    assert all(pair.error is None or pair.error.size > 0 for pair in pairs)
 
 
 def test_a_share_of_all_or_none_has_an_error() -> None:

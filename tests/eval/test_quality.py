@@ -183,7 +183,7 @@ def test_every_figure_has_its_name_and_its_n(features: Path) -> None:
     assert (protocol.reference.dataset, protocol.reference.split) == ("digits", "train")
     assert protocol.extractor.name == "digits-cnn"
     extractor = open_extractor("digits-cnn", device=CPU)
-    x, y = (of(extractor(each.pixels).pool) for each in (blurred(TEST), TRAIN))
+    x, y = (of(extractor(item.pixels).pool) for item in (blurred(TEST), TRAIN))
     distance = value(result, "fid", whose="samples")
     assert distance.value == pytest.approx(distance_between(x, y), rel=1e-5)
     real = value(result, "fid", whose="held-out images")
@@ -222,13 +222,13 @@ def test_in_memory_it_is_the_same_and_nothing_is_written(
     features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counting = Counting().install(monkeypatch)
-    kept = compare(blurred(TEST), TRAIN, features, held_out=TEST)
+    first = compare(blurred(TEST), TRAIN, features, held_out=TEST)
     seen = counting.seen
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     free = compare(blurred(TEST), TRAIN, None, held_out=TEST)
     assert counting.seen == 2 * seen == 2 * (297 + 1500 + 297)
-    assert free.scores == kept.scores and free.key == kept.key
+    assert free.scores == first.scores and free.key == first.key
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -287,9 +287,9 @@ def test_a_picture_that_changes_unseen_is_another_bank(tmp_path: Path) -> None:
     """Same name, same size, none of those that the folder's own digest samples."""
     for i, image in enumerate(TEST.pixels):
         Image.fromarray(image[..., 0]).save(tmp_path / f"{i:03d}.png", compress_level=0)
-    known = bank.content(open_images(tmp_path, channels=1))
+    digest = bank.content(open_images(tmp_path, channels=1))
     Image.fromarray(255 - TEST.pixels[1, ..., 0]).save(tmp_path / "001.png", compress_level=0)
-    assert bank.content(open_images(tmp_path, channels=1)) != known
+    assert bank.content(open_images(tmp_path, channels=1)) != digest
 
 
 def test_a_kill_costs_one_shard_and_no_digit(
@@ -346,7 +346,7 @@ def test_a_file_with_statistics_and_images_gives_both(features: Path, tmp_path: 
     file = tmp_path / "adm.npz"
     np.savez(file, mu=pool.mean, sigma=pool.covariance, arr_0=TEST.pixels)
     result = de.quality(blurred(TEST).pixels, file, extractor="digits-cnn")
-    whole, part = (compare(blurred(TEST), each, features) for each in (TRAIN, TEST))
+    whole, part = (compare(blurred(TEST), item, features) for item in (TRAIN, TEST))
     assert value(result, "fid").value == pytest.approx(value(whole, "fid").value, rel=1e-6)
     for metric in ("kid", "recall", "density"):
         assert value(result, metric) == value(part, metric)
@@ -412,7 +412,7 @@ def test_a_metric_is_one_entry(features: Path, monkeypatch: pytest.MonkeyPatch) 
     score = value(result, "toy")
     assert score.label == "Mean step(digits-cnn)" and score.value > 0
     only = compare(blurred(TEST), TRAIN, features, metrics=("mean step",))
-    assert [each.metric for each in only.scores] == ["toy"]
+    assert [score.metric for score in only.scores] == ["toy"]
     assert "Mean step(digits-cnn)" in str(only)
 
 
@@ -420,16 +420,18 @@ def test_an_extractor_without_logits_is_one_entry(
     features: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install_toy(monkeypatch)
-    both = compare_all(
+    measurements = compare_all(
         blurred(TEST), TRAIN, features, held_out=TEST, extractors=("digits-cnn", "toy")
     )
-    assert len(both) == 3  # side by side, and the mean of their ratios
-    digits_, toy, mean = both
-    assert {each.key for each in both} == {digits_.key, toy.key, mean.key} and len(both) == 3
+    assert len(measurements) == 3  # side by side, and the mean of their ratios
+    digits_, toy, mean = measurements
+    assert {item.key for item in measurements} == {digits_.key, toy.key, mean.key} and len(
+        measurements
+    ) == 3
     assert toy.score("inception_score") is None
     assert value(toy, "fid", whose="samples").label == "FD(toy)"
     assert toy.protocol.extractor is not None and toy.protocol.extractor.name == "toy"
-    ratios = [value(each, "relative_fd") for each in (digits_, toy)]
+    ratios = [value(item, "relative_fd") for item in (digits_, toy)]
     score = value(mean, "relative_fd")
     assert score.value == pytest.approx(np.mean([ratio.value for ratio in ratios]))
     assert score.label == "FDr(mean of 2)"
@@ -462,13 +464,13 @@ def test_ways_of_resizing_stand_side_by_side(
     features: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install_toy(monkeypatch)
-    both = compare_all(
+    pair = compare_all(
         blurred(TEST), TRAIN, features, extractors=("toy",), protocols=("tf1", "antialias")
     )
-    labels = [value(each, "fid").label for each in both]
+    labels = [value(item, "fid").label for item in pair]
     assert labels == ["FD(toy)", "FD(toy)[antialias]"]
-    assert both[0].key != both[1].key
-    assert value(both[0], "fid").value != value(both[1], "fid").value
+    assert pair[0].key != pair[1].key
+    assert value(pair[0], "fid").value != value(pair[1], "fid").value
     with pytest.raises(FixableError, match="protocols=clean: not a way of resizing for toy"):
         compare(TEST, TRAIN, features, extractors=("toy",), protocols=("clean",))
     with pytest.raises(FixableError, match="2 extractors or protocols, one file"):

@@ -44,9 +44,9 @@ def scored(logits: np.ndarray, parts: list[range]) -> tuple[float, float]:
 def test_the_inception_score_is_torch_fidelity_s(n: int) -> None:
     logits = np.random.default_rng(0).normal(size=(n, 12)).astype(np.float32) * 3
     theirs = metric_isc.isc_features_to_metric(torch.from_numpy(logits))
-    found = scored(logits, [range(0, 7), range(7, n)])
-    assert found[0] == pytest.approx(theirs[metric_isc.KEY_METRIC_ISC_MEAN], rel=1e-10)
-    assert found[1] == pytest.approx(theirs[metric_isc.KEY_METRIC_ISC_STD], rel=1e-6)
+    result = scored(logits, [range(0, 7), range(7, n)])
+    assert result[0] == pytest.approx(theirs[metric_isc.KEY_METRIC_ISC_MEAN], rel=1e-10)
+    assert result[1] == pytest.approx(theirs[metric_isc.KEY_METRIC_ISC_STD], rel=1e-6)
 
 
 def test_the_inception_score_of_sure_and_even_guesses_is_the_number_of_classes() -> None:
@@ -58,11 +58,11 @@ def test_the_inception_score_of_sure_and_even_guesses_is_the_number_of_classes()
 
 def test_sums_of_two_processes_make_the_score_of_both() -> None:
     logits = np.random.default_rng(0).normal(size=(50, 4))
-    both = [InceptionScore(50, 4) for _ in range(2)]
-    both[0].update(range(20), logits[:20])
-    both[1].update(range(20, 50), logits[20:])
-    both[0].sums += both[1].sums
-    assert both[0].result() == pytest.approx(scored(logits, [range(50)]), rel=1e-12)
+    pair = [InceptionScore(50, 4) for _ in range(2)]
+    pair[0].update(range(20), logits[:20])
+    pair[1].update(range(20, 50), logits[20:])
+    pair[0].sums += pair[1].sums
+    assert pair[0].result() == pytest.approx(scored(logits, [range(50)]), rel=1e-12)
 
 
 def test_a_part_needs_an_image() -> None:
@@ -163,9 +163,9 @@ def test_images_on_the_edge_of_a_ball_are_decided_exactly() -> None:
 def test_the_curve_ends_at_the_whole_set_and_falls() -> None:
     x, y = features(4000, 16, 1), Gaussian.of(of(features(3000, 16, 2)))
     sizes = np.array([100, 400, 4000])
-    found = extrapolation.growth(Rows(x), y, sizes).distances
-    assert found[-1] == pytest.approx(y.distance(Gaussian.of(of(x))), rel=1e-9)
-    assert found[0] > found[1] > found[2]
+    result = extrapolation.growth(Rows(x), y, sizes).distances
+    assert result[-1] == pytest.approx(y.distance(Gaussian.of(of(x))), rel=1e-9)
+    assert result[0] > result[1] > result[2]
 
 
 def test_the_line_meets_the_axis_where_linear_regression_does() -> None:

@@ -39,33 +39,33 @@ def measure(
     )
 
 
-def frames(found: Measurement) -> dict[str, Any]:
-    return found.facts["frames"]  # type: ignore[return-value]
+def frames(result: Measurement) -> dict[str, Any]:
+    return result.facts["frames"]  # type: ignore[return-value]
 
 
-def times(model: Model, found: Measurement) -> list[int]:
-    return [model.denoise.schedule.T + 1 - s for s in frames(found)["reverse_steps"]]
+def times(model: Model, result: Measurement) -> list[int]:
+    return [model.denoise.schedule.T + 1 - s for s in frames(result)["reverse_steps"]]
 
 
 @pytest.mark.parametrize("first", [True, False])
 def test_rates_and_errors_are_those_of_the_bound(first: bool) -> None:
     """The same noise: what is shown is what was counted, image by image."""
-    model, found = jobs.subject(), measure(first=first)
+    model, result = jobs.subject(), measure(first=first)
     chosen = choose(images(), 6, seed=0, first=first)
-    assert found.facts["indices"] == chosen.indices.tolist()
-    assert (found.facts["indices"] == list(range(6))) is first
+    assert result.facts["indices"] == chosen.indices.tolist()
+    assert (result.facts["indices"] == list(range(6))) is first
     terms, _ = likelihood.full(model, chosen, BoundSettings(), Runtime())
-    at = times(model, found)
+    at = times(model, result)
     rate, rmse = terms.rate()[:, at], 127.5 * np.sqrt(terms.mse[:, at])
-    grid = found.grids["reconstructions"]
-    assert (grid.columns, len(grid.images)) == (6, 6 * frames(found)["rows"])
+    grid = result.grids["reconstructions"]
+    assert (grid.columns, len(grid.images)) == (6, 6 * frames(result)["rows"])
     texts = np.array([label.split("\n") for label in grid.labels[:-6]], float)
     texts = texts.reshape(len(at), 6, 2)
     np.testing.assert_allclose(texts[..., 0], rate.T, rtol=0.051)
     np.testing.assert_allclose(texts[..., 1], rmse.T, atol=0.0501)
-    np.testing.assert_allclose(frames(found)["rate"], rate.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(frames(result)["rate"], rate.mean(0), rtol=1e-6)
     root = 127.5 * np.sqrt(terms.mse[:, at].mean(0, dtype=np.float64))
-    np.testing.assert_allclose(frames(found)["rmse"], root, rtol=1e-5)
+    np.testing.assert_allclose(frames(result)["rmse"], root, rtol=1e-5)
     pictures = grid.images.reshape(-1, 6, 8, 8, 1).astype(float)
     np.testing.assert_array_equal(pictures[-1], images().read(chosen.indices))
     shown = np.sqrt(((pictures[:-1] - pictures[-1]) ** 2).mean((2, 3, 4)))
@@ -75,13 +75,13 @@ def test_rates_and_errors_are_those_of_the_bound(first: bool) -> None:
 def test_the_error_has_its_closed_form_in_the_gaussian_world() -> None:
     """x_0_hat = alpha-bar x_0 + sqrt(alpha-bar (1 - alpha-bar)) eps, for whatever image."""
     facts = ModelFacts(digest="a", weights="ema")
-    made = replace(oracle.subject(oracle.Exact(oracle.process(30))), facts=facts)
-    model = replace(made, shape=jobs.subject().shape)
-    found = measure(model, 60, of=images(60), clip=False)
-    bar = made.denoise.schedule.alphas_bar.numpy()[times(model, found)]
+    gaussian = replace(oracle.subject(oracle.Exact(oracle.process(30))), facts=facts)
+    model = replace(gaussian, shape=jobs.subject().shape)
+    result = measure(model, 60, of=images(60), clip=False)
+    bar = gaussian.denoise.schedule.alphas_bar.numpy()[times(model, result)]
     square = ((images(60).read(range(60)) / 127.5 - 1) ** 2).mean()
     expected = 127.5 * np.sqrt((1 - bar) ** 2 * square + bar * (1 - bar))
-    np.testing.assert_allclose(frames(found)["rmse"], expected, rtol=0.03)
+    np.testing.assert_allclose(frames(result)["rmse"], expected, rtol=0.03)
 
 
 def test_each_row_has_about_twice_the_bits() -> None:
@@ -99,10 +99,10 @@ def test_a_recorded_bound_is_used_if_it_is_of_these_settings(change: dict[str, A
     model = jobs.subject()
     bound = likelihood.measure(model, images(), BoundSettings(**change), Runtime())
     calls: list[int] = []
-    found = measure(counting(model, calls), runtime=Runtime(recorded=recorded(bound)))
-    rows = frames(found)["rows"] - 1
+    result = measure(counting(model, calls), runtime=Runtime(recorded=recorded(bound)))
+    rows = frames(result)["rows"] - 1
     assert sum(calls) == rows * 6 + (6 * 40 if change else 0)
-    np.testing.assert_allclose(frames(found)["rate"], frames(measure())["rate"], rtol=1e-6)
+    np.testing.assert_allclose(frames(result)["rate"], frames(measure())["rate"], rtol=1e-6)
 
 
 def test_a_bound_in_another_precision_says_nothing_of_this_one() -> None:
@@ -116,7 +116,7 @@ def test_a_bound_in_another_precision_says_nothing_of_this_one() -> None:
 
 def test_the_batch_changes_nothing() -> None:
     one, two = measure(n=7), measure(n=7, runtime=Runtime(batch=3))
-    grids = (found.grids["reconstructions"].images.astype(int) for found in (one, two))
+    grids = (result.grids["reconstructions"].images.astype(int) for result in (one, two))
     assert np.abs(np.subtract(*grids)).max() <= 1
     np.testing.assert_allclose(frames(one)["rmse"], frames(two)["rmse"], rtol=1e-6)
 

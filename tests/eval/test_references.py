@@ -54,7 +54,7 @@ def test_table_1_is_the_papers() -> None:
             if train:  # a bound like the number before it
                 numbers["nll_train"] = ("<= " if "<=" in rest else "") + train[1]
             wanted.append((block, head[1], numbers))
-    found = [
+    result = [
         (
             r.block,
             r.name,
@@ -63,7 +63,7 @@ def test_table_1_is_the_papers() -> None:
         for r in references.tables()["cifar10"].rows
     ]
     assert len(wanted) == 16
-    assert found == wanted
+    assert result == wanted
 
 
 def test_the_adm_table_is_the_papers() -> None:
@@ -74,12 +74,12 @@ def test_the_adm_table_is_the_papers() -> None:
             head = re.match(r"(.*?)((?: \d*\.\d+)+)$", row)
             assert head is not None
             wanted.append((block, head[1], [Decimal(number) for number in head[2].split()]))
-    found = [
+    result = [
         (row.block, row.name, [number.value for number in row.numbers.values()])
         for row in references.tables()["adm"].rows
     ]
     assert len(wanted) == 32
-    assert found == wanted
+    assert result == wanted
     order = ["fid", "sfid", "precision", "recall"]
     assert all(
         list(row.numbers) == order[: len(row.numbers)] for row in references.tables()["adm"].rows
@@ -127,11 +127,11 @@ def test_likelihoods_say_by_which_route() -> None:
 
 def test_table_3() -> None:
     rows = {row.name: row.numbers for row in references.tables()["lsun"].rows}
-    found = {
+    result = {
         name: [str(numbers[k]) if k in numbers else "-" for k in ("bedroom", "church", "cat")]
         for name, numbers in rows.items()
     }
-    assert found == {
+    assert result == {
         "ProgressiveGAN": ["8.34", "6.42", "37.52"],
         "StyleGAN": ["2.65", "4.21", "8.53"],
         "StyleGAN2": ["-", "3.86", "6.93"],

@@ -69,8 +69,8 @@ def test_a_curve_of_one_image_has_no_error() -> None:
     x = np.arange(3.0)
     one, two = (Curve(metric="rate", over="t", x=x, y=x, n=n, error=0 * x) for n in (1, 2))
     assert one.error is None and two.error is not None
-    known = Curve(metric="rate", over="t", x=x, y=x, n=1, error=x)
-    assert known.error is not None and known.error[2] == 2
+    covariates = Curve(metric="rate", over="t", x=x, y=x, n=1, error=x)
+    assert covariates.error is not None and covariates.error[2] == 2
 
 
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -116,8 +116,8 @@ def test_a_quick_look_leaves_a_long_measurement_alone(tmp_path: Path) -> None:
         assert disk.add(tmp_path, measurement, SUBJECTS) == ()
     loaded = disk.load(tmp_path)
     assert len(loaded.measurements) == 3
-    assert [each.protocol.key for each in loaded.of("bound")] == [
-        each.protocol.key for each in (whole, few, guessed)
+    assert [item.protocol.key for item in loaded.of("bound")] == [
+        item.protocol.key for item in (whole, few, guessed)
     ]
 
 
@@ -125,7 +125,7 @@ def test_the_same_protocol_again_replaces_itself_alone(tmp_path: Path) -> None:
     disk.save(tmp_path, record(bound(), bound(n=5), samples()))
     disk.add(tmp_path, bound(total=2.5), SUBJECTS)
     loaded = disk.load(tmp_path)
-    values = [each.scores[0].value for each in loaded.of("bound")]
+    values = [item.scores[0].value for item in loaded.of("bound")]
     assert (values, len(loaded.of("samples"))) == ([2.5, 2.4134], 1)
 
 
@@ -137,7 +137,7 @@ def test_replace_lets_go_of_other_answers_to_the_same_question_and_says_so(tmp_p
     (warning,) = disk.add(tmp_path, bound(n=50), SUBJECTS, replace=True)
     loaded = disk.load(tmp_path)
     assert "replaced 2" in warning
-    assert [each.scores[0].n for each in loaded.of("bound")] == [50, 7]
+    assert [item.scores[0].n for item in loaded.of("bound")] == [50, 7]
     assert loaded.of("samples")
 
 
@@ -154,7 +154,7 @@ def test_checkpoints_of_one_run_share_a_record_and_nothing_leaves_it(tmp_path: P
     disk.add(tmp_path, bound(model="b"), later)
     loaded = disk.load(tmp_path)
     assert loaded.subjects == first | later
-    assert [each.protocol.model for each in loaded.of("bound")] == ["b", "a"]
+    assert [item.protocol.model for item in loaded.of("bound")] == ["b", "a"]
 
 
 def test_a_newer_checkpoint_is_stronger_than_an_older_one_that_is_measured_later() -> None:
@@ -164,7 +164,7 @@ def test_a_newer_checkpoint_is_stronger_than_an_older_one_that_is_measured_later
     )
     subjects = {"old": {"step": 10}, "new": {"step": 20}}
     ranked = Record(name="r", subjects=subjects, measurements=(early, late)).of("bound")
-    assert [each.protocol.model for each in ranked] == ["new", "old"]
+    assert [item.protocol.model for item in ranked] == ["new", "old"]
 
 
 def test_a_run_that_is_trained_again_is_another_run(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_commands_that_add_at_once_all_get_in(tmp_path: Path) -> None:
     names = {"a", "b", "c", "d"}
     running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), n]) for n in names]
     assert [process.wait(60) for process in running] == [0] * len(names)
-    assert {each.measure for each in disk.load(tmp_path).measurements} == names
+    assert {item.measure for item in disk.load(tmp_path).measurements} == names
 
 
 NAN = float("nan")
@@ -298,8 +298,8 @@ def test_any_flipped_bit_of_the_arrays_is_noticed_or_harmless(tmp_path: Path) ->
         damaged[place] ^= 1 << place % 8
         path.write_bytes(damaged)
         try:
-            found = disk.load(tmp_path).measurements[0].arrays["x"]
-            np.testing.assert_array_equal(found, np.arange(4))
+            result = disk.load(tmp_path).measurements[0].arrays["x"]
+            np.testing.assert_array_equal(result, np.arange(4))
         except FixableError as error:
             assert "arrays.npz" in error.problem
             noticed += 1

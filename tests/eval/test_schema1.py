@@ -40,7 +40,7 @@ def numbers(quantities: dict[str, Any]) -> list[tuple[float, int, float | None]]
 
 
 def written(scores: tuple[Score, ...]) -> list[tuple[float, int, float | None]]:
-    pairs = ((each, each.error) for each in scores)
+    pairs = ((score, score.error) for score in scores)
     return sorted((s.value, s.n, None if error is None else error.size) for s, error in pairs)
 
 
@@ -101,19 +101,23 @@ def test_errors_say_what_they_are(new: Record) -> None:
 
 def test_settings_became_the_protocol(old: dict[str, Any], new: Record) -> None:
     protocol = strongest(new, "bound").protocol
-    told = old["measurements"]["nll"]["settings"]
+    output = old["measurements"]["nll"]["settings"]
     images = protocol.images
     assert images is not None
-    assert (images.dataset, images.split, images.digest) == ("digits", "test", told["data_digest"])
+    assert (images.dataset, images.split, images.digest) == (
+        "digits",
+        "test",
+        output["data_digest"],
+    )
     assert (images.n, protocol.variance, protocol.clip) == (297, "fixedlarge", True)
-    assert protocol.settings["calibration"] == told["calibration"]
-    quality, told = strongest(new, "quality").protocol, old["measurements"]["quality"]["settings"]
+    assert protocol.settings["calibration"] == output["calibration"]
+    quality, output = strongest(new, "quality").protocol, old["measurements"]["quality"]["settings"]
     sampling, reference, extractor = quality.sampling, quality.reference, quality.extractor
     assert sampling is not None and reference is not None and extractor is not None
     assert (sampling.n, sampling.steps, sampling.T, sampling.seed) == (512, 200, 200, 0)
     assert (reference.dataset, reference.split, reference.n) == ("digits", "train", 1500)
-    assert (extractor.name, extractor.digest) == ("digits-cnn", told["extractor_digest"])
-    assert {each.protocol.model for each in new.measurements} == {"", *new.subjects}
+    assert (extractor.name, extractor.digest) == ("digits-cnn", output["extractor_digest"])
+    assert {item.protocol.model for item in new.measurements} == {"", *new.subjects}
     assert [*new.subjects] == [old["subject"]["checkpoint"]]
 
 

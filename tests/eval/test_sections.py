@@ -25,7 +25,7 @@ from tests.eval import records
 def built(*measurements: Measurement | str, room: int = 10**9) -> list[Section]:
     """The sections of a record of these measurements, but for what is not measured."""
     run = Run(records.only("r", *measurements), image_bytes=room)
-    return [each for each in sections.build([run]) if "Not measured" not in "".join(each.texts)]
+    return [item for item in sections.build([run]) if "Not measured" not in "".join(item.texts)]
 
 
 def section(*measurements: Measurement | str, room: int = 10**9) -> Section:
@@ -61,7 +61,7 @@ def story(undrawn: list[str]) -> Document:
 
 
 def test_the_story_is_told_in_order(story: Document) -> None:
-    assert [each.title for each in story.sections] == [
+    assert [section.title for section in story.sections] == [
         "Beside the published numbers",
         "Sample quality",
         "Which published row may this stand beside?",
@@ -85,12 +85,12 @@ def test_the_story_is_told_in_order(story: Document) -> None:
 def test_every_picture_says_what_how_many_and_which_seed(story: Document) -> None:
     pictures = list(story.pictures())
     assert len(pictures) == 17
-    for each in pictures:
-        assert len(each.caption) > 20, each.key
-        if each.images:
-            assert re.search(r"[Ss]eed \d", each.caption), each.key
-            assert re.match(r"\d+ images in \d+ rows of \d+", each.alt), each.key
-    names = [each.key for each in pictures]
+    for picture in pictures:
+        assert len(picture.caption) > 20, picture.key
+        if picture.images:
+            assert re.search(r"[Ss]eed \d", picture.caption), picture.key
+            assert re.match(r"\d+ images in \d+ rows of \d+", picture.alt), picture.key
+    names = [picture.key for picture in pictures]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[\w-]+", name) for name in names)
 
@@ -187,7 +187,7 @@ def test_figure_10_has_a_panel_for_each_curve_in_the_paper_s_order(undrawn: list
     assert curves.wide
     assert curves.alt.startswith("3 panels. Curve of FD(digits-cnn) over reverse steps")
     assert curves.alt.index("Curve of IS") < curves.alt.index("Curve of RMSE")
-    assert [each.key for each in shown.pictures] == [
+    assert [picture.key for picture in shown.pictures] == [
         "progressive",
         "progressive-shared-latents",
         "progressive-quality",
@@ -223,7 +223,7 @@ def test_measures_of_training_images_say_so_and_stand_beside_those_of_test_image
 ) -> None:
     test = records.measured("rate_distortion")
     train = records.changed(test, images={"split": "train", "digest": "other"})
-    titles = [each.title for each in built(train, test)]
+    titles = [item.title for item in built(train, test)]
     assert titles[-4:] == [
         "Rate and distortion",
         "Rate and distortion in numbers",

@@ -20,9 +20,9 @@ def test_pieces_join_in_order(tmp_path: Path) -> None:
     shards = open_shards(tmp_path, {"seed": 0}, n=10, size=4)
     assert [len(part) for part in shards.parts()] == [4, 4, 2]
     fill(shards, shards.parts()[::-1])
-    found = shards.read()
-    assert found["i"].tolist() == list(range(10))
-    assert found["square"].tolist() == [i * i for i in range(10)]
+    result = shards.read()
+    assert result["i"].tolist() == list(range(10))
+    assert result["square"].tolist() == [i * i for i in range(10)]
 
 
 def test_what_is_missing_or_damaged_is_done_again(tmp_path: Path) -> None:

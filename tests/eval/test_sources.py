@@ -54,9 +54,9 @@ def store(path: Path) -> None:
 
     facts: dict[str, Any] = {"shape": [8, 8, 3], "batch": 4, "seed": 0, "sampler": "ancestral"}
     facts |= {"steps": 5, "T": 5, "eta": None, "weights": "ema", "clip": True}
-    made = SampleStore(path, facts | {"precision": "float32"}, 12)
-    filling.begin(made)
-    shards: Shards = made.shards
+    model = SampleStore(path, facts | {"precision": "float32"}, 12)
+    filling.begin(model)
+    shards: Shards = model.shards
     for part in shards.parts():
         shards.write(part, {"images": LEVELS[part.start : part.stop]})
 

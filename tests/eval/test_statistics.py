@@ -22,23 +22,23 @@ EXTRACTOR: Any = SimpleNamespace(
 
 def some(**about: Any) -> Statistics:
     pool, spatial = of(features(50, 6, 1)), of(features(50, 4, 2))
-    known = {"extractor": "inception-v3", "weights": "f" * 64, **about}
+    covariates = {"extractor": "inception-v3", "weights": "f" * 64, **about}
     pixels = np.arange(50)
-    return Statistics(Gaussian.of(pool), Gaussian.of(spatial), known, pixels)
+    return Statistics(Gaussian.of(pool), Gaussian.of(spatial), covariates, pixels)
 
 
 def test_ours_come_back_whole(tmp_path: Path) -> None:
     written, file = some(dataset="CIFAR-10 train"), tmp_path / "s.npz"
     statistics.write(file, written)
-    found = statistics.read(file, EXTRACTOR)
-    for a, b in ((found.pool, written.pool), (found.spatial, written.spatial)):
+    content = statistics.read(file, EXTRACTOR)
+    for a, b in ((content.pool, written.pool), (content.spatial, written.spatial)):
         assert a is not None
         assert b is not None
         np.testing.assert_array_equal(a.mean, b.mean)
         np.testing.assert_array_equal(a.covariance, b.covariance)
         assert a.n == 50
-    assert found.about["dataset"] == "CIFAR-10 train"
-    np.testing.assert_array_equal(found.pixels, written.pixels)
+    assert content.about["dataset"] == "CIFAR-10 train"
+    np.testing.assert_array_equal(content.pixels, written.pixels)
     again = tmp_path / "t.npz"
     statistics.write(again, written)
     assert file.read_bytes() == again.read_bytes()
@@ -53,12 +53,12 @@ def test_damage_is_noticed_wherever_it_is(tmp_path: Path) -> None:
     for place in places:
         file.write_bytes(whole[:place] + bytes([whole[place] ^ 64]) + whole[place + 1 :])
         try:
-            found = statistics.read(file, EXTRACTOR)
+            content = statistics.read(file, EXTRACTOR)
         except FixableError:
             changed += 1
         else:  # a byte of the zip's own that nothing depends on
-            np.testing.assert_array_equal(found.pool.mean, some().pool.mean)
-            np.testing.assert_array_equal(found.pool.covariance, some().pool.covariance)
+            np.testing.assert_array_equal(content.pool.mean, some().pool.mean)
+            np.testing.assert_array_equal(content.pool.covariance, some().pool.covariance)
     assert changed > 50
     for cut in (0, 10, len(whole) // 2, len(whole) - 1):
         file.write_bytes(whole[:cut])
@@ -68,18 +68,18 @@ def test_damage_is_noticed_wherever_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spatial", [False, True])
 def test_those_of_ttur_edm_and_adm_are_read(tmp_path: Path, spatial: bool) -> None:
-    made, file = some(), tmp_path / "theirs.npz"
-    assert made.spatial is not None
-    arrays = {"mu": made.pool.mean, "sigma": made.pool.covariance}
+    model, file = some(), tmp_path / "theirs.npz"
+    assert model.spatial is not None
+    arrays = {"mu": model.pool.mean, "sigma": model.pool.covariance}
     if spatial:
-        arrays |= {"mu_s": made.spatial.mean, "sigma_s": made.spatial.covariance}
+        arrays |= {"mu_s": model.spatial.mean, "sigma_s": model.spatial.covariance}
     np.savez(file, **arrays)
     assert statistics.holds_statistics(file)
-    found = statistics.read(file, EXTRACTOR)
-    assert found.pool.distance(made.pool) == pytest.approx(0, abs=1e-12)
-    assert (found.spatial is not None) == spatial
-    assert found.pool.n == 0  # nobody says
-    assert found.about == {}
+    content = statistics.read(file, EXTRACTOR)
+    assert content.pool.distance(model.pool) == pytest.approx(0, abs=1e-12)
+    assert (content.spatial is not None) == spatial
+    assert content.pool.n == 0  # nobody says
+    assert content.about == {}
 
 
 class Evil:

@@ -64,8 +64,8 @@ def fill(folder: Path, n: int = N, within: range | None = None, **options: Any) 
     parts = {key: options.pop(key) for key in ("seconds", "digest") if key in options}
     of_runtime = {key: options.pop(key) for key in ("world", "notify", "batch") if key in options}
     runtime = Runtime(**{"batch": 4, **of_runtime})
-    made = options.pop("made", None) or model(**parts)
-    return samples.fill_store(made, SamplingSettings(n=n, **options), runtime, folder, within)
+    subject = options.pop("subject", None) or model(**parts)
+    return samples.fill_store(subject, SamplingSettings(n=n, **options), runtime, folder, within)
 
 
 def make(folder: Path, n: int = N, **options: Any) -> SampleStore:
@@ -111,11 +111,11 @@ def test_any_number_of_processes_and_a_kill_give_the_same_files(
         while len(list(folder.glob("images-*.npz"))) < 2:
             time.sleep(0.01)
         assert forks.kill(pids) == [-signal.SIGKILL] * size
-        kept = {path: path.stat().st_mtime_ns for path in folder.glob("images-*.npz")}
-        assert 2 <= len(kept) < 5
+        first = {path: path.stat().st_mtime_ns for path in folder.glob("images-*.npz")}
+        assert 2 <= len(first) < 5
         assert [forks.wait(pid) for pid in forks.start_world(size, work)] == [0] * size
         assert_same_files(folder, whole)
-        assert kept == {path: path.stat().st_mtime_ns for path in kept}  # none is made twice
+        assert first == {path: path.stat().st_mtime_ns for path in first}  # none is made twice
 
 
 def test_an_error_of_the_first_process_stops_all(tmp_path: Path) -> None:
@@ -134,12 +134,12 @@ def test_parts_that_machines_make_apart_merge_into_the_whole(
 ) -> None:
     """A batch belongs to the part that holds its first image: none is made twice or by nobody."""
     cuts = [0, 3, 9, 10, N]
-    made = []
+    names = []
     for k, (start, stop) in enumerate(itertools.pairwise(cuts)):
         folder = tmp_path / str(k)
         fill(folder, within=range(start, stop))
-        made.append({path.name for path in folder.glob("*.npz")})
-    assert sum(map(len, made)) == 5 == len(set.union(*made))
+        names.append({path.name for path in folder.glob("*.npz")})
+    assert sum(map(len, names)) == 5 == len(set.union(*names))
     folders = [tmp_path / str(k) for k in (2, 0, 3)]
     merged = filling.merge(folders, tmp_path / "merged")
     assert [tuple(part) for part in merged.shards.missing()] == [(4, 5, 6, 7), (8, 9, 10, 11)]
@@ -240,8 +240,8 @@ def test_a_damaged_shard_is_named_and_made_again(
     strange = make(tmp_path / "strange", seed=1)
     paths = sorted(copy.glob("images-*.npz"))
     bad = damage(kind, paths, strange.folder)
-    found, gone = store.verify(copy)
-    parts = found.shards.parts()
+    result, gone = store.verify(copy)
+    parts = result.shards.parts()
     assert gone == [parts[k] for k in bad]
     opened = open_store(copy)
     np.testing.assert_array_equal(opened.read([0, 17]), whole.read([0, 17]))
@@ -249,9 +249,9 @@ def test_a_damaged_shard_is_named_and_made_again(
         opened.read([0, 5])
     left_out = filling.merge([copy], tmp_path / "merged")
     assert left_out.shards.missing() == gone
-    said: list[str] = []
-    make(copy, notify=said.append)
-    assert [paths[k].name in text for k, text in zip(bad, said, strict=True)] == [True] * len(bad)
+    output: list[str] = []
+    make(copy, notify=output.append)
+    assert [paths[k].name in text for k, text in zip(bad, output, strict=True)] == [True] * len(bad)
     assert_same_files(copy, whole)
 
 
@@ -264,9 +264,9 @@ def test_no_flipped_byte_is_read(whole: SampleStore, copy: Path) -> None:
         content = bytearray(clean)
         content[at] ^= 0xFF
         path.write_bytes(content)
-        found = replace(whole, folder=copy).shards.load(part)
-        refused += found is None
-        assert found is None or np.array_equal(found["images"], images)
+        result = replace(whole, folder=copy).shards.load(part)
+        refused += result is None
+        assert result is None or np.array_equal(result["images"], images)
     assert refused > 0.8 * len(clean) / 7
 
 
@@ -365,9 +365,9 @@ def test_without_a_folder_samples_stay_in_memory_and_are_the_same(
         np.testing.assert_array_equal(drawn.read(range(n)), whole.read(range(n)))
         assert drawn.facts == whole.facts and len(drawn) == n and drawn.name == whole.name
     assert not list(tmp_path.iterdir())
-    kept = samples.draw(model(), SamplingSettings(n=N), Runtime(batch=4, cache=tmp_path / "cache"))
-    assert isinstance(kept, SampleStore) and kept.folder.parent == tmp_path / "cache" / "store"
-    assert_same_files(kept.folder, whole)
+    first = samples.draw(model(), SamplingSettings(n=N), Runtime(batch=4, cache=tmp_path / "cache"))
+    assert isinstance(first, SampleStore) and first.folder.parent == tmp_path / "cache" / "store"
+    assert_same_files(first.folder, whole)
 
 
 def test_stores_of_different_things_do_not_merge(whole: SampleStore, tmp_path: Path) -> None:
@@ -480,7 +480,7 @@ def test_what_is_there_is_read_while_others_write(copy: Path, whole: SampleStore
 def test_a_nan_is_not_kept(tmp_path: Path) -> None:
     denoise = Denoiser(lambda x, t: x / 0 * 0, model().denoise.schedule, ObjectiveConfig())
     with pytest.raises(FixableError, match="NaN"):
-        make(tmp_path / "store", 4, made=replace(model(), denoise=denoise))
+        make(tmp_path / "store", 4, subject=replace(model(), denoise=denoise))
     assert set(forks.contents(tmp_path / "store")) == {store.NAME, ".lock"}
 
 
@@ -554,25 +554,25 @@ def test_pixels_are_rounded(tmp_path: Path) -> None:
         return ((x - bar.sqrt() * (99.6 / 127.5 - 1)) / (1 - bar).sqrt()).float()
 
     denoise = Denoiser(network, process, ObjectiveConfig())
-    found = make(tmp_path / "store", 3, made=replace(model(), denoise=denoise))
-    assert np.unique(found.read(range(3))).tolist() == [100]
+    result = make(tmp_path / "store", 3, subject=replace(model(), denoise=denoise))
+    assert np.unique(result.read(range(3))).tolist() == [100]
 
 
 def test_the_measurement_says_what_was_drawn(tmp_path: Path) -> None:
     settings = SamplingSettings(n=70, sampler="ddim", steps=3, eta=0.5)
-    said: list[str] = []
-    runtime = Runtime(batch=4, notify=said.append)
-    found = samples.measure(model(), settings, runtime, tmp_path / "a")
-    grid, opened = found.grids["samples"], open_store(tmp_path / "a", 70)
+    texts: list[str] = []
+    runtime = Runtime(batch=4, notify=texts.append)
+    result = samples.measure(model(), settings, runtime, tmp_path / "a")
+    grid, opened = result.grids["samples"], open_store(tmp_path / "a", 70)
     np.testing.assert_array_equal(grid.images, opened.read(range(64)))
     assert (grid.columns, grid.labels[63]) == (8, "63")
     assert "DDIM (eta 0.5), 3 of 6 steps" in grid.caption
-    assert found.protocol.sampling == SamplingFacts(
+    assert result.protocol.sampling == SamplingFacts(
         sampler="ddim", steps=3, T=6, seed=0, n=70, eta=0.5, batch=4
     )
-    assert opened.sampling == found.protocol.sampling
-    assert found.facts["samples_digest"] == opened.digest
-    assert said == [f"samples 0..69 are in {tmp_path / 'a'}"]
+    assert opened.sampling == result.protocol.sampling
+    assert result.facts["samples_digest"] == opened.digest
+    assert texts == [f"samples 0..69 are in {tmp_path / 'a'}"]
 
 
 def test_finished_samples_are_shown_and_not_drawn_again(tmp_path: Path) -> None:
@@ -596,8 +596,8 @@ def test_channels_that_cannot_be_shown_are_refused_before_work(channels: int) ->
 
 def test_a_store_knows_what_its_model_was_trained_on(tmp_path: Path) -> None:
     facts = replace(model().facts, run=digits(), name="step-9.pt", file={"data_digest": "d"})
-    made = replace(model(), facts=facts)
-    opened = make(tmp_path / "a", made=made)
+    subject = replace(model(), facts=facts)
+    opened = make(tmp_path / "a", subject=subject)
     assert opened.about["data"] == to_dict(digits().data) and opened.about["data_digest"] == "d"
     merged = filling.merge([tmp_path / "a"], tmp_path / "b")
     assert merged.about == opened.about == open_store(tmp_path / "b").about

@@ -81,8 +81,8 @@ def samples(folder: Path) -> Measurement:
 def test_the_printed_command_goes_on(model: Path, whole: Path, tmp_path: Path) -> None:
     line = f"-m ddpm_eval sample {model} -n 10 --batch 4 --indices 4:8 --out {tmp_path}/a --quiet"
     loud = [sys.executable, *shlex.split(line.replace(" --quiet", ""))]
-    found = subprocess.run(loud, capture_output=True, text=True, check=True, cwd=ROOT)
-    command = re.search(r"^ *ddpm-eval (.*)$", found.stderr, re.MULTILINE)
+    result = subprocess.run(loud, capture_output=True, text=True, check=True, cwd=ROOT)
+    command = re.search(r"^ *ddpm-eval (.*)$", result.stderr, re.MULTILINE)
     assert command is not None
     run(*shlex.split(command[1]))
     assert forks.contents(tmp_path / "a") == forks.contents(whole)
@@ -103,8 +103,8 @@ def test_torchrun_shares_the_work(model: Path, whole: Path, tmp_path: Path) -> N
 
 
 def test_by_default_the_store_lies_beside_the_record(model: Path, tmp_path: Path) -> None:
-    how = ["--steps", 3, "--sampler", "ddim", "--eta", 0.5, "--reports", tmp_path]
-    text = run("sample", model, "-n", 3, "--batch", 3, *how)
+    options = ["--steps", 3, "--sampler", "ddim", "--eta", 0.5, "--reports", tmp_path]
+    text = run("sample", model, "-n", 3, "--batch", 3, *options)
     (store,) = (tmp_path / "tiny" / "store").iterdir()
     assert "ddim3-eta0.5-batch3" in store.name and store.name in text
     drawn = samples(tmp_path / "tiny")
@@ -171,9 +171,9 @@ def test_what_the_store_command_cannot_do(whole: Path, tmp_path: Path) -> None:
 def test_an_npz_is_what_evaluators_read(whole: Path, tmp_path: Path) -> None:
     run("store", "export", whole, tmp_path / "out.npz")
     store = open_store(whole)
-    with np.load(tmp_path / "out.npz") as found:
-        assert found.files == ["arr_0"]
-        np.testing.assert_array_equal(found["arr_0"], store.read(range(10)))
+    with np.load(tmp_path / "out.npz") as result:
+        assert result.files == ["arr_0"]
+        np.testing.assert_array_equal(result["arr_0"], store.read(range(10)))
     config = DataConfig(source="npz", path=str(tmp_path / "out.npz"))
     assert data.load(config, image_size=8, channels=1).digest == store.digest
     assert "exists" in run("store", "export", whole, tmp_path / "out.npz", code=2)
@@ -186,8 +186,8 @@ def test_pictures_are_named_in_order(whole: Path, tmp_path: Path) -> None:
     ]
     run("store", "export", whole, tmp_path / "all")
     config = DataConfig(source="folder", path=str(tmp_path / "all"))
-    found = data.load(config, image_size=8, channels=1)
-    np.testing.assert_array_equal(found.read(range(10)), open_store(whole).read(range(10)))
+    result = data.load(config, image_size=8, channels=1)
+    np.testing.assert_array_equal(result.read(range(10)), open_store(whole).read(range(10)))
 
 
 @pytest.mark.parametrize("name", ["out", "out.npz"])
@@ -198,10 +198,10 @@ def test_colours_and_chunks_survive(tmp_path: Path, name: str) -> None:
     if name == "out":
         paths = sorted((tmp_path / name).iterdir())
         assert [path.name for path in paths[9:11]] == ["009.png", "010.png"]
-        found = np.stack([np.asarray(Image.open(path)) for path in paths])
+        result = np.stack([np.asarray(Image.open(path)) for path in paths])
     else:
-        found = np.load(tmp_path / name)["arr_0"]
-    np.testing.assert_array_equal(found, images.pixels)
+        result = np.load(tmp_path / name)["arr_0"]
+    np.testing.assert_array_equal(result, images.pixels)
 
 
 @pytest.mark.parametrize("name", ["out", "out.npz"])

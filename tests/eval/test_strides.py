@@ -55,11 +55,11 @@ def test_strides_are_the_steps_of_a_respaced_process(fit: str) -> None:
 
 
 def test_all_strides_are_the_sweeps_bound() -> None:
-    made = jobs.subject(ObjectiveConfig(variance="fixedsmall"))
+    model = jobs.subject(ObjectiveConfig(variance="fixedsmall"))
     pictures = jobs.pictures(4)
     x_0 = torch.from_numpy(pictures.pixels).permute(0, 3, 1, 2).double() / 127.5 - 1
-    terms = oracle.run(oracle.run_sweep(made, x_0, range(4), seed=0))
-    process = made.denoise.schedule
+    terms = oracle.run(oracle.run_sweep(model, x_0, range(4), seed=0))
+    process = model.denoise.schedule
     costs = StrideCosts.of(process, terms.error)
     table = optimal(process, torch.from_numpy(costs.fitted))
     terms.decoders["optimal"] = terms.decoders["fixedsmall"]

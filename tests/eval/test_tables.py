@@ -46,7 +46,7 @@ def reasons(cell: Cell, table: Table) -> list[str]:
     return [table.notes[mark - 1] for mark in cell.notes]
 
 
-def said(record: Record) -> str:
+def text_of(record: Record) -> str:
     return comparable.verdict(Run(record))
 
 
@@ -105,7 +105,7 @@ def test_other_choices_are_compared_but_never_silently(change: dict[str, Any], r
     row, table = our_row(record)
     assert not row.cells[2].muted
     assert [remark in reason for reason in reasons(row.cells[2], table)] == [True]
-    assert remark in said(record)
+    assert remark in text_of(record)
 
 
 def test_train_images_stand_in_the_train_column() -> None:
@@ -160,13 +160,13 @@ def test_every_published_row_is_there_as_printed() -> None:
 
 
 def test_the_verdict_tells_apart_what_may_be_compared() -> None:
-    mixed = said(records.paper(records.bound(), records.quality(5_000)))
+    mixed = text_of(records.paper(records.bound(), records.quality(5_000)))
     assert mixed.startswith("At most 3.741 ± 0.017 bits/dim on 10,000 test images of CIFAR-10.")
     assert "Not comparable with the paper's Table 1: IS, FID (" in mixed
     assert mixed.endswith("The rest is comparable with the paper's Table 1.")
-    alone = said(records.paper(records.bound()))
+    alone = text_of(records.paper(records.bound()))
     assert alone.endswith("This is comparable with the paper's Table 1.")
-    assert "nothing to compare" in said(records.only("mine", "samples"))
+    assert "nothing to compare" in text_of(records.only("mine", "samples"))
 
 
 def test_the_table_of_bits_holds_the_terms_then_what_trivial_models_need() -> None:
@@ -289,7 +289,7 @@ def test_one_entry_brings_a_metric_into_table_record_page_and_comparison(
     (table,) = qualities.tables([Run(record)])
     column = [str(column) for column in table.columns].index("Toy(digits-cnn) ↑")
     assert table.rows[0].cells[column].number == "0.250"
-    gaps = {each.name: each for each in differences.between(record, with_toy("b", 0.5))}
+    gaps = {item.name: item for item in differences.between(record, with_toy("b", 0.5))}
     assert gaps["Toy(digits-cnn)"].gap.value == 0.25
     page = document.compose([record, with_toy("b", 0.5)], compare=True)
     assert any("Toy(digits-cnn): b is 0.250 higher than a" in x for x in page.sections[0].texts)

@@ -34,7 +34,7 @@ LOGITS = 3 * np.random.default_rng(0).normal(size=(N, CLASSES))
 def evidence(x: np.ndarray) -> Evidence:
     score = InceptionScore(N, CLASSES)
     score.update(range(N), LOGITS)
-    spatial = [FeatureSet.of(each).pool for each in SPATIAL]
+    spatial = [FeatureSet.of(item).pool for item in SPATIAL]
     return Evidence(
         samples=replace(FeatureSet.of(x), spatial=spatial[0], score=score),
         reference=replace(FeatureSet.of(Y), spatial=spatial[1]),
@@ -64,8 +64,8 @@ def torchmetrics_frechet(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def torch_fidelity_frechet(x: np.ndarray, y: np.ndarray) -> float:
-    both = (metric_fid.fid_features_to_statistics(torch.from_numpy(z)) for z in (x, y))
-    result = metric_fid.fid_statistics_to_metric(*both, False)
+    pair = (metric_fid.fid_features_to_statistics(torch.from_numpy(z)) for z in (x, y))
+    result = metric_fid.fid_statistics_to_metric(*pair, False)
     return float(result[metric_fid.KEY_METRIC_FID])
 
 

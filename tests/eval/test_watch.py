@@ -47,8 +47,8 @@ def curve_of(measurement: Measurement, metric: str) -> Curve:
 def test_points_come_back_in_order_from_the_record(tmp_path: Path) -> None:
     result = watch.measurement(POINTS, PROTOCOL, BITS)
     disk.save(tmp_path, Record(name="a", subjects={"c": {}}, measurements=(result,)))
-    (kept,) = disk.load(tmp_path).measurements
-    assert watch.points(kept) == sorted(POINTS, key=lambda point: point.step)
+    (first,) = disk.load(tmp_path).measurements
+    assert watch.points(first) == sorted(POINTS, key=lambda point: point.step)
 
 
 def test_the_best_is_the_lowest_or_where_more_is_better_the_highest() -> None:
@@ -119,19 +119,19 @@ def test_every_checkpoint_is_measured_once_and_the_best_is_kept(
     hidden.rename(last)
     text = run("watch", *common, *FEW)
     assert "step 30" in text and "step 20" not in text
-    found = watched(tmp_path)
-    assert len(found.curves) == 3
+    result = watched(tmp_path)
+    assert len(result.curves) == 3
     for metric in ("bits_per_dim", "fid", "inception_score"):
-        curve = curve_of(found, metric)
+        curve = curve_of(result, metric)
         assert curve.x.tolist() == [10, 20, 30]
         assert curve.y[:2].tolist() == curve_of(first, metric).y.tolist()
-    distances = curve_of(found, "fid")
+    distances = curve_of(result, "fid")
     assert distances.label == "FD(digits-cnn)"
     best = int(distances.x[distances.y.argmin()])
-    facts: Any = found.facts["best"]
+    facts: Any = result.facts["best"]
     assert facts["step"] == best
-    kept = trained / "checkpoints" / "best.pt"
-    assert kept.read_bytes() == kept.with_name(f"step-{best:08d}.pt").read_bytes()
+    original = trained / "checkpoints" / "best.pt"
+    assert original.read_bytes() == original.with_name(f"step-{best:08d}.pt").read_bytes()
     text = run("watch", *common, *FEW)
     assert "every checkpoint that is there is measured" in text
     assert "step" not in text
@@ -144,7 +144,7 @@ def test_a_point_is_what_the_other_commands_say(trained: Path, tmp_path: Path) -
     run("nll", *common, *options[-2:])
     run("fid", *common, *options[:-2])
     record = disk.load(tmp_path / "run")
-    assert {each.measure for each in record.measurements} == {"bound", "quality", watch.NAME}
+    assert {item.measure for item in record.measurements} == {"bound", "quality", watch.NAME}
     bits, _, distance = watch.points(watched(tmp_path))[-1].scores
     for score, measure, metric in ((bits, "bound", BITS[0]), (distance, "quality", "fid")):
         (other,) = record.of(measure)
@@ -159,7 +159,7 @@ def test_the_curve_leaves_other_measurements_alone(trained: Path, tmp_path: Path
     run("nll", str(first), "--name", "run", "--reports", str(tmp_path), "-n", "4")
     run("watch", str(trained), "--reports", str(tmp_path), *FEW, "--extractor", "none")
     record = disk.load(tmp_path / "run")
-    assert {each.measure for each in record.measurements} == {"bound", watch.NAME}
+    assert {item.measure for item in record.measurements} == {"bound", watch.NAME}
     assert [curve.metric for curve in watched(tmp_path).curves] == ["bits_per_dim"]
 
 
@@ -177,9 +177,12 @@ def test_other_settings_are_curves_of_their_own(trained: Path, tmp_path: Path) -
     run("watch", *few)
     text = run("watch", *few, "--budget", "700")
     assert "step 30" in text
-    both = disk.load(tmp_path / "run").of(watch.NAME)
-    estimators = [each.protocol.estimator for each in both]
-    assert sorted(each.budget for each in estimators if each is not None) == [600, 700]
+    pair = disk.load(tmp_path / "run").of(watch.NAME)
+    estimators = [item.protocol.estimator for item in pair]
+    assert sorted(estimator.budget for estimator in estimators if estimator is not None) == [
+        600,
+        700,
+    ]
     assert "every checkpoint that is there is measured" in run("watch", *few)
 
 

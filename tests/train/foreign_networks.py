@@ -123,21 +123,21 @@ class Pesser(nn.Module):
     def forward(self, x: Tensor, i: Tensor) -> Tensor:  # noqa: C901
         t = self.temb.dense[1](F.silu(self.temb.dense[0](sines(i, self.size.ch))))
         h = self.conv_in(x)
-        kept = [h]
+        first = [h]
         for stage in self.down:
             for n, block in enumerate(stage.block):
                 h = self.res(block, h, t)
                 if len(stage.attn):
                     h = self.att(stage.attn[n], h)
-                kept.append(h)
+                first.append(h)
             if hasattr(stage, "downsample"):
                 h = stage.downsample.conv(F.pad(h, (0, 1, 0, 1)))
-                kept.append(h)
+                first.append(h)
         h = self.res(self.mid.block_2,
                      self.att(self.mid.attn_1, self.res(self.mid.block_1, h, t)), t)  # fmt: skip
         for stage in reversed(self.up):
             for n, block in enumerate(stage.block):
-                h = self.res(block, torch.cat([h, kept.pop()], 1), t)
+                h = self.res(block, torch.cat([h, first.pop()], 1), t)
                 if len(stage.attn):
                     h = self.att(stage.attn[n], h)
             if hasattr(stage, "upsample"):
@@ -188,8 +188,8 @@ class Tqch(nn.Module):
 
         def layer(a: int, level: int) -> nn.Module:
             block = TqchBlock(a, w[level], time)
-            both = [block, TqchAttention(w[level])]
-            return nn.Sequential(*both) if level in size.attn else block
+            pair = [block, TqchAttention(w[level])]
+            return nn.Sequential(*pair) if level in size.attn else block
 
         self.embed = nn.Sequential(nn.Linear(ch, time), nn.SiLU(), nn.Linear(time, time))
         self.in_conv = nn.Conv2d(size.channels, ch, 3, padding=1)
@@ -229,16 +229,16 @@ class Tqch(nn.Module):
 
     def forward(self, x: Tensor, i: Tensor) -> Tensor:
         t = self.embed(sines(i, self.size.ch))
-        kept = [self.in_conv(x)]
+        first = [self.in_conv(x)]
         for level in self.downsamples.values():
             for layer in level:
-                kept.append(self.through(layer, kept[-1], t))
-        h = kept[-1]
+                first.append(self.through(layer, first[-1], t))
+        h = first[-1]
         for layer in self.middle:
             h = layer(h, t)
         for level in self.upsamples.values():
             for n, layer in enumerate(level):
-                h = torch.cat([h, kept.pop()], 1) if n <= self.size.blocks else h
+                h = torch.cat([h, first.pop()], 1) if n <= self.size.blocks else h
                 h = self.through(layer, h, t)
         return self.out_conv(h)
 
@@ -311,8 +311,8 @@ class W86763777(nn.Module):
         )
         for level in range(L)[::-1]:
             for _ in range(size.blocks + 1):
-                both = now + skips.pop()
-                self.upblocks.append(WBlock(both, w[level], time, level in size.attn))
+                pair = now + skips.pop()
+                self.upblocks.append(WBlock(pair, w[level], time, level in size.attn))
                 now = w[level]
             if level:
                 self.upblocks.append(WResample(now, 1))
@@ -323,15 +323,15 @@ class W86763777(nn.Module):
     def forward(self, x: Tensor, i: Tensor) -> Tensor:
         t = self.time_embedding.timembedding(i)
         h = self.head(x)
-        kept = [h]
+        first = [h]
         for part in self.downblocks:
             h = part(h, t) if isinstance(part, WBlock) else part.main(h)
-            kept.append(h)
+            first.append(h)
         for part in self.middleblocks:
             h = part(h, t)
         for part in self.upblocks:
             if isinstance(part, WBlock):
-                h = part(torch.cat([h, kept.pop()], 1), t)
+                h = part(torch.cat([h, first.pop()], 1), t)
             else:
                 h = part.main(twice(h))
         return self.tail(h)
@@ -433,11 +433,11 @@ class Improved(nn.Module):
         j = torch.arange(self.ch // 2, dtype=torch.float64)
         a = i[:, None] * self.time_scale * 10000.0 ** (-j / (self.ch // 2))
         t = self.time_embed(torch.cat([a.cos(), a.sin()], 1).float())
-        h, kept = x, []
+        h, first = x, []
         for layers in self.input_blocks:
             h = self.step(layers, h, t)
-            kept.append(h)
+            first.append(h)
         h = self.step(self.middle_block, h, t)
         for layers in self.output_blocks:
-            h = self.step(layers, torch.cat([h, kept.pop()], 1), t)
+            h = self.step(layers, torch.cat([h, first.pop()], 1), t)
         return self.out(h)

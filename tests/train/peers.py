@@ -25,14 +25,14 @@ def randomise(net: nn.Module, *, seed: int = 0) -> None:
 
 @torch.no_grad()
 def agreement(
-    found: Checkpoint, peer: Function, *, ema: bool = True, labels: Tensor | None = None
+    content: Checkpoint, peer: Function, *, ema: bool = True, labels: Tensor | None = None
 ) -> float:
     """The relative L2 distance of our output and a peer's, which takes x and the index t - 1."""
-    unet, T = found.model.unet, found.model.schedule.T
+    unet, T = content.model.unet, content.model.schedule.T
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(4, unet.channels, unet.image_size, unet.image_size, generator=generator)
     t = torch.tensor([1, 2, T // 2, T])
     theirs = peer(x, t - 1)
-    ours = checkpoint.network(found, ema=ema)(x, t, labels)
+    ours = checkpoint.network(content, ema=ema)(x, t, labels)
     assert theirs.shape == ours.shape and theirs.std() > 0.1
     return ((ours - theirs).norm() / theirs.norm()).item()

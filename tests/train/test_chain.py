@@ -229,8 +229,8 @@ def test_respacing_is_the_product_of_its_steps() -> None:
     short = schedule.respace(whole, times)
     edges = [0, *times]
     for row, (s, t) in enumerate(itertools.pairwise(edges), 1):
-        kept = (1 - whole.betas[s + 1 : t + 1]).prod()
-        assert short.betas[row].item() == pytest.approx(1 - kept.item(), rel=1e-12)
+        first = (1 - whole.betas[s + 1 : t + 1]).prod()
+        assert short.betas[row].item() == pytest.approx(1 - first.item(), rel=1e-12)
     assert torch.equal(short.alphas_bar, whole.alphas_bar[edges])
     x_0, x_t = oracle.images(2)
     # Two steps at once: integrate q(x_2 | x_3) against q(x_1 | x_2), in closed form.
@@ -238,9 +238,9 @@ def test_respacing_is_the_product_of_its_steps() -> None:
     c_t = ((1 - whole.betas).sqrt() * (1 - whole.alphas_bar_before) / (1 - whole.alphas_bar))[2]
     mean = two.mean + c_t * (three.mean - x_t)
     variance = two.log_var.exp() + c_t**2 * three.log_var.exp()
-    both = q_posterior(schedule.respace(whole, [1, 3]), x_0[None], x_t[None], torch.tensor([2]))
-    merged = type(both)(mean, variance.log())
-    assert kl(both, merged).abs().max() < 1e-20 and kl(merged, both).abs().max() < 1e-20
+    pair = q_posterior(schedule.respace(whole, [1, 3]), x_0[None], x_t[None], torch.tensor([2]))
+    merged = type(pair)(mean, variance.log())
+    assert kl(pair, merged).abs().max() < 1e-20 and kl(merged, pair).abs().max() < 1e-20
 
 
 @pytest.mark.parametrize(

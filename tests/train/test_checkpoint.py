@@ -44,24 +44,24 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 def test_what_is_saved_is_loaded(saved: tuple[Path, Checkpoint]) -> None:
     path, whole = saved
-    found = checkpoint.load(path)
+    content = checkpoint.load(path)
     for group in checkpoint.GROUPS:
-        assert equal(getattr(found, group), getattr(whole, group)), group
-    assert (found.model, found.run, found.step) == (whole.model, whole.run, 7)
-    assert found.facts == {"data": "digits train"}
+        assert equal(getattr(content, group), getattr(whole, group)), group
+    assert (content.model, content.run, content.step) == (whole.model, whole.run, 7)
+    assert content.facts == {"data": "digits train"}
     assert [p.name for p in path.parent.iterdir()] == ["step-7.pt"]
 
 
 def test_evaluation_takes_the_average_unless_told_otherwise(
     saved: tuple[Path, Checkpoint],
 ) -> None:
-    found = checkpoint.load(saved[0])
-    averaged, raw = checkpoint.network(found), checkpoint.network(found, ema=False)
-    assert equal(dict(averaged.state_dict()), found.ema)
-    assert equal(dict(raw.state_dict()), found.weights)
+    content = checkpoint.load(saved[0])
+    averaged, raw = checkpoint.network(content), checkpoint.network(content, ema=False)
+    assert equal(dict(averaged.state_dict()), content.ema)
+    assert equal(dict(raw.state_dict()), content.weights)
     assert not averaged.training
     with pytest.raises(FixableError, match="only raw weights"):
-        checkpoint.network(replace(found, ema={}))
+        checkpoint.network(replace(content, ema={}))
 
 
 def test_every_flipped_byte_is_noticed(saved: tuple[Path, Checkpoint]) -> None:
@@ -75,13 +75,13 @@ def test_every_flipped_byte_is_noticed(saved: tuple[Path, Checkpoint]) -> None:
         broken[position] ^= 1 << position % 8
         path.write_bytes(broken)
         try:
-            found = checkpoint.load(path)
+            content = checkpoint.load(path)
         except FixableError as error:
             noticed += 1
             assert str(path) in error.problem and error.fix
         else:
             for group in checkpoint.GROUPS:
-                assert equal(getattr(found, group), getattr(whole, group))
+                assert equal(getattr(content, group), getattr(whole, group))
     assert noticed > 0.8 * len(positions)
 
 
@@ -154,12 +154,12 @@ def test_other_files_are_named(tmp_path: Path) -> None:
 
 
 def test_weights_that_do_not_fit_are_listed(saved: tuple[Path, Checkpoint]) -> None:
-    found = checkpoint.load(saved[0])
-    weights = dict(found.weights)
+    content = checkpoint.load(saved[0])
+    weights = dict(content.weights)
     weights["extra"] = weights.pop("conv_in.bias")
     weights["conv_in.weight"] = weights["conv_in.weight"][:, :, :1]
     with pytest.raises(FixableError) as caught:
-        checkpoint.load_weights(checkpoint.build_network(found.model), weights)
+        checkpoint.load_weights(checkpoint.build_network(content.model), weights)
     text = str(caught.value)
     assert "3 weights do not fit" in text and "conv_in.bias is missing" in text
     assert "extra is not part" in text and "(32, 1, 1, 3) instead of (32, 1, 3, 3)" in text
@@ -243,14 +243,14 @@ def test_another_content_than_was_meant_is_noticed(
 
 
 def test_the_digest_names_the_weights_and_not_the_file(saved: tuple[Path, Checkpoint]) -> None:
-    found = checkpoint.load(saved[0])
+    content = checkpoint.load(saved[0])
     names = {
-        checkpoint.weights_digest(found.ema, found.model),
+        checkpoint.weights_digest(content.ema, content.model),
         checkpoint.weights_digest(saved[1].ema, saved[1].model),
     }
     assert len(names) == 1
-    changed = {**found.ema, "conv_in.bias": found.ema["conv_in.bias"] + 1}
-    assert checkpoint.weights_digest(changed, found.model) not in names
+    changed = {**content.ema, "conv_in.bias": content.ema["conv_in.bias"] + 1}
+    assert checkpoint.weights_digest(changed, content.model) not in names
 
 
 def test_a_new_setting_renames_no_model() -> None:

@@ -263,5 +263,5 @@ def test_the_settings_of_improved_ddpm() -> None:
     assert (run.schedule.kind, run.schedule.T, run.objective.loss) == ("cosine", 4000, "hybrid")
     assert run.unet.time_scale * run.schedule.T == 1000
     network = build_network(run.model)
-    assert sum(each.numel() for each in network.parameters()) == pytest.approx(52.5e6, rel=0.005)
+    assert sum(item.numel() for item in network.parameters()) == pytest.approx(52.5e6, rel=0.005)
     assert network.conv_out.out_channels == 6

@@ -74,31 +74,31 @@ def test_digits_are_all_there_once_and_mixed() -> None:
 
     train, test = digits("train"), digits("test")
     assert (len(train), len(test)) == (1500, 297)
-    found = np.concatenate([train.read(range(1500)), test.read(range(297))])[..., 0]
+    result = np.concatenate([train.read(range(1500)), test.read(range(297))])[..., 0]
     original = load_digits().images
-    assert np.array_equal(found // 15, original[_places(found)])
+    assert np.array_equal(result // 15, original[_places(result)])
     # below each coarse level lies uniform noise: every remainder a fifteenth of the time
-    counts, n = np.bincount((found % 15).ravel(), minlength=15), found.size
+    counts, n = np.bincount((result % 15).ravel(), minlength=15), result.size
     assert np.abs(counts - n / 15).max() < 4 * (n / 15) ** 0.5
     # the test part comes from all over the original order, not from its last writers
     assert np.median(_places(test.read(range(297))[..., 0])) == pytest.approx(898, abs=120)
 
 
-def _places(found: NDArray[np.uint8]) -> list[int]:
+def _places(result: NDArray[np.uint8]) -> list[int]:
     """Where each digit stands in scikit-learn's order; each place is given once."""
     from sklearn.datasets import load_digits
 
     places: dict[bytes, list[int]] = {}
     for i, image in enumerate(load_digits().images):
         places.setdefault(image.astype(np.uint8).tobytes(), []).append(i)
-    return [places[image.tobytes()].pop() for image in found // 15]
+    return [places[image.tobytes()].pop() for image in result // 15]
 
 
 def test_the_order_of_the_digits_is_the_same_for_ever() -> None:
     """No library's random numbers decide what is tested on: SHA-256 of the index does."""
-    found = [digits("train").read(range(1500)), digits("test").read(range(297))]
+    result = [digits("train").read(range(1500)), digits("test").read(range(297))]
     hashes = [
-        hashlib.sha256(str(i).encode()).digest() for i in _places(np.concatenate(found)[..., 0])
+        hashlib.sha256(str(i).encode()).digest() for i in _places(np.concatenate(result)[..., 0])
     ]
     assert hashes == sorted(hashes)
 
@@ -152,9 +152,9 @@ def test_arrays_are_resized_only_when_asked(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", pixels(2, 6, 8, 3))
     with pytest.raises(FixableError, match="8x6 pixels; 4x4 expected"):
         npz(tmp_path / "x.npz")
-    found = npz(tmp_path / "x.npz", resize="box", image_size=3)
+    result = npz(tmp_path / "x.npz", resize="box", image_size=3)
     square = pixels(2, 6, 8, 3)[:, :, 1:7].reshape(2, 3, 2, 3, 2, 3)  # the centre, in 2x2 boxes
-    assert np.abs(found.read([0, 1]) - square.mean((2, 4))).max() <= 1
+    assert np.abs(result.read([0, 1]) - square.mean((2, 4))).max() <= 1
     again = digits("train", resize="nearest").read([3])
     assert np.array_equal(again[:, ::2, ::2], digits("train").read([3]))
 
@@ -163,8 +163,8 @@ def test_resizing_agrees_with_pillow_on_colours(tmp_path: Path) -> None:
     image = pixels(1, 8, 8, 3)
     np.savez(tmp_path / "x.npz", image)
     oracle = Image.fromarray(image[0]).resize((5, 5), Image.Resampling.LANCZOS)
-    found = npz(tmp_path / "x.npz", resize="lanczos", image_size=5).read([0])[0]
-    assert np.array_equal(found, np.asarray(oracle))
+    result = npz(tmp_path / "x.npz", resize="lanczos", image_size=5).read([0])[0]
+    assert np.array_equal(result, np.asarray(oracle))
 
 
 def test_bad_npz_says_what_to_do(tmp_path: Path) -> None:

@@ -155,9 +155,9 @@ def test_damage_is_named_with_both_digests(tmp_path: Path, release: Release) -> 
         path.write_bytes(content)
         with pytest.raises(FixableError, match=words) as error:
             load(path, "train", release)
-        found = release_of(path, {}).archive.md5
+        result = release_of(path, {}).archive.md5
         if "cut off" in words or "not the" in words:
-            assert f"MD5 {found}, expected {release.archive.md5}" in str(error.value)
+            assert f"MD5 {result}, expected {release.archive.md5}" in str(error.value)
 
 
 def test_a_flipped_bit_in_a_batch_that_was_taken_out(tmp_path: Path, release: Release) -> None:

@@ -280,10 +280,10 @@ def test_resizing_crops_the_centre_first(tmp_path: Path, size: tuple[int, int], 
     left, top = (width - side) // 2, (height - side) // 2
     square = Image.fromarray(np.ascontiguousarray(picture[top:, left:][:side, :side]))
     oracle = np.asarray(square.resize((4, 4), Image.Resampling[name.upper()]))
-    found = everything(open_(tmp_path / "x", size=4, resize=name))[0]
-    assert np.array_equal(found, oracle)
+    result = everything(open_(tmp_path / "x", size=4, resize=name))[0]
+    assert np.array_equal(result, oracle)
     if size == (4, 4):
-        assert np.array_equal(found, picture)
+        assert np.array_equal(result, picture)
 
 
 # ------------------------------------------------------------------------- kinds of pixels
@@ -313,8 +313,8 @@ def test_jpeg_and_orientation(tmp_path: Path) -> None:
     turned = Image.Exif()
     turned[0x0112] = 6  # the camera was held upright: turn by 90 degrees to show it
     for options, expected in (({}, smooth), ({"exif": turned}, np.rot90(smooth, -1))):
-        found = one(tmp_path, encode(smooth, "jpeg", quality=100, **options))
-        assert np.abs(found.astype(int) - expected).max() <= 3
+        result = one(tmp_path, encode(smooth, "jpeg", quality=100, **options))
+        assert np.abs(result.astype(int) - expected).max() <= 3
 
 
 def test_transparency_is_never_guessed(tmp_path: Path) -> None:

@@ -73,20 +73,20 @@ def edit(file: Path, **changes: Any) -> None:
 @pytest.mark.parametrize("kind", ["safetensors", "bin"])
 def test_the_same_function(tmp_path: Path, kind: str) -> None:
     net = make(tmp_path / "ddpm-ema-small", kind=kind)
-    found = formats.load_any(tmp_path / "ddpm-ema-small")
-    assert agreement(found, judge(net)) < 5e-6
-    assert not found.weights and not found.facts["warnings"]
-    assert found.facts["weights"] == "as given"  # a folder's name is for people
-    assert found.model.objective.variance == "fixedlarge"
+    content = formats.load_any(tmp_path / "ddpm-ema-small")
+    assert agreement(content, judge(net)) < 5e-6
+    assert not content.weights and not content.facts["warnings"]
+    assert content.facts["weights"] == "as given"  # a folder's name is for people
+    assert content.model.objective.variance == "fixedlarge"
 
 
 def test_a_pipeline_in_folders(tmp_path: Path) -> None:
     net = make(tmp_path, nested=True, scheduler={"beta_schedule": "squaredcos_cap_v2"})
     for path in (tmp_path, tmp_path / "unet"):
-        found = formats.load_any(path)
-        assert agreement(found, judge(net)) < 5e-6
-        assert found.model.schedule.kind == "cosine"
-        assert found.facts["weights"] == "as given"
+        content = formats.load_any(path)
+        assert agreement(content, judge(net)) < 5e-6
+        assert content.model.schedule.kind == "cosine"
+        assert content.facts["weights"] == "as given"
 
 
 @pytest.mark.parametrize(
@@ -131,8 +131,8 @@ def test_files_before_attention_was_renamed(tmp_path: Path) -> None:
     edit(tmp_path / "config.json", attention_head_dim=...)
     with pytest.raises(FixableError, match=r"does not say unet\.head_channels[^$]*=0"):
         formats.load_any(tmp_path)
-    found = formats.load_any(tmp_path, changes=["unet.head_channels=0"])
-    assert agreement(found, judge(net)) < 5e-6
+    content = formats.load_any(tmp_path, changes=["unet.head_channels=0"])
+    assert agreement(content, judge(net)) < 5e-6
 
 
 @pytest.mark.parametrize(
@@ -190,9 +190,9 @@ def test_broken_folders(tmp_path: Path) -> None:
 def test_weights_in_16_bits(tmp_path: Path) -> None:
     net = make(tmp_path)
     net.half().save_pretrained(tmp_path)
-    found = formats.load_any(tmp_path)
-    assert agreement(found, judge(net.float())) < 5e-6
-    assert any("16 bits" in warning for warning in found.facts["warnings"])
+    content = formats.load_any(tmp_path)
+    assert agreement(content, judge(net.float())) < 5e-6
+    assert any("16 bits" in warning for warning in content.facts["warnings"])
 
 
 LABELS = torch.tensor([4, 0, 0, 2])
@@ -221,9 +221,9 @@ def test_there_and_back_again(tmp_path: Path, changes: Any) -> None:
     make(tmp_path / "theirs", **changes)
     first = formats.load_any(tmp_path / "theirs")
     to_diffusers.write(first, tmp_path / "ours")
-    for name, each in (("a", first), ("b", formats.load_any(tmp_path / "ours"))):
-        facts = {key: value for key, value in each.facts.items() if key != "checksum"}
-        checkpoint.save(tmp_path / f"{name}.pt", replace(each, facts=facts))
+    for name, item in (("a", first), ("b", formats.load_any(tmp_path / "ours"))):
+        facts = {key: value for key, value in item.facts.items() if key != "checksum"}
+        checkpoint.save(tmp_path / f"{name}.pt", replace(item, facts=facts))
     assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
     name = "diffusion_pytorch_model.safetensors"
     theirs, ours = tmp_path / "theirs" / name, tmp_path / "ours" / "unet" / name
@@ -256,8 +256,8 @@ def test_the_pipeline_draws_the_same_samples(
     randomise(net)
     ours = checkpoint.Checkpoint(model=model, step=5, ema=dict(net.state_dict()))
     to_diffusers.write(ours, tmp_path / "out")
-    found = formats.load_any(tmp_path / "out")
-    assert found.model == model and found.step == 5 and "weights" not in found.facts
+    content = formats.load_any(tmp_path / "out")
+    assert content.model == model and content.step == 5 and "weights" not in content.facts
 
     draws = iter([0, *range(T, 1, -1)])
     hand: Any = lambda *_, **__: noise.normal(stream, range(2), shape, steps=next(draws))  # noqa: E731
@@ -291,9 +291,9 @@ def test_what_diffusers_is_not_is_refused(
     from dataclasses import replace
 
     make(tmp_path / "in")
-    found = formats.load_any(tmp_path / "in")
-    part = replace(getattr(found.model, group), **changes)
-    changed = replace(found, model=replace(found.model, **{group: part}))
+    content = formats.load_any(tmp_path / "in")
+    part = replace(getattr(content.model, group), **changes)
+    changed = replace(content, model=replace(content.model, **{group: part}))
     with pytest.raises(FixableError, match=next(iter(changes))):
         to_diffusers.write(changed, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -45,14 +45,14 @@ FILE = {"pesser": "ema_diffusion_cifar10_model-790000.ckpt", "tqch": "cifar10_20
 
 
 def nets(kind: str, size: peers.Size = SIZE) -> tuple[nn.Module, nn.Module]:
-    found = [PLAIN[kind](size).eval() for _ in range(2)]
-    for seed, net in enumerate(found):
+    networks = [PLAIN[kind](size).eval() for _ in range(2)]
+    for seed, net in enumerate(networks):
         randomise(net, seed=seed)
     if kind == "w86763777":  # its table is frozen
-        for net in found:
+        for net in networks:
             table = net.time_embedding.timembedding[0].weight
             table.data = peers.interleaved(*table.shape)
-    return found[0], found[1]
+    return networks[0], networks[1]
 
 
 def write(folder: Path, kind: str, change: Callable[[Content], None] | None = None) -> Path:
@@ -83,15 +83,15 @@ def test_the_same_function(tmp_path: Path, kind: str, size: peers.Size) -> None:
     content.pop("x_T", None)
     path = tmp_path / FILE[kind]
     torch.save(content, path)
-    found = formats.load_any(path, changes=FLAGS.get(kind, []))
-    assert agreement(found, net) < 5e-6
+    ours = formats.load_any(path, changes=FLAGS.get(kind, []))
+    assert agreement(ours, net) < 5e-6
     if kind in ("tqch", "w86763777"):
-        assert agreement(found, raw, ema=False) < 5e-6
-        assert agreement(found, raw) > 0.1  # EMA and raw are not confused
-    assert kind in str(found.facts["format"]) and found.facts["warnings"]
-    assert found.model.unet.image_size == 32  # attention at level 1 is at 16x16
+        assert agreement(ours, raw, ema=False) < 5e-6
+        assert agreement(ours, raw) > 0.1  # EMA and raw are not confused
+    assert kind in str(ours.facts["format"]) and ours.facts["warnings"]
+    assert ours.model.unet.image_size == 32  # attention at level 1 is at 16x16
     steps = {"pesser": 790_000, "w86763777": 1234, "improved": 500_000, "tqch": 0}
-    assert found.step == steps[kind]
+    assert ours.step == steps[kind]
 
 
 @pytest.mark.parametrize(
@@ -127,12 +127,12 @@ def test_the_flags_of_improved_diffusion(
     path = tmp_path / "cifar10_uncond_50M_500K.pt"
     torch.save(net.state_dict(), path)
     flags = [f"unet.heads={heads}", "schedule.T=4000", "schedule.kind=linear"]
-    found = formats.load_any(path, changes=flags)
-    assert agreement(found, net) < 5e-6
-    assert found.model.objective.variance == ("learned_range" if learned else "fixedlarge")
-    assert found.facts["weights"] == "as given"
-    assert found.model.unet.time_scale == 0.25
-    assert (found.model.schedule.beta_start, found.model.schedule.beta_end) == (2.5e-5, 0.005)
+    content = formats.load_any(path, changes=flags)
+    assert agreement(content, net) < 5e-6
+    assert content.model.objective.variance == ("learned_range" if learned else "fixedlarge")
+    assert content.facts["weights"] == "as given"
+    assert content.model.unet.time_scale == 0.25
+    assert (content.model.schedule.beta_start, content.model.schedule.beta_end) == (2.5e-5, 0.005)
     for missing in flags:
         with pytest.raises(FixableError, match=f"does not say {missing.partition('=')[0]}, and"):
             formats.load_any(path, changes=[flag for flag in flags if flag != missing])
@@ -163,11 +163,11 @@ def test_without_averaged_weights(tmp_path: Path, kind: str) -> None:
         content.pop("ema", None)
         content["ema_model"] = None
 
-    found = formats.load_any(write(tmp_path, kind, drop))
-    assert any("weights=raw" in warning for warning in found.facts["warnings"])
+    content = formats.load_any(write(tmp_path, kind, drop))
+    assert any("weights=raw" in warning for warning in content.facts["warnings"])
     with pytest.raises(FixableError, match="only raw weights"):
-        checkpoint.network(found)
-    assert checkpoint.network(found, ema=False)
+        checkpoint.network(content)
+    assert checkpoint.network(content, ema=False)
 
 
 @pytest.mark.parametrize("kind", PLAIN)
@@ -209,9 +209,9 @@ def test_half_of_a_download(tmp_path: Path, keep: float, zipped: bool) -> None:
 
 
 def test_imported_is_ours_and_equal(tmp_path: Path) -> None:
-    found = formats.load_any(write(tmp_path, "w86763777"))
-    checkpoint.save(tmp_path / "out.pt", found)
+    content = formats.load_any(write(tmp_path, "w86763777"))
+    checkpoint.save(tmp_path / "out.pt", content)
     again = formats.load_any(tmp_path / "out.pt")
-    assert inspection.fingerprint(again) == inspection.fingerprint(found)
-    assert again.facts == found.facts and again.model == found.model
-    assert replace(again, weights={}, ema={}) == replace(found, weights={}, ema={})
+    assert inspection.fingerprint(again) == inspection.fingerprint(content)
+    assert again.facts == content.facts and again.model == content.model
+    assert replace(again, weights={}, ema={}) == replace(content, weights={}, ema={})

@@ -33,7 +33,7 @@ def make(seed: int) -> nn.Module:
 
 def original(net: nn.Module, suffix: str) -> dict[str, np.ndarray]:
     """The network's weights as the original names and stores them: output channels last."""
-    found = {}
+    content = {}
     for name, tensor in net.state_dict().items():
         *path, kind = name.split(".")
         norm = tensor.ndim == 1 and path[-1].startswith("norm")
@@ -49,14 +49,16 @@ def original(net: nn.Module, suffix: str) -> dict[str, np.ndarray]:
                 value = value[0, 0]
         elif value.ndim == 2:
             value = value.T
-        found[f"model/{text}/{kind}{suffix}"] = np.ascontiguousarray(value)
-    return found
+        content[f"model/{text}/{kind}{suffix}"] = np.ascontiguousarray(value)
+    return content
 
 
 def variables(ema: nn.Module, raw: nn.Module) -> dict[str, np.ndarray]:
-    found = original(ema, "/ExponentialMovingAverage") | original(raw, "")
+    content = original(ema, "/ExponentialMovingAverage") | original(raw, "")
     slots = {f"{name}/Adam": value for name, value in original(raw, "").items()}
-    return found | slots | {"global_step": np.array(790_000, np.int64), "beta1_power": np.ones(())}
+    return (
+        content | slots | {"global_step": np.array(790_000, np.int64), "beta1_power": np.ones(())}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -88,13 +90,13 @@ def test_the_same_function(saved: Path, nets: tuple[nn.Module, nn.Module]) -> No
     index = saved.with_name(saved.name + ".index")
     data = saved.with_name(saved.name + ".data-00001-of-00003")
     for path in (saved, index, data, saved.parent):
-        found = formats.load_any(path)
-        assert agreement(found, ema) < 5e-6
-    assert agreement(found, raw, ema=False) < 5e-6
-    assert agreement(found, raw) > 0.1
-    assert found.step == 790_000 and not found.facts["warnings"]
-    assert found.model.objective.variance == "fixedlarge"
-    right = inspection.fingerprint(found)
+        content = formats.load_any(path)
+        assert agreement(content, ema) < 5e-6
+    assert agreement(content, raw, ema=False) < 5e-6
+    assert agreement(content, raw) > 0.1
+    assert content.step == 790_000 and not content.facts["warnings"]
+    assert content.model.objective.variance == "fixedlarge"
+    right = inspection.fingerprint(content)
     wrong = inspection.fingerprint(formats.load_any(saved, changes=["unet.pad_down=both"]))
     assert wrong != pytest.approx(right, rel=1e-8)
 
@@ -146,11 +148,11 @@ def small(folder: Path, **options: Any) -> tuple[Path, dict[str, np.ndarray]]:
 @pytest.mark.parametrize("shards", [1, 2])
 def test_every_variable(tmp_path: Path, shards: int) -> None:
     prefix, values = small(tmp_path, shards=shards)
-    found = Bundle(prefix)
-    assert found.keys() == values.keys()
+    content = Bundle(prefix)
+    assert content.keys() == values.keys()
     for name, value in values.items():
-        np.testing.assert_array_equal(found[name], value)
-        assert found[name].shape == value.shape
+        np.testing.assert_array_equal(content[name], value)
+        assert content[name].shape == value.shape
 
 
 def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
@@ -165,8 +167,8 @@ def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
             path.write_bytes(broken)
             total += 1
             try:
-                found = Bundle(prefix)
-                assert all(np.array_equal(found[name], value) for name, value in values.items())
+                content = Bundle(prefix)
+                assert all(np.array_equal(content[name], value) for name, value in values.items())
             except FixableError as error:
                 noticed += 1
                 assert path.name in error.problem
@@ -199,7 +201,7 @@ def test_what_is_missing(saved: Path, tmp_path: Path) -> None:
 
 def test_without_averages(tmp_path: Path, nets: tuple[nn.Module, nn.Module]) -> None:
     bundles.write(tmp_path / "m", original(nets[1], ""))
-    found = formats.load_any(tmp_path / "m")
-    assert not found.ema and agreement(found, nets[1], ema=False) < 5e-6
-    assert any("weights=raw" in text for text in found.facts["warnings"])
+    content = formats.load_any(tmp_path / "m")
+    assert not content.ema and agreement(content, nets[1], ema=False) < 5e-6
+    assert any("weights=raw" in text for text in content.facts["warnings"])
     assert not torch.equal(*(net.state_dict()["conv_in.weight"] for net in nets))

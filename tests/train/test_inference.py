@@ -64,10 +64,10 @@ def truth(config: UNetConfig, x: Tensor, t: Tensor, *, out_channels: int = 3) ->
 def test_is_the_network(name: str) -> None:
     config = SWITCHES[name]
     x, t = inputs(config, 3)
-    found = inference.prepare(lively(config, out_channels=5), 1000)(x, t)
+    result = inference.prepare(lively(config, out_channels=5), 1000)(x, t)
     wanted = truth(config, x, t, out_channels=5)
-    assert found.dtype == torch.float32 and found.shape == wanted.shape
-    assert wanted.std() > 0.1 and relative(found, wanted) < 5e-6
+    assert result.dtype == torch.float32 and result.shape == wanted.shape
+    assert wanted.std() > 0.1 and relative(result, wanted) < 5e-6
 
 
 def test_both_kinds_of_convolution_were_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,12 +91,12 @@ def test_bf16_keeps_two_digits(
 ) -> None:
     monkeypatch.setattr(capability, "has_matrix_units", lambda: amx)
     x, t = inputs(config, 2)
-    found = inference.prepare(lively(config), 1000, precision="bf16")(x, t)
-    assert found.dtype == torch.float32
+    result = inference.prepare(lively(config), 1000, precision="bf16")(x, t)
+    assert result.dtype == torch.float32
     wanted = truth(config, x, t)
     assert t.tolist() == [1000, 1]
-    assert 1e-4 < relative(found[:1], wanted[:1]) < 0.02
-    assert relative(found[1:], wanted[1:]) < 5e-6  # t = 1 is evaluated in float32
+    assert 1e-4 < relative(result[:1], wanted[:1]) < 0.02
+    assert relative(result[1:], wanted[1:]) < 5e-6  # t = 1 is evaluated in float32
 
 
 def test_rows_of_mixed_times_keep_their_places(bf16: None) -> None:
@@ -149,16 +149,16 @@ def test_a_network_may_be_used_up(precision: str, bf16: None) -> None:
     assert not any(parameter.is_meta for parameter in net.parameters())
     network = inference.prepare(net, 1000, precision=precision, use_up=True)
     assert torch.equal(network(x, t), before)
-    kept = sum(p.numel() for p in net.parameters() if not p.is_meta)
-    assert kept < 0.4 * sum(p.numel() for p in net.parameters())
+    first = sum(p.numel() for p in net.parameters() if not p.is_meta)
+    assert first < 0.4 * sum(p.numel() for p in net.parameters())
 
 
 def test_layout_of_the_input_does_not_matter() -> None:
     x, t = inputs(SMALL, 2)
-    kept = x.clone()
+    first = x.clone()
     network = inference.prepare(lively(SMALL), 1000)
     assert torch.equal(network(x.to(memory_format=torch.channels_last), t), network(x, t))
-    assert torch.equal(x, kept)
+    assert torch.equal(x, first)
 
 
 def test_the_accelerators_way_is_the_network() -> None:
@@ -166,12 +166,12 @@ def test_the_accelerators_way_is_the_network() -> None:
     x, t = inputs(TINY, 2)
     for dtype, bound in ((torch.float32, 5e-6), (torch.bfloat16, 0.02)):
         network = Plain(lively(TINY), dtype, compiled=False)
-        found = network(x, t)
-        assert found.dtype == torch.float32 and relative(found, truth(TINY, x, t)) < bound
+        result = network(x, t)
+        assert result.dtype == torch.float32 and relative(result, truth(TINY, x, t)) < bound
 
 
 @pytest.mark.parametrize(
-    ("how", "problem", "fix"),
+    ("options", "problem", "fix"),
     [
         ({"precision": "fp8"}, "precision=fp8", "float32, tf32, bf16"),
         ({"precision": "tf32"}, "tf32: not on cpu", "float32 or bf16"),
@@ -181,10 +181,10 @@ def test_the_accelerators_way_is_the_network() -> None:
     ids=["unknown", "tf32", "bf16", "compile"],
 )
 def test_what_is_not_here_is_said(
-    how: dict[str, object], problem: str, fix: str, monkeypatch: pytest.MonkeyPatch
+    options: dict[str, object], problem: str, fix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(capability, "multiplies_bf16", lambda: False)
     monkeypatch.setattr(inference.shutil, "which", lambda name: None)
     with pytest.raises(FixableError) as caught:
-        inference.prepare(UNet(TINY, out_channels=2), 10, **how)  # type: ignore[arg-type]
+        inference.prepare(UNet(TINY, out_channels=2), 10, **options)  # type: ignore[arg-type]
     assert problem in caught.value.problem and fix in caught.value.fix

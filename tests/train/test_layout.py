@@ -17,7 +17,7 @@ from tests.train.test_data_pictures import encode, everything, fill, open_, pack
 ROOT = Path("x")
 
 
-def both(files: Sequence[str]) -> tuple[list[str], list[str]]:
+def splits(files: Sequence[str]) -> tuple[list[str], list[str]]:
     train, test = (lay_out(files, split, ROOT).names for split in ("train", "test"))
     return train, test
 
@@ -37,7 +37,7 @@ def both(files: Sequence[str]) -> tuple[list[str], list[str]]:
 )
 def test_spellings_of_splits(train: str, test: str) -> None:
     files = [f"{test}/c/3.png", f"{train}/2.png", f"{train}/1.png", "LICENSE"]
-    assert both(files) == ([f"{train}/1.png", f"{train}/2.png"], [f"{test}/c/3.png"])
+    assert splits(files) == ([f"{train}/1.png", f"{train}/2.png"], [f"{test}/c/3.png"])
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ PROCESS = schedule.build(ScheduleConfig())
 CONFIG = ObjectiveConfig(variance="learned_range")
 
 
-def log_var(told: float, t: torch.Tensor) -> torch.Tensor:
+def log_var(output: float, t: torch.Tensor) -> torch.Tensor:
     x = torch.full((len(t), 1, 1, 1), 0.3).double()
-    net: Any = lambda x, t: torch.cat([x, torch.full_like(x, told)], 1)  # noqa: E731
+    net: Any = lambda x, t: torch.cat([x, torch.full_like(x, output)], 1)  # noqa: E731
     return Denoiser(net, PROCESS, CONFIG)(x, t).p.log_var.flatten()
 
 

@@ -112,10 +112,10 @@ def test_a_step_is_adam_on_the_mean_loss(tiny: RunConfig, images: data.Images) -
         optimizer.param_groups[0]["lr"] = lr
         optimizer.step()
         average.update_parameters(net)
-        found = advance(trainer)
-        assert (found.step, found.lr) == (step + 1, lr)
-        assert found.loss == pytest.approx(loss.item(), rel=1e-12)
-        assert found.grad_norm == pytest.approx(norm.item(), rel=1e-12)
+        result = advance(trainer)
+        assert (result.step, result.lr) == (step + 1, lr)
+        assert result.loss == pytest.approx(loss.item(), rel=1e-12)
+        assert result.grad_norm == pytest.approx(norm.item(), rel=1e-12)
     for name, value in net.state_dict().items():
         torch.testing.assert_close(trainer.parameters[name].data, value, rtol=1e-10, atol=1e-12)
     for name, value in average.module.state_dict().items():
@@ -228,10 +228,10 @@ def test_every_row_of_table_2_learns(tiny: RunConfig, images: data.Images, objec
 def test_bf16_is_float32_to_three_digits(tiny: RunConfig, images: data.Images) -> None:
     def loss(precision: str) -> float:
         trainer = Trainer(override(tiny, [f"compute.precision={precision}"]), images, WORLD)
-        found = [advance(trainer).loss for _ in range(3)]
+        result = [advance(trainer).loss for _ in range(3)]
         trainer.close()
         assert all(value.dtype == torch.float32 for value in trainer.parameters.values())
-        return found[-1]
+        return result[-1]
 
     exact, short = loss("float32"), loss("bf16")
     assert short == pytest.approx(exact, rel=2e-2) and short != exact
@@ -277,7 +277,7 @@ def test_the_number_of_processes_changes_nothing(
     config = override(tiny, ["compute.precision=float64", "optim.batch_size=7", *settings])
     (tmp_path / "config.json").write_text(json.dumps(to_dict(config)))
     (tmp_path / "spread.py").write_text(SPREAD)
-    found: dict[int, Checkpoint] = {}
+    result: dict[int, Checkpoint] = {}
     losses: dict[int, list[list[float]]] = {}
     for size in (1, 2, 3):
         out = tmp_path / f"{size}.pt"
@@ -290,12 +290,12 @@ def test_the_number_of_processes_changes_nothing(
             timeout=180,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
-        found[size] = checkpoint.load(out)
+        result[size] = checkpoint.load(out)
         losses[size] = json.loads(Path(f"{out}.json").read_text())
     for size in (2, 3):
-        assert distance(found[size], found[1]) < 1e-9
+        assert distance(result[size], result[1]) < 1e-9
         np.testing.assert_allclose(losses[size], losses[1], rtol=1e-9)
-    assert distance(train(config, images, steps=20), found[1]) < 1e-9
+    assert distance(train(config, images, steps=20), result[1]) < 1e-9
 
 
 def test_more_processes_than_images_are_refused(tiny: RunConfig, images: data.Images) -> None:

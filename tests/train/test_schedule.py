@@ -49,9 +49,9 @@ def test_the_algebra_is_done_before_the_lookup() -> None:
     """A float32 subtraction would leave four digits of 1 - alpha-bar_1."""
     tables = schedule.build(ScheduleConfig())
     like = torch.zeros(1, 3, 2, 2)
-    found = at((1 - tables.alphas_bar).sqrt(), torch.tensor([1]), like)
-    assert found.shape == (1, 1, 1, 1) and found.dtype == torch.float32
-    assert found.item() == pytest.approx(0.01, rel=1e-7)
+    result = at((1 - tables.alphas_bar).sqrt(), torch.tensor([1]), like)
+    assert result.shape == (1, 1, 1, 1) and result.dtype == torch.float32
+    assert result.item() == pytest.approx(0.01, rel=1e-7)
 
 
 @pytest.mark.parametrize(

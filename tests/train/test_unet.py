@@ -112,12 +112,12 @@ def test_gradients_agree_with_diffusers() -> None:
     y = ours(x, t)
     assert y.shape == (3, 5, 8, 16)
     assert relative(y, peer.predict(theirs, x, t)) < 5e-6
-    found = torch.autograd.grad(y.square().sum(), [x, *ours.parameters()])
+    result = torch.autograd.grad(y.square().sum(), [x, *ours.parameters()])
     wanted = torch.autograd.grad(
         peer.predict(theirs, x, t).square().sum(), [x, *(parameters[key] for key in keys)]
     )
     floor = 1e-3 * max(gradient.norm() for gradient in wanted)  # keys' biases have none at all
-    for key, a, b in zip(["x", *keys], found, wanted, strict=True):
+    for key, a, b in zip(["x", *keys], result, wanted, strict=True):
         assert (a - b).norm() < 1e-5 * max(b.norm(), floor), key
 
 
@@ -175,13 +175,13 @@ def test_norms_and_their_gradients_are_exact(
             parameter.copy_(torch.randn(64, generator=generator))
     x = (x + 5).contiguous(memory_format=torch.channels_last).requires_grad_()
     y = norm(x, swish=swish)
-    found = torch.autograd.grad(y, [x, norm.weight, norm.bias], upstream)
+    result = torch.autograd.grad(y, [x, norm.weight, norm.bias], upstream)
     exact = [a.detach().double().requires_grad_() for a in (x, norm.weight, norm.bias)]
     truth = F.group_norm(exact[0], 32, exact[1], exact[2], 1e-6)
     truth = F.silu(truth) if swish else truth
     wanted = torch.autograd.grad(truth, exact, upstream.double())
-    assert relative(y, truth) < tolerance and relative(found[0], wanted[0]) < tolerance
-    for a, b in zip(found[1:], wanted[1:], strict=True):
+    assert relative(y, truth) < tolerance and relative(result[0], wanted[0]) < tolerance
+    for a, b in zip(result[1:], wanted[1:], strict=True):
         assert relative(a, b) < 2e-5
 
 
@@ -190,10 +190,10 @@ def test_norms_of_bf16_images_are_those_of_float32() -> None:
     x = torch.randn(2, 64, 8, 8, generator=torch.Generator().manual_seed(6)).bfloat16()
     x.requires_grad_()
     wide = x.detach().float().requires_grad_()
-    found, wanted = norm(x, swish=True), norm(wide, swish=True)
-    assert found.dtype == torch.float32 and torch.equal(found, wanted)
+    result, wanted = norm(x, swish=True), norm(wide, swish=True)
+    assert result.dtype == torch.float32 and torch.equal(result, wanted)
     ours, theirs = (
-        torch.autograd.grad(y.square().sum(), of)[0] for y, of in ((found, x), (wanted, wide))
+        torch.autograd.grad(y.square().sum(), of)[0] for y, of in ((result, x), (wanted, wide))
     )
     assert ours.dtype == torch.bfloat16 and torch.equal(ours, theirs.bfloat16())
 
@@ -202,11 +202,11 @@ def test_time_embedding() -> None:
     """Sines, then cosines, of (t - 1) 10000^(-j/(half-1)); t may be a fraction."""
     t = torch.tensor([1.0, 2.5, 1000.0])
     with torch.autocast("cpu", torch.bfloat16):
-        found = time_embedding(t, 128)
+        result = time_embedding(t, 128)
     angles = [[(u - 1) / 10_000 ** (j / 63) for j in range(64)] for u in t.tolist()]
     wanted = [[*map(math.sin, row), *map(math.cos, row)] for row in angles]
-    torch.testing.assert_close(found, torch.tensor(wanted).double(), rtol=0, atol=1e-6)
-    assert found.dtype == torch.float64
+    torch.testing.assert_close(result, torch.tensor(wanted).double(), rtol=0, atol=1e-6)
+    assert result.dtype == torch.float64
 
 
 # --------------------------------------------------------------------------- a pure function
@@ -241,15 +241,15 @@ def test_bf16_is_near(base_channels: int) -> None:
     net = lively(config)
     x, t = inputs(config, 3)
     keep = random_keep(net, 3)
-    found = []
+    result = []
     for enabled in (True, False):
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             y = net(x, t, keep=keep)
         y.float().square().sum().backward()
         gradient = torch.cat([cast(Tensor, p.grad).flatten() for p in net.parameters()])
         net.zero_grad()
-        found.append((y.detach().float(), gradient))
-    for ours, exact in zip(*found, strict=True):
+        result.append((y.detach().float(), gradient))
+    for ours, exact in zip(*result, strict=True):
         assert 1e-4 < relative(ours, exact) < 0.03
 
 

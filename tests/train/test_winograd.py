@@ -32,12 +32,12 @@ def relative(a: Tensor, b: Tensor) -> float:
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_is_the_convolution(shape: tuple[int, ...]) -> None:
     """In float64 to its last digits: an identity, not an approximation."""
-    *given, upstream = parts(shape, torch.float64)
-    for part in given:
+    *inputs, upstream = parts(shape, torch.float64)
+    for part in inputs:
         part.requires_grad_()
-    found, wanted = winograd.convolve(*given), F.conv2d(*given, padding=1)
-    assert found.shape == wanted.shape and relative(found, wanted) < 1e-14
-    ours, theirs = (torch.autograd.grad(y, given, upstream) for y in (found, wanted))
+    result, wanted = winograd.convolve(*inputs), F.conv2d(*inputs, padding=1)
+    assert result.shape == wanted.shape and relative(result, wanted) < 1e-14
+    ours, theirs = (torch.autograd.grad(y, inputs, upstream) for y in (result, wanted))
     for a, b in zip(ours, theirs, strict=True):
         assert a.shape == b.shape and relative(a, b) < 1e-14
 
@@ -45,28 +45,28 @@ def test_is_the_convolution(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_enlarges_then_convolves(shape: tuple[int, ...]) -> None:
     """The same identity, with nearest neighbours before it."""
-    *given, upstream = parts(shape, torch.float64)
-    for part in given:
+    *inputs, upstream = parts(shape, torch.float64)
+    for part in inputs:
         part.requires_grad_()
-    x, weight, bias = given
+    x, weight, bias = inputs
     enlarged = F.interpolate(x, scale_factor=2.0, mode="nearest")
-    found, wanted = enlarging.convolve(*given), F.conv2d(enlarged, weight, bias, padding=1)
-    assert found.shape == wanted.shape and relative(found, wanted) < 1e-14
+    result, wanted = enlarging.convolve(*inputs), F.conv2d(enlarged, weight, bias, padding=1)
+    assert result.shape == wanted.shape and relative(result, wanted) < 1e-14
     upstream = upstream.repeat_interleave(2, 2).repeat_interleave(2, 3).cumsum(3)
-    ours, theirs = (torch.autograd.grad(y, given, upstream) for y in (found, wanted))
+    ours, theirs = (torch.autograd.grad(y, inputs, upstream) for y in (result, wanted))
     for a, b in zip(ours, theirs, strict=True):
         assert a.shape == b.shape and relative(a, b) < 1e-13
 
 
 def test_rounding_stays_small() -> None:
     """In float32, against float64."""
-    *given, upstream = parts((2, 256, 128, 16, 16), torch.float32)
-    for part in given:
+    *inputs, upstream = parts((2, 256, 128, 16, 16), torch.float32)
+    for part in inputs:
         part.requires_grad_()
-    exact = [part.detach().double().requires_grad_() for part in given]
-    found, wanted = winograd.convolve(*given), F.conv2d(*exact, padding=1)
-    assert relative(found, wanted) < 4e-6
-    ours = torch.autograd.grad(found, given, upstream)
+    exact = [part.detach().double().requires_grad_() for part in inputs]
+    result, wanted = winograd.convolve(*inputs), F.conv2d(*exact, padding=1)
+    assert relative(result, wanted) < 4e-6
+    ours = torch.autograd.grad(result, inputs, upstream)
     theirs = torch.autograd.grad(wanted, exact, upstream.double())
     for a, b in zip(ours, theirs, strict=True):
         assert relative(a, b) < 4e-6
@@ -74,11 +74,11 @@ def test_rounding_stays_small() -> None:
 
 @pytest.mark.parametrize("asked", [0, 1, 2])
 def test_each_gradient_can_be_had_alone(asked: int) -> None:
-    *given, upstream = parts(SHAPES[0], torch.float64)
-    given[asked].requires_grad_()
+    *inputs, upstream = parts(SHAPES[0], torch.float64)
+    inputs[asked].requires_grad_()
     ours, theirs = (
-        torch.autograd.grad(y, given[asked], upstream)[0]
-        for y in (winograd.convolve(*given), F.conv2d(*given, padding=1))
+        torch.autograd.grad(y, inputs[asked], upstream)[0]
+        for y in (winograd.convolve(*inputs), F.conv2d(*inputs, padding=1))
     )
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
@@ -111,15 +111,15 @@ def test_products_in_bf16_are_rounded_little_more_than_the_direct_sum(
     """Forwards and in every gradient less than twice and a half."""
     x, weight, bias, upstream = parts((2, 128, 128, 8, 16), torch.float32)
     upstream = upstream.repeat(1, 1, scale, scale)
-    given = [part.requires_grad_() for part in (x, weight, bias)]
-    exact = [part.detach().double().requires_grad_() for part in given]
-    short = [part.detach().bfloat16().requires_grad_() for part in given]
-    wanted, direct, found = defined(*exact), defined(*short), kind(*given, torch.bfloat16)
-    assert found.dtype == torch.bfloat16
-    assert relative(found, wanted) < 2.5 * relative(direct, wanted)
+    inputs = [part.requires_grad_() for part in (x, weight, bias)]
+    exact = [part.detach().double().requires_grad_() for part in inputs]
+    short = [part.detach().bfloat16().requires_grad_() for part in inputs]
+    wanted, direct, result = defined(*exact), defined(*short), kind(*inputs, torch.bfloat16)
+    assert result.dtype == torch.bfloat16
+    assert relative(result, wanted) < 2.5 * relative(direct, wanted)
     ours, theirs, right = (
         torch.autograd.grad(y, of, upstream.to(y.dtype))
-        for y, of in ((found, given), (direct, short), (wanted, exact))
+        for y, of in ((result, inputs), (direct, short), (wanted, exact))
     )
     for a, b, c in zip(ours, theirs, right, strict=True):
         assert a.dtype == torch.float32
@@ -129,12 +129,12 @@ def test_products_in_bf16_are_rounded_little_more_than_the_direct_sum(
 def test_gradients_have_the_precision_of_what_they_are_of() -> None:
     """bf16 images do not round the gradients of float32 weights."""
     x, weight, bias, upstream = parts((2, 128, 128, 8, 4), torch.float32)
-    given = [x.bfloat16().requires_grad_(), weight.requires_grad_(), bias.requires_grad_()]
-    y = winograd.convolve(given[0], given[1], given[2])
-    found = torch.autograd.grad(y, given, upstream.bfloat16())
-    assert [each.dtype for each in found] == [torch.bfloat16, torch.float32, torch.float32]
-    for each in found[1:]:
-        assert not torch.equal(each, each.bfloat16().float())
+    inputs = [x.bfloat16().requires_grad_(), weight.requires_grad_(), bias.requires_grad_()]
+    y = winograd.convolve(inputs[0], inputs[1], inputs[2])
+    result = torch.autograd.grad(y, inputs, upstream.bfloat16())
+    assert [item.dtype for item in result] == [torch.bfloat16, torch.float32, torch.float32]
+    for item in result[1:]:
+        assert not torch.equal(item, item.bfloat16().float())
 
 
 def test_under_autocast_the_layer_convolves_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,10 +143,10 @@ def test_under_autocast_the_layer_convolves_in_bf16(monkeypatch: pytest.MonkeyPa
     layer = Convolution(128, 128)
     x = torch.randn(2, 128, 8, 8, generator=torch.Generator().manual_seed(2))
     with torch.autocast("cpu", torch.bfloat16):
-        found = layer(x)
+        result = layer(x)
     bias = cast(Tensor, layer.bias)
-    assert torch.equal(found, winograd.convolve(x, layer.weight, bias, torch.bfloat16))
-    found.float().square().sum().backward()
+    assert torch.equal(result, winograd.convolve(x, layer.weight, bias, torch.bfloat16))
+    result.float().square().sum().backward()
     assert layer.weight.grad is not None and layer.weight.grad.dtype == torch.float32
     double = layer.double()
     with torch.autocast("cpu", torch.bfloat16):
