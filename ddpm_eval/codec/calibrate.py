@@ -134,7 +134,7 @@ def _tables(bands: Bands, snr: Array, errors: Array) -> tuple[tuple[int, ...], .
     tables = []
     for k, gain in enumerate(np.diff(snr)):
         divergence = strides.cost(bands, np.full(len(factors), gain), factors * errors[k])
-        nibbles = np.rint(strides.code_bits(divergence) / NIBBLE).astype(int)
+        nibbles = np.rint(strides.layer_bits(divergence, bands.n) / NIBBLE).astype(int)
         tables.append(tuple(np.minimum(NIBBLE * nibbles, bands.n // NIBBLE * NIBBLE).tolist()))
     return tuple(tables)
 
@@ -150,7 +150,7 @@ def _difference(model: Model, row: int) -> float:
 def _expected(bands: Bands, bars: Array, errors: Array, last: float) -> list[dict[str, Any]]:
     """Bits/dim and root mean square error in levels that each layer leads to, on average."""
     gains = np.diff(strides.snr(bars))
-    layers = strides.code_bits(strides.cost(bands, gains, errors[:-1])) + strides.SIDE
+    layers = strides.layer_bits(strides.cost(bands, gains, errors[:-1]), bands.n) + strides.SIDE
     rates = np.concatenate([[0], np.cumsum(layers)]) / bands.n
     rmse = 127.5 * np.sqrt(errors @ bands.sizes / bands.n)
     layers_reached = [

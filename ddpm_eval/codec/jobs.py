@@ -107,7 +107,7 @@ class Compression:
             head, _ = format.parse(read_bytes(path))
         except FixableError:
             return False
-        fresh = writing.Writer(self.codec.profile, picture, self.settings).head
+        fresh = writing.Writer(self.codec.profile, picture, self.settings).head()
         return (head.profile, head.checksum, head.size, head.grey, head.portable) == (
             *(fresh.profile, fresh.checksum, fresh.size, fresh.grey, fresh.portable),
         )

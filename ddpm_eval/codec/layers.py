@@ -11,7 +11,7 @@ computes moves a bit of the file, so that a receiver whose rounding differs gets
 but for that rounding.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -112,33 +112,43 @@ def move(stride: Stride, layer: Layer, x_t: Array, x_0_hat: Array) -> Array:
 
 
 def write(
-    bits: BitWriter, stride: Stride, before: Array, missed: Array, *, survivors: int
-) -> Layer:
-    """Write what x_0_hat misses of x_0 as a layer.
+    stride: Stride, before: Array, missed: Array, *, survivors: int, count: int
+) -> list[tuple[BitWriter, Layer]]:
+    """Write what x_0_hat misses of x_0 as a layer, in up to ``count`` ways, the nearest first.
 
     Args:
-        bits: Where to.
         stride: Of the layer.
         before: The scales of the layer before, [tiles].
         missed: Coefficients, [tiles, n].
         survivors: How many prefixes the search keeps.
+        count: How many ways are wanted.
     """
-    scales = before
+    side, scales = BitWriter(), before
     if stride.k % GROUP == 0:
         scales = stride.fit(missed)
         for change in (scales - before).tolist():
-            bits.signed(change)
+            side.signed(change)
     excess = stride.excess(scales)[:, stride.bands.of]
     target = stride.of.of_x_0 / stride.deviations(scales) * missed
-    points = []
+    lanes = []
     for lane in _lanes(len(missed)):
         order, part = stride.bands.order(len(lane)), slice(lane.start, lane.stop)
         m, x = (values[part].ravel()[order].astype(np.float32) for values in (target, excess))
-        count = stride.count(scales[part])
-        nibbles = search.encode(m, x, count, stride.k, survivors=survivors)
+        bits = stride.count(scales[part])
+        lanes.append(search.choices(m, x, bits, stride.k, survivors=survivors, count=count))
+    return [_assemble(stride, side, scales, way) for way in zip(*lanes, strict=False)]
+
+
+def _assemble(
+    stride: Stride, side: BitWriter, scales: Array, lanes: Sequence[Array]
+) -> tuple[BitWriter, Layer]:
+    """Put a layer together from the bits of its scales and the nibbles of its lanes."""
+    bits, points = BitWriter(), []
+    bits.extend(side)
+    for lane, nibbles in zip(_lanes(len(scales)), lanes, strict=True):
         bits.nibbles(nibbles)
-        points.append(codebook.decode(nibbles, len(order), stride.k))
-    return Layer(scales, points)
+        points.append(codebook.decode(nibbles, len(lane) * stride.bands.n, stride.k))
+    return bits, Layer(scales, points)
 
 
 def read(bits: BitReader, stride: Stride, before: Array) -> Layer:

@@ -11,12 +11,24 @@ from ddpm_eval.codec.codebook import BLOCKS, NIBBLE, ROWS, directions
 from ddpm_eval.codec.words import Array
 
 _CHUNK = 64  # sections whose scores are computed at once
+_RANKED = 128  # of the best points, among which further choices are looked for
 _SAMPLED = 1024  # scores that tell roughly how good the best ones are
 _CHOICES = 2 * ROWS
 
 
 def encode(target: Array, excess: Array, bits: int, stride: int, *, survivors: int) -> Array:
-    """Find nibbles whose point z has a high log q(z) / p(z), [bits / 4] uint8.
+    """Find nibbles whose point z has a high log q(z) / p(z), [bits / 4] uint8; see ``choices``."""
+    points = choices(target, excess, bits, stride, survivors=survivors, count=1)
+    return np.asarray(points[0])
+
+
+def choices(
+    target: Array, excess: Array, bits: int, stride: int, *, survivors: int, count: int
+) -> Array:
+    """Find several of the points z with the highest log q(z) / p(z), [<= count, bits / 4] uint8.
+
+    The first is the best one. The others begin with other nibbles, as far as there are such:
+    points that differ in their last sections alone lead to nearly the same picture.
 
         log q / p = sum_i (1 + x_i) z_i m_i - x_i z_i^2 / 2 + const
 
@@ -26,16 +38,20 @@ def encode(target: Array, excess: Array, bits: int, stride: int, *, survivors: i
         bits: How many the code has, a multiple of 4.
         stride: Its number, which the code depends on.
         survivors: How many prefixes are kept; twice as many, twice the time.
+        count: How many points are wanted.
     """
     if not bits:
-        return np.empty(0, np.uint8)
+        return np.empty((1, 0), np.uint8)
     bounds = codebook.sections(len(target), bits)
     linear, square = target * (1 + excess), excess / 2
     search = _Survivors(codebook.first_state(stride), survivors)
     for start in range(0, len(bounds) - 1, _CHUNK):
         for scores in _scores(linear, square, bounds[start : start + _CHUNK + 1]):
             search.advance(scores)
-    return search.best(len(bounds) - 1)
+    ranked = search.best(len(bounds) - 1, 1 if count == 1 else _RANKED)
+    _, first = np.unique(ranked[:, : -(-ranked.shape[1] // 2)], axis=0, return_index=True)
+    order = [*sorted(first.tolist()), *np.setdiff1d(np.arange(len(ranked)), first).tolist()]
+    return np.asarray(ranked[order[:count]])
 
 
 def _scores(linear: Array, square: Array, bounds: Array) -> Array:
@@ -86,17 +102,18 @@ class _Survivors:
         places = np.flatnonzero(scores >= np.partition(sample, rank)[rank])
         return places[: 2 * self.size]  # where scores are equal, they may be many
 
-    def best(self, count: int) -> Array:
-        """The nibbles of the best survivor, [count] uint8."""
-        place, last = int(self.scores.argmax()), count % 8
-        parts = [_nibbles(self.states[place])[8 - last :]]
-        place = int(self.origins[place])
+    def best(self, length: int, count: int) -> Array:
+        """The nibbles of the best survivors, the best first, [<= count, length] uint8."""
+        places, last = np.argsort(-self.scores, kind="stable")[:count], length % 8
+        parts = [_nibbles(self.states[places])[:, 8 - last :]]
+        places = self.origins[places]
         for states, origins in reversed(self.history):
-            parts.append(_nibbles(states[place]))
-            place = int(origins[place])
-        return np.concatenate(parts[::-1])
+            parts.append(_nibbles(states[places]))
+            places = origins[places]
+        return np.concatenate(parts[::-1], 1)
 
 
-def _nibbles(state: np.uint32) -> Array:
-    """The last eight nibbles that a state remembers, the oldest first, [8] uint8."""
-    return np.array([int(state) >> shift & 15 for shift in range(28, -1, -4)], np.uint8)
+def _nibbles(states: Array) -> Array:
+    """The last eight nibbles that states remember, the oldest first, [N] -> [N, 8] uint8."""
+    shifts = np.arange(28, -1, -4, dtype=np.uint32)
+    return np.asarray(states[:, None] >> shifts & np.uint32(15), np.uint8)

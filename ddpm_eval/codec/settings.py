@@ -32,6 +32,11 @@ class CompressionSettings:
         return 1 << (self.effort - 2)
 
     @property
+    def prefixes(self) -> int:
+        """How many beginnings of a file are kept over its short layers: 1 below effort 14."""
+        return 1 << max(0, self.effort - 13)
+
+    @property
     def lossless(self) -> bool:
         """Whether files hold the exact pixels."""
         return not (self.bits or self.rmse)

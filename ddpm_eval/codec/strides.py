@@ -21,6 +21,7 @@ from ddpm_eval.codec.words import Array
 
 SLOPE, OFFSET = 0.05, 3.5  # bits of the code for a stride that costs D: D (1 + SLOPE) + OFFSET
 SIDE = 1.1  # bits of a stride for the scales
+SHORT = 1 / 32  # bits/dim of strides over which an encoder may choose among several prefixes
 _MORE = 2.5  # and what pictures cost that are unlike the mean: fewer strides are then as good
 _NODES = 1200  # rows that are looked at, at most
 _MOST = 0.75  # bits/dim of a stride; the code has room for 1
@@ -75,6 +76,16 @@ def _beyond(bands: Bands, gain: Array, errors: Array) -> Array:
 def code_bits(divergence: Array, *, slope: float = SLOPE, offset: float = OFFSET) -> Array:
     """The bits that the code needs for strides that cost D."""
     return np.asarray(divergence * (1 + slope) + np.minimum(offset, divergence / 2 + 1))
+
+
+def layer_bits(divergence: Array, n: int) -> Array:
+    """The bits that a layer gets for a stride of n dimensions that costs D.
+
+    What the code needs; but of a short stride hardly more than D. An encoder that chooses among
+    prefixes (``writing``) gains as much there, and what is left is told by the next layers.
+    """
+    share = np.minimum(1, divergence / (SHORT * n)) ** 2
+    return np.asarray(divergence + (code_bits(divergence) - divergence) * share)
 
 
 def _cost(bands: Bands, gain: Array, errors: Array, extra: float | None) -> Array:

@@ -1,11 +1,11 @@
 """Pictures to files: the tiles of all pictures share the network's evaluations."""
 
-from collections.abc import Generator, Sequence
-from dataclasses import replace
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ddpm_eval.codec import agreement, final, fit, format, layers, tiles
+from ddpm_eval.codec import agreement, final, fit, format, layers, strides, tiles
 from ddpm_eval.codec.bits import BitWriter
 from ddpm_eval.codec.contexts import Side
 from ddpm_eval.codec.network import Estimate
@@ -15,12 +15,37 @@ from ddpm_eval.codec.words import Array
 from ddpm_train.data.images import Pixels
 
 _TRIED = (-2, -1, 0, 1)  # steps of a tile's scale around its root mean square miss
+_WAYS = 2  # in which a prefix goes on over a short layer, where several prefixes are kept
+
+
+@dataclass(frozen=True, eq=False)
+class Prefix:
+    """The first layers of a file, and where they lead to.
+
+    Attributes:
+        layers: Their bits.
+        scales: Of the last one, [tiles].
+        x_t: [tiles, C, H, W].
+    """
+
+    layers: tuple[BitWriter, ...]
+    scales: Array
+    x_t: Array
+
+    @property
+    def length(self) -> int:
+        """The bits of its layers."""
+        return sum(map(len, self.layers))
 
 
 class Writer:
     """One picture on its way to a file.
 
+    Over short layers several prefixes are kept, and each goes on in two ways: which one is best,
+    what the network misses behind the layer tells. The file does not tell that others were there.
+
     Attributes:
+        prefixes: How the file may begin.
         file: The file, once it is written.
         errors: The root mean square error in levels before each layer and behind the last.
     """
@@ -36,45 +61,74 @@ class Writer:
         self.size = (picture.shape[0], picture.shape[1])
         self.inside = tiles.inside(self.size, profile.shape[1:])
         self.x_0 = self.levels / 127.5 - 1
-        self.x_t = layers.begin(profile.bands, len(self.levels))
-        self.scales = np.zeros(len(self.levels), np.int64)
-        self.layers: list[BitWriter] = []
-
-    def advance(self, x_0_hat: Array) -> None:
-        """Write the next layer, or the end."""
-        missed = self.x_0 - x_0_hat
-        error = 127.5 * float(np.square(missed).mean(1)[self.inside].mean()) ** 0.5
-        self.errors.append(error)
-        settings, k = self.settings, len(self.layers)
-        if k == len(self.profile.strides) or error <= settings.rmse:
-            self.file = self._end(x_0_hat)
-            return
-        bits, stride = BitWriter(), self.profile.strides[k]
-        coefficients = self.profile.bands.transform(missed)
-        layer = layers.write(bits, stride, self.scales, coefficients, survivors=settings.survivors)
-        length = sum(map(len, self.layers), len(bits)) + 8 * len(self.head.pack())
-        if settings.bits and length > settings.bits * self.picture.size:
-            self.file = self._end(x_0_hat)
-            return
-        self.x_t, self.scales = layers.move(stride, layer, self.x_t, x_0_hat), layer.scales
-        self.layers.append(bits)
+        x_T, scales = layers.begin(profile.bands, len(self.levels)), np.zeros(len(self.levels))
+        self.prefixes = [Prefix((), scales.astype(np.int64), x_T)]
 
     @property
-    def head(self) -> format.Head:
-        """The head of the file as things stand."""
+    def x_t(self) -> Array:
+        """Of all prefixes, [prefixes tiles, C, H, W]."""
+        return np.concatenate([prefix.x_t for prefix in self.prefixes])
+
+    def advance(self, x_0_hat: Array) -> None:
+        """Keep the nearest prefixes and write the next layer of each, or the end of the nearest.
+
+        Args:
+            x_0_hat: Of ``x_t``.
+        """
+        estimates = x_0_hat.reshape(-1, *self.x_0.shape)
+        squares = [
+            float(np.square(self.x_0 - one).mean(1)[self.inside].mean()) for one in estimates
+        ]
+        order, settings = np.argsort(squares, kind="stable").tolist(), self.settings
+        best, k = self.prefixes[order[0]], len(self.errors)
+        self.errors.append(127.5 * squares[order[0]] ** 0.5)
+        is_last = k == len(self.profile.strides) or self.errors[-1] <= settings.rmse
+        is_short = not is_last and self._is_short(self.profile.strides[k])
+        candidates = [
+            prefix
+            for i in order[: 0 if is_last else settings.prefixes if is_short else 1]
+            for prefix in self._extend(self.prefixes[i], estimates[i], _WAYS if is_short else 1)
+            if not settings.bits or self._fits(prefix)
+        ]
+        if not candidates:
+            self.file = self._end(best, estimates[order[0]])
+        self.prefixes = candidates
+
+    def _is_short(self, stride: layers.Stride) -> bool:
+        """Whether layers of a stride have so few bits that several are worth their evaluations."""
+        usual = stride.bits[stride.limit] / stride.bands.n
+        return self.settings.prefixes > 1 and usual <= strides.SHORT
+
+    def _extend(self, prefix: Prefix, x_0_hat: Array, count: int) -> Iterator[Prefix]:
+        """Write the next layer behind a prefix, in up to ``count`` ways."""
+        stride = self.profile.strides[len(prefix.layers)]
+        missed, survivors = self.x_0 - x_0_hat, self.settings.survivors
+        coefficients = self.profile.bands.transform(missed)
+        ways = layers.write(stride, prefix.scales, coefficients, survivors=survivors, count=count)
+        for bits, layer in ways:
+            x_s = layers.move(stride, layer, prefix.x_t, x_0_hat)
+            yield Prefix((*prefix.layers, bits), layer.scales, x_s)
+
+    def _fits(self, prefix: Prefix) -> bool:
+        """Whether a file that ends behind a prefix has as few bits as it is to have."""
+        head = self.head(len(prefix.layers) - 1).pack()
+        return prefix.length + 8 * len(head) <= self.settings.bits * self.picture.size
+
+    def head(self, count: int = 0) -> format.Head:
+        """The head of a file of so many layers."""
         whole = self.size == self.profile.shape[1:] and not self.grey
         return format.Head(
             profile=self.profile.id,
             checksum=format.checksum(self.picture) if self.settings.lossless else None,
-            layers=len(self.layers),
+            layers=count,
             portable=self.settings.portable,
             size=None if whole else self.size,
             grey=self.grey,
         )
 
-    def _end(self, x_0_hat: Array) -> bytes:
-        bits, head = BitWriter(), self.head
-        for layer in self.layers:
+    def _end(self, prefix: Prefix, x_0_hat: Array) -> bytes:
+        bits, head = BitWriter(), self.head(len(prefix.layers))
+        for layer in prefix.layers:
             bits.extend(layer)
         if not self.settings.lossless:
             return head.pack() + bits.bytes()
@@ -84,14 +138,14 @@ class Writer:
             mu = agreement.exact_means(x_0_hat)
         planes = 1 if self.grey else self.profile.shape[0]
         stage = final.Stage(mu, self.inside, self.profile.sets, planes)
-        symbols = self._symbols(bits, stage)
+        symbols = self._symbols(bits, stage, prefix.scales)
         file = head.pack() + bits.bytes() + final.encode(symbols)
         stored = replace(head, stored=True).pack() + self.picture.tobytes()
         return min(file, stored, key=len)
 
-    def _symbols(self, bits: BitWriter, stage: final.Stage) -> list[final.Symbols]:
+    def _symbols(self, bits: BitWriter, stage: final.Stage, scales: Array) -> list[final.Symbols]:
         """Write the set and the scale of each tile under which it has the fewest bits."""
-        usual = final.usual_scales(self.profile.tile_scale, self.scales)
+        usual = final.usual_scales(self.profile.tile_scale, scales)
         side = choose_side(stage, self.levels, usual)
         final.write_side(bits, side, usual, len(stage.sets))
         return stage.symbols(self.levels, side)

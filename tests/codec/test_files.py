@@ -1,11 +1,13 @@
 """Files of pictures whose entropy is known: they are exact, nearly as short, and end anywhere."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from ddpm_eval.codec import format, reading, writing
+from ddpm_eval.codec import calibrate, format, reading, strides, writing
+from ddpm_eval.codec.curve import Curve
 from ddpm_eval.codec.network import Estimate
 from ddpm_eval.codec.profile import Profile
 from ddpm_eval.codec.reading import Decoded, Reader
@@ -185,3 +187,46 @@ def test_strange_pictures_are_exact_too(profile: Profile, kind: str) -> None:
     assert format.parse(writer.file)[0].stored or kind != "noise"
     (found,) = read(profile, [writer.file])
     assert found.lossless and (found.picture == picture).all()
+
+
+# ------------------------------------------------------------------------------------- prefixes
+
+
+def along(profile: Profile, rows: list[int]) -> Profile:
+    """The same profile with other strides."""
+    learned: Any = profile.facts["curve"]
+    curve = Curve(np.array(learned["rows"]), np.array(learned["errors"]))
+    bars, errors = fields.SCHEDULE.alphas_bar.numpy()[rows], curve.at(np.array(rows))
+    return replace(
+        profile,
+        rows=tuple(rows),
+        alphas_bar=tuple(bars.tolist()),
+        errors=tuple(map(tuple, errors[:-1].tolist())),
+        bits=calibrate._tables(profile.bands, strides.snr(bars), errors),
+    )
+
+
+def test_the_nearest_of_several_prefixes_is_kept_over_short_layers(
+    profile: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = along(profile, [1000, 640, 540, 470, 410, 360, 320, 285, 255, 3])
+    pictures = list(fields.pictures(8, seed=40))
+    dims, most = pictures[0].size, len(profile.strides) - 1
+    usual = [row[len(row) // 2] for row in profile.bits]
+    assert max(usual[:most]) <= strides.SHORT * dims < usual[most]
+    rate = 0.25
+    settings = CompressionSettings(effort=14, bits=rate)
+    several = write(profile, pictures, settings)
+    monkeypatch.setattr(CompressionSettings, "prefixes", 1)
+    one = write(profile, pictures, settings)
+
+    def errors(writers: list[writing.Writer]) -> Array:
+        return np.asarray(np.sqrt(np.square([writer.errors[:6] for writer in writers]).mean(0)))
+
+    assert errors(several)[5] < 0.97 * errors(one)[5]
+    for writer, picture, decoded in zip(
+        several, pictures, read(profile, [writer.file for writer in several]), strict=True
+    ):
+        missed = decoded.picture.astype(float) - picture
+        assert np.sqrt(np.square(missed).mean()) == pytest.approx(writer.errors[-1], abs=0.05)
+        assert 8 * len(writer.file) <= rate * dims + 7

@@ -146,6 +146,20 @@ def test_nibbles_name_points_of_any_length(bits: int, n: int) -> None:
     assert (codebook.decode(nibbles, n, 4) != point).any()
 
 
+@pytest.mark.parametrize("bits", [40, 100])
+def test_further_points_are_nearly_as_good_and_begin_otherwise(bits: int) -> None:
+    rng, n = np.random.default_rng(bits), 700
+    m, excess = rng.standard_normal(n).astype(np.float32), np.full(n, 0.1, np.float32)
+    points = search.choices(m, excess, bits, 3, survivors=256, count=4)
+    assert points.shape == (4, bits // 4)
+    assert (points[0] == search.encode(m, excess, bits, 3, survivors=256)).all()
+    scores = [
+        float((1.1 * z * m - 0.05 * z**2).sum()) for z in (codebook.decode(p, n, 3) for p in points)
+    ]
+    assert scores == sorted(scores, reverse=True) and scores[3] > 0.7 * scores[0] > 0
+    assert len({tuple(p[: (len(p) + 1) // 2]) for p in points}) == 4
+
+
 def test_sections_cover_everything_once() -> None:
     for n, bits in ((3072, 40), (3072, 3072), (64, 8), (7, 4)):
         bounds = codebook.sections(n, bits)
@@ -206,6 +220,15 @@ def world() -> tuple[Curve, Array, Bands]:
     bands = Bands((3, 16, 16))
     errors = np.array([[fields.missed(row)] * bands.count for row in rows])
     return Curve(rows, errors), fields.SCHEDULE.alphas_bar.numpy(), bands
+
+
+def test_layers_have_what_their_code_needs_and_short_ones_less() -> None:
+    D, n = np.linspace(0.5, 300, 600), 3072
+    bits, code = strides.layer_bits(D, n), strides.code_bits(D)
+    short = strides.SHORT * n >= D
+    assert (bits >= D).all() and (np.diff(bits) > 0).all()
+    assert (bits[short] <= code[short]).all() and (bits[~short] == code[~short]).all()
+    assert (bits[D < 10] < D[D < 10] + 0.1).all()
 
 
 def test_chosen_strides_cost_less_than_even_or_geometric_ones() -> None:
