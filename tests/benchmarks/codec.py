@@ -6,7 +6,8 @@ compresses so many test images, decodes prefixes here and the whole files in a f
 prints a table: files over the bound with the best variance, prefixes over their KL and their RMSE
 over that of x_t ~ q, what portable files cost, the final stage over -log2 p, seconds beside the
 network on one thread (the processor's time), and sizes beside other codecs. The figures join the
-record. Without ``--profile`` one is learned from 256 training images first.
+record. ``--archive`` puts the images into an archive instead (``archives``). Without ``--profile``
+one is learned from 256 training images first.
 """
 
 import argparse
@@ -35,8 +36,9 @@ from ddpm_eval.measure.files.settings import FileSettings
 from ddpm_eval.model import Model
 from ddpm_eval.record.record import Measurement
 from ddpm_eval.record.scores import Curve
+from tests.benchmarks import archives
 
-RATES = (0.06, 0.17, 0.55, 1.6)  # bits/dim at which files are held against their KL
+RATES = (0.06, 0.17, 0.55, 1.6)  # bits/dim of layers at which they are held against their KL
 RMSE_RATIOS = ("x_t ~ q, mean", "x_t ~ q, worst", "rounded x_t ~ q, worst")
 LEAST_RATE = 0.1  # bits/dim from which RMSE is held against that of x_t ~ q
 
@@ -45,7 +47,7 @@ class Clock:
     """The processor's seconds inside the network, and the final stage's bits, while it runs."""
 
     def __init__(self) -> None:
-        self.network, self.ideal, self.written = 0.0, 0.0, 0.0
+        self.network, self.ideal, self.written, self.evaluations = 0.0, 0.0, 0.0, 0
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -58,6 +60,7 @@ class Clock:
                 began = time.process_time()
                 x_0_hat = estimate(x_t, row)
                 self.network += time.process_time() - began
+                self.evaluations += len(x_t)
                 return x_0_hat
 
             return evaluate
@@ -82,7 +85,8 @@ def timed(work: Any) -> tuple[Any, dict[str, float]]:
         result = work()
     whole = time.process_time() - began
     times = {"seconds": whole, "seconds beside the network": whole - clock.network}
-    return result, times | {"ideal": clock.ideal, "written": clock.written}
+    counts = {"ideal": clock.ideal, "written": clock.written, "evaluations": clock.evaluations}
+    return result, times | counts
 
 
 def decoded_elsewhere(
@@ -120,25 +124,29 @@ def curve(measurement: Measurement, metric: str, **of: str) -> Curve:
 
 
 def prefixes(measurement: Measurement, head: float) -> dict[str, Any]:
-    """Bits of layers over their KL at some rates, and RMSE over that of x_t ~ q.
+    """Bits of layers over their KL at some rates of layers, and RMSE over that of x_t ~ q.
 
-    ``head`` is what the head of a file has, bits/dim: it is left out of the ratios, and said.
+    ``head`` is what the head of a file has, bits/dim: it is no part of these rates, and said.
+    Between layers, what is told lies on lines over the logarithm of the rate.
     """
     rate = curve(measurement, "file_bits_per_dim", whose=".ddpm")
     ours, theirs = (curve(measurement, "rmse", whose=whose) for whose in (".ddpm", "model"))
     wanted = np.interp(rate.x, theirs.x, theirs.y)
     rounded = np.sqrt(wanted**2 + 1 / 12)  # x_0_hat of x_t ~ q as levels, too
     above = rate.y > LEAST_RATE
-    ratios: dict[str, Any] = {}
+    layers, ratios = rate.y - head, dict[str, Any]()
+
+    def at(values: np.ndarray) -> dict[str, float]:
+        lines = np.interp(np.log(RATES), np.log(layers[layers > 0]), values[layers > 0])
+        return {f"{rate:g}": float(value) for rate, value in zip(RATES, lines, strict=True)}
+
     for variance in ("fixedsmall", "optimal"):
         kl = curve(measurement, "rate", variance=variance)
-        over = (rate.y - head) / np.interp(rate.x, kl.x, kl.y)
-        places = [int(np.abs(np.log(rate.y / target)).argmin()) for target in RATES]
-        ratios[variance] = {f"{rate.y[i]:.3f}": float(over[i]) for i in places}
+        ratios[variance] = at(layers / np.interp(rate.x, kl.x, kl.y))
     return {
         "head": head,
         "over KL": ratios,
-        "RMSE": {f"{rate.y[i]:.3f}": float(ours.y[i]) for i in places},
+        "RMSE": at(ours.y),
         "RMSE over x_t ~ q, mean": float((ours.y / wanted)[above].mean()),
         "RMSE over x_t ~ q, worst": float((ours.y / wanted)[above].max()),
         "RMSE over rounded x_t ~ q, worst": float((ours.y / rounded)[above].max()),
@@ -165,21 +173,16 @@ def measure(options: argparse.Namespace, model: Model, chosen: ImageSet) -> dict
         for score in measurement.scores
         if score.of.at is None
     }
-    n, archive = len(chosen), {}
-    if options.archive:
-        whole = de.archive(model, pixels, profile=profile, check=False)
-        archive["archive over the bound"] = (
-            8 * len(whole) / (n * float(measurement.arrays["bound"].mean()) * pixels[0].size)
-        )
+    n = len(chosen)
     return {
         "images": n,
-        **archive,
         "effort": options.effort,
         "strides": len(profile.rows) - 1,
         "scores": scores,
         **prefixes(measurement, 8 * Reader(profile, portable[0]).start / pixels[0].size),
         "portable adds": sum(map(len, portable)) / sum(map(len, plain)) - 1,
         "final stage adds": writing["written"] / writing["ideal"] - 1,
+        "evaluations to encode": writing["evaluations"] / n,
         "encode": writing["seconds"] / n,
         "encode beside the network": writing["seconds beside the network"] / n,
         "decode": reading["seconds"] / n,
@@ -217,7 +220,6 @@ def table(about: dict[str, Any]) -> str:
             for name in ("JPEG XL", "WebP", "JPEG 2000", "PNG")
         ),
         ("files over JPEG XL's", score("size_ratio .ddpm")),
-        *((name, f"{about[name]:.3f}") for name in ("archive over the bound",) if name in about),
         ("portable adds", f"{about['portable adds']:.2%}"),
         ("the head of a file, bits/dim", f"{about['head']:.3f}"),
         *(
@@ -227,7 +229,8 @@ def table(about: dict[str, Any]) -> str:
         ),
         *((f"RMSE over {name}, above 0.1 bits/dim", f"{over_q[name]:.3f}") for name in RMSE_RATIOS),
         ("final stage over -log2 p", f"{about['final stage adds']:.3%}"),
-        ("network evaluations each way", f"{about['strides'] + 1}"),
+        ("network evaluations to encode", f"{about['evaluations to encode']:.0f}"),
+        ("network evaluations to decode", f"{about['strides'] + 1}"),
         *(
             (f"{name}, s an image", f"{about[name]:.3f}")
             for name in ("encode", "encode beside the network", "decode")
@@ -249,17 +252,23 @@ def main() -> None:
     parser.add_argument("--profile", type=Path)
     parser.add_argument("--cache", type=Path, help="where unfinished work survives")
     parser.add_argument("--effort", type=int, default=14)
-    parser.add_argument("--archive", action="store_true", help="put them into an archive, too")
+    parser.add_argument("--archive", action="store_true", help="put them into an archive instead")
+    parser.add_argument("--plain", action="store_true", help="archives: the network in float32")
     parser.add_argument("--label", help="what the record calls the checkpoint; its name")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("record.json"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = de.load(options.checkpoint, weights=options.weights or None)
-    about = measure(options, model, choose(images(options, model, "test"), options.images))
+    chosen = choose(images(options, model, "test"), options.images)
+    if options.archive:
+        about = archives.measure(options, model, chosen, learned(options, model))
+    else:
+        about = measure(options, model, chosen)
+    group, name = "archive" if options.archive else "codec", options.checkpoint.name
     record = json.loads(options.out.read_text()) if options.out.exists() else {}
-    record.setdefault("codec", {})[options.label or options.checkpoint.name] = about
+    record.setdefault(group, {})[options.label or name] = about
     options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    print(table(about))
+    print(archives.table(about) if options.archive else table(about))
     print(f"{time.process_time() / about['images']:.0f} s of the processor an image")
 
 
