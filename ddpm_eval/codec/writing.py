@@ -95,8 +95,8 @@ class Writer:
         self.prefixes = candidates
 
     def _is_short(self, stride: layers.Stride) -> bool:
-        """Whether layers of a stride have so few bits that several are worth their evaluations."""
-        usual = stride.bits[stride.limit] / stride.bands.n
+        """Whether a layer has so few bits, of all tiles, that several are worth evaluations."""
+        usual = len(self.levels) * stride.bits[stride.limit] / stride.bands.n
         return self.settings.prefixes > 1 and usual <= strides.SHORT
 
     def _extend(self, prefix: Prefix, x_0_hat: Array, count: int) -> Iterator[Prefix]:

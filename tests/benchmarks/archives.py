@@ -101,7 +101,7 @@ def measure_mosaic(pixels: Pixels) -> float:
 def estimate_bound(
     options: argparse.Namespace, model: Model, images: ImageSet, profile: Profile
 ) -> tuple[float, float]:
-    """Estimate the bound of these images with the best variance over T steps, and its error over draws."""
+    """Estimate the T-step bound with the best variance; its error is that over draws."""
     table = None
     if model.variance != "optimal":
         table = variance_of(profile, model.denoise.schedule)
