@@ -47,12 +47,21 @@ def load_numbered(path: Path) -> Checkpoint:
         FixableError: It is damaged, or of another step than its name says.
     """
     content = checkpoint.load(path)
-    if content.step != step_in(path):
-        raise FixableError(
-            f"{path}: holds step {content.step}, not that of its name",
-            f"rename it to step-{content.step:08d}.pt, or move it elsewhere",
-        )
+    require_step(path, content.step)
     return content
+
+
+def require_step(path: Path, step: int) -> None:
+    """Refuse a checkpoint of another step than its name says.
+
+    Raises:
+        FixableError: It is one.
+    """
+    if step != step_in(path):
+        raise FixableError(
+            f"{path}: holds step {step}, not that of its name",
+            f"rename it to step-{step:08d}.pt, or move it elsewhere",
+        )
 
 
 def newest(folder: Path) -> tuple[Checkpoint | None, Path, list[str]]:

@@ -101,6 +101,7 @@ class WatchedRun:
             precision=compute.precision,
             compile=compute.compile,
         )
+        runs.require_step(path, model.facts.step or 0)
         step, points = runs.step_in(path), self.points()
         point = watched.Point(step, model.facts.digest, self._scores(model))
         by = watched.key_of(next((s for s in point.scores if s.metric == "fid"), point.scores[0]))

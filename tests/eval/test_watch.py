@@ -137,6 +137,19 @@ def test_every_checkpoint_is_measured_once_and_the_best_is_kept(
     assert "step" not in text
 
 
+def test_a_file_named_after_another_step_is_no_point(trained: Path, tmp_path: Path) -> None:
+    place = tmp_path / "run" / "checkpoints"
+    shutil.copytree(trained, tmp_path / "run")
+    for step in (10, 30):
+        (place / f"step-{step:08d}.pt").unlink()
+    (place / "step-00000020.pt").rename(place / "step-00000025.pt")
+    words = ["watch", tmp_path / "run", "--once", "--extractor", "none", "--reports", tmp_path]
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 2
+    assert "step-00000025.pt: holds step 20" in " ".join(result.output.split())
+    assert not list(tmp_path.rglob("results.json"))
+
+
 def test_a_point_is_what_the_other_commands_say(trained: Path, tmp_path: Path) -> None:
     common = [str(trained), "--reports", str(tmp_path)]
     run("watch", *common, *FEW)
