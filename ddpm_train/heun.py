@@ -104,8 +104,8 @@ class Heun:
         moved = y + (after - sigma) * slope
         if (k > 1).any():
             t = self.schedule.times[k - 1].clamp(min=1)
-            there = self._estimate(moved, t, condition)
-            corrected = y + (after - sigma) * (slope + (moved - there) / after) / 2
+            x_0_after = self._estimate(moved, t, condition)
+            corrected = y + (after - sigma) * (slope + (moved - x_0_after) / after) / 2
             moved = torch.where(after > 0, corrected, moved)
         signal = at(self._signal, k - 1, y)
         log_var = 2 * at((self._signal * self._noise).log(), k - 1, y)

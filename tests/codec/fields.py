@@ -63,15 +63,15 @@ def entropy(side: int = 16) -> float:
 
 def missed(t: int, side: int = 16) -> float:
     """What the best x_0_hat misses at t, the mean square."""
-    bar, known = float(SCHEDULE.alphas_bar[t]), spectrum(side)
-    return float((known * (1 - bar) / (bar * known + 1 - bar)).mean())
+    bar, variances = float(SCHEDULE.alphas_bar[t]), spectrum(side)
+    return float((variances * (1 - bar) / (bar * variances + 1 - bar)).mean())
 
 
 def best(x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
     """The best estimate of eps."""
     bar = SCHEDULE.alphas_bar[t].numpy().reshape(-1, 1, 1, 1)
-    known, x_t = spectrum(x.shape[2]), x.double().numpy()
-    x_0 = _backward(_forward(x_t) * np.sqrt(bar) * known / (bar * known + 1 - bar))
+    variances, x_t = spectrum(x.shape[2]), x.double().numpy()
+    x_0 = _backward(_forward(x_t) * np.sqrt(bar) * variances / (bar * variances + 1 - bar))
     return torch.from_numpy((x_t - np.sqrt(bar) * x_0) / np.sqrt(1 - bar)).to(x)
 
 

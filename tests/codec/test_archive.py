@@ -111,23 +111,23 @@ def data(profile: Profile, pictures: list[Pixels]) -> bytes:
     return fields.finish(archive(profile).write(pictures, names, FAST))
 
 
-def examine(found: list[Picture], pictures: list[Pixels]) -> list[bool]:
+def examine(result: list[Picture], pictures: list[Pixels]) -> list[bool]:
     """Which pictures are called lossless; these are the right ones."""
-    for picture, original in zip(found, pictures, strict=True):
+    for picture, original in zip(result, pictures, strict=True):
         assert picture.decoded.picture.shape == original.shape
         if picture.decoded.lossless:
             assert (picture.decoded.picture == original).all()
         else:
             assert "the archive is cut off or damaged" in str(picture.decoded)
-    return [picture.decoded.lossless for picture in found]
+    return [picture.decoded.lossless for picture in result]
 
 
 def test_pictures_come_back_with_their_names(
     profile: Profile, pictures: list[Pixels], data: bytes
 ) -> None:
-    found = fields.finish(archive(profile).read(data, "a"))
-    assert all(examine(found, pictures))
-    assert [picture.name for picture in found] == [f"picture-{i}" for i in range(len(pictures))]
+    result = fields.finish(archive(profile).read(data, "a"))
+    assert all(examine(result, pictures))
+    assert [picture.name for picture in result] == [f"picture-{i}" for i in range(len(pictures))]
 
 
 def test_a_tile_costs_its_entropy(profile: Profile) -> None:
@@ -201,8 +201,8 @@ def noisy(size: float) -> Model:
 
 
 def test_another_machine_reads_it(profile: Profile, pictures: list[Pixels], data: bytes) -> None:
-    found = fields.finish(archive(profile, noisy(1e-14)).read(data, "a"))
-    assert all(examine(found, pictures))
+    result = fields.finish(archive(profile, noisy(1e-14)).read(data, "a"))
+    assert all(examine(result, pictures))
 
 
 def test_a_machine_that_differs_makes_no_false_claim(
@@ -246,9 +246,9 @@ def test_from_python(profile: Profile) -> None:
     model, some = fields.model(), list(fields.pictures(3, seed=41))
     whole = de.archive(model, some, profile=profile, stride=4)
     (file,) = de.compress(model, some[:1], profile=profile, effort=10)
-    found = de.decompress(model, [file, whole, file], profile=profile)
-    assert len(found) == 5 and all(picture.lossless for picture in found)
-    assert all((a.picture == b).all() for a, b in zip(found[1:4], some, strict=True))
+    result = de.decompress(model, [file, whole, file], profile=profile)
+    assert len(result) == 5 and all(picture.lossless for picture in result)
+    assert all((a.picture == b).all() for a, b in zip(result[1:4], some, strict=True))
     assert len(de.decompress(model, whole, profile=profile)) == 3
     plain = de.archive(model, some, profile=profile, stride=4, portable=False)
     assert all(picture.lossless for picture in de.decompress(model, plain, profile=profile))

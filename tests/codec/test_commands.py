@@ -74,9 +74,9 @@ def test_pictures_come_back_in_a_fresh_process(
     names = [tmp_path / "files" / name for name in ("a.ddpm", "b.ddpm", "below/c.ddpm")]
     words = ["decompress", *names, "--model", trained, "--out", tmp_path / "back"]
     command = [sys.executable, "-m", "ddpm_eval", *map(str, words)]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert found.returncode == 0, found.stderr
-    assert found.stdout.count("lossless, verified") == 3
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("lossless, verified") == 3
     for a, b in (("a.png", "a"), ("b.bmp", "b"), ("below/c.tiff", "c")):
         assert (levels(pictures / a) == levels(tmp_path / "back" / f"{b}.png")).all()
 
@@ -153,8 +153,8 @@ def test_arrays_are_pictures_one_by_one(trained: Path, tmp_path: Path) -> None:
     ]
 
 
-def save(path: Path, mode: str, **how: object) -> None:
-    Image.new(mode, (8, 8), **how).save(path)  # type: ignore[arg-type]
+def save(path: Path, mode: str, **options: object) -> None:
+    Image.new(mode, (8, 8), **options).save(path)  # type: ignore[arg-type]
 
 
 def test_pictures_that_cannot_be_are_refused(trained: Path, tmp_path: Path) -> None:
@@ -195,13 +195,13 @@ def test_names_that_would_meet_are_refused(trained: Path, pictures: Path) -> Non
 
 def test_a_profile_is_made_where_it_is_missing(trained: Path, pictures: Path) -> None:
     (path,) = (trained / "checkpoints").glob("*.profile.json")
-    kept = path.rename(path.with_suffix(".kept"))
+    copy = path.rename(path.with_suffix(".kept"))
     changes = [("--set", "calibration.n=0"), ("--set", "calibration.rows=12")]
     words = [word for change in changes for word in change]
     text = run("compress", pictures / "a.png", "--model", trained, *words)
     assert "no profile lies beside the checkpoint" in text and path.exists()
-    assert path.read_text() == kept.read_text()
-    kept.unlink()
+    assert path.read_text() == copy.read_text()
+    copy.unlink()
 
 
 def test_options_that_do_not_go_together(trained: Path, pictures: Path) -> None:
@@ -284,8 +284,8 @@ def test_two_commands_that_need_a_profile_make_one(
         subprocess.Popen([*command, str(tmp_path / name)], stderr=subprocess.PIPE, text=True)
         for name in ("one", "two")
     ]
-    said = [process.communicate()[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], said
+    output = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], output
     assert not list((root / "checkpoints").glob("*.unfinished"))
     one, two = ((tmp_path / name / "a.ddpm").read_bytes() for name in ("one", "two"))
     assert one == two

@@ -123,10 +123,10 @@ def test_the_archive_is_read_to_what_is_listed_and_written_again(written: Profil
     assert cases.digest(np.frombuffer(data, np.uint8)) == listed["file"]
     codec = cases.archive(written, INDEX["network"])
     assert len(parse(data, "a")[0].files) < len(listed["pixels"]) - 3  # some are on the stack
-    found = fields.finish(codec.read(data, "a"))
-    assert all(picture.decoded.lossless for picture in found)
-    assert [cases.digest(picture.decoded.picture) for picture in found] == listed["pixels"]
-    names = [picture.name for picture in found]
+    result = fields.finish(codec.read(data, "a"))
+    assert all(picture.decoded.lossless for picture in result)
+    assert [cases.digest(picture.decoded.picture) for picture in result] == listed["pixels"]
+    names = [picture.name for picture in result]
     fresh = fields.finish(codec.write(cases.archived(), names, ArchiveSettings(check=False)))
     if fresh != data:
         pytest.skip("another choice of codewords in its files, or another zlib: both are free")

@@ -35,11 +35,11 @@ def examine(profile: Profile, damaged: list[tuple[bytes, Pixels]]) -> dict[str, 
             counts["unreadable"] += 1
     for start in range(0, len(readers), 50):
         part = readers[start : start + 50]
-        found = fields.finish(reading.decompress(profile, fields.estimate(), part))
-        for each, picture in zip(found, originals[start : start + 50], strict=True):
-            counts["lossless" if each.lossless else "lossy"] += 1
-            same = each.picture.shape == picture.shape and (each.picture == picture).all()
-            assert same or not each.lossless
+        result = fields.finish(reading.decompress(profile, fields.estimate(), part))
+        for item, picture in zip(result, originals[start : start + 50], strict=True):
+            counts["lossless" if item.lossless else "lossy"] += 1
+            same = item.picture.shape == picture.shape and (item.picture == picture).all()
+            assert same or not item.lossless
     return counts
 
 
@@ -113,5 +113,5 @@ def test_the_checksum_covers_the_shape() -> None:
 
 def test_a_head_that_claims_too_much_takes_no_time(profile: Profile, files: list[bytes]) -> None:
     head = files[8][:8] + b"\xff\x3f\xff\x3f\x00"  # 8191 x 8191
-    found = Reader(profile, head + b"abcdef").decoded
-    assert found is not None and found.picture.shape == (8191, 8191, 3) and not found.lossless
+    result = Reader(profile, head + b"abcdef").decoded
+    assert result is not None and result.picture.shape == (8191, 8191, 3) and not result.lossless

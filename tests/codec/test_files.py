@@ -49,9 +49,9 @@ def files(profile: Profile, pictures: list[Pixels]) -> list[bytes]:
 def test_files_give_the_exact_pixels_back(
     profile: Profile, pictures: list[Pixels], files: list[bytes]
 ) -> None:
-    for picture, found in zip(pictures, read(profile, files), strict=True):
-        assert found.lossless and str(found) == "lossless, verified"
-        assert (found.picture == picture).all()
+    for picture, result in zip(pictures, read(profile, files), strict=True):
+        assert result.lossless and str(result) == "lossless, verified"
+        assert (result.picture == picture).all()
 
 
 def test_files_are_nearly_as_short_as_the_entropy(files: list[bytes]) -> None:
@@ -75,26 +75,26 @@ def test_any_prefix_is_a_picture_and_longer_ones_are_nearer(
 ) -> None:
     errors = []
     for part in (0.02, 0.1, 0.3, 0.5, 0.97):
-        (found,) = read(profile, [files[0][: int(part * len(files[0]))]])
-        assert not found.lossless
-        assert found.picture.shape == pictures[0].shape
-        errors.append(np.square(found.picture.astype(float) - pictures[0]).mean())
+        (result,) = read(profile, [files[0][: int(part * len(files[0]))]])
+        assert not result.lossless
+        assert result.picture.shape == pictures[0].shape
+        errors.append(np.square(result.picture.astype(float) - pictures[0]).mean())
     assert errors == sorted(errors, reverse=True)
 
 
 def test_asking_for_layers_gives_so_many(profile: Profile, files: list[bytes]) -> None:
-    (found,) = read(profile, files[:1], most=5)
-    assert str(found) == f"lossy, from 5 of {len(profile.strides)} layers"
+    (result,) = read(profile, files[:1], most=5)
+    assert str(result) == f"lossy, from 5 of {len(profile.strides)} layers"
 
 
 def test_a_rate_and_an_error_can_be_asked_for(profile: Profile, pictures: list[Pixels]) -> None:
     for writer in write(profile, pictures, CompressionSettings(bits=0.5)):
         assert 8 * len(writer.file) / writer.picture.size <= 0.5 + 8 / 768
-        (found,) = read(profile, [writer.file])
-        assert found.layers == writer.file[5] > 0 and not found.problem
+        (result,) = read(profile, [writer.file])
+        assert result.layers == writer.file[5] > 0 and not result.problem
     for writer in write(profile, pictures, CompressionSettings(rmse=6)):
-        (found,) = read(profile, [writer.file])
-        error = np.square(found.picture.astype(float) - writer.picture).mean() ** 0.5
+        (result,) = read(profile, [writer.file])
+        error = np.square(result.picture.astype(float) - writer.picture).mean() ** 0.5
         assert error < 6.2 and writer.errors[-2] > 6
 
 
@@ -112,19 +112,19 @@ def noisy(size: float, seed: int = 0) -> Estimate:
 def test_portable_files_are_exact_on_machines_that_differ_within_the_tolerance(
     profile: Profile, pictures: list[Pixels], files: list[bytes]
 ) -> None:
-    found = read(profile, files, estimate=noisy(profile.tolerance / 2))
-    assert all(each.lossless for each in found)
-    assert all((a.picture == b).all() for a, b in zip(found, pictures, strict=True))
+    result = read(profile, files, estimate=noisy(profile.tolerance / 2))
+    assert all(item.lossless for item in result)
+    assert all((a.picture == b).all() for a, b in zip(result, pictures, strict=True))
 
 
 def test_machines_that_differ_more_get_the_picture_and_no_false_claim(
     profile: Profile, pictures: list[Pixels], files: list[bytes]
 ) -> None:
-    for each, picture in zip(read(profile, files, estimate=noisy(0.05)), pictures, strict=True):
-        assert not each.lossless and each.problem
+    for item, picture in zip(read(profile, files, estimate=noisy(0.05)), pictures, strict=True):
+        assert not item.lossless and item.problem
         exact = read(profile, files[:1], most=len(profile.strides))
         assert np.abs(exact[0].picture.astype(int) - pictures[0]).max() < 30
-        assert np.square(each.picture.astype(float) - picture).mean() < 36
+        assert np.square(item.picture.astype(float) - picture).mean() < 36
 
 
 def test_noise_on_the_network_stays_noise_on_the_picture(
@@ -143,23 +143,23 @@ def test_plain_files_are_shorter_and_exact_where_nothing_differs(
 ) -> None:
     plain = [writer.file for writer in write(profile, pictures, replace(LOSSLESS, portable=False))]
     assert sum(map(len, plain)) < sum(map(len, files))
-    assert all(each.lossless for each in read(profile, plain))
+    assert all(item.lossless for item in read(profile, plain))
 
 
 def test_batches_do_not_change_what_is_read(
     profile: Profile, pictures: list[Pixels], files: list[bytes]
 ) -> None:
     for batch in (1, 3):
-        found = read(profile, files, estimate=fields.estimate(batch=batch))
-        assert all((a.picture == b).all() for a, b in zip(found, pictures, strict=True))
+        result = read(profile, files, estimate=fields.estimate(batch=batch))
+        assert all((a.picture == b).all() for a, b in zip(result, pictures, strict=True))
 
 
 @pytest.mark.parametrize("size", [(16, 16), (20, 33), (5, 7), (1, 1), (40, 16)])
 def test_pictures_of_any_size(profile: Profile, size: tuple[int, int]) -> None:
     picture = fields.pictures(1, side=48, seed=3)[0, : size[0], : size[1]]
     (writer,) = write(profile, [picture])
-    (found,) = read(profile, [writer.file])
-    assert found.lossless and (found.picture == picture).all()
+    (result,) = read(profile, [writer.file])
+    assert result.lossless and (result.picture == picture).all()
 
 
 def test_grey_pictures_cost_one_colour_in_the_final_stage(
@@ -168,8 +168,8 @@ def test_grey_pictures_cost_one_colour_in_the_final_stage(
     grey = pictures[0][..., 1:2]
     one, three = write(profile, [grey, np.repeat(grey, 3, 2)])
     assert len(one.file) < 0.75 * len(three.file)
-    (found,) = read(profile, [one.file])
-    assert found.lossless and (found.picture == grey).all()
+    (result,) = read(profile, [one.file])
+    assert result.lossless and (result.picture == grey).all()
 
 
 @pytest.mark.parametrize("kind", ["noise", "white", "black", "stripes"])
@@ -185,8 +185,8 @@ def test_strange_pictures_are_exact_too(profile: Profile, kind: str) -> None:
     (writer,) = write(profile, [np.ascontiguousarray(picture)])
     assert len(writer.file) <= 768 + 8
     assert format.parse(writer.file)[0].stored or kind != "noise"
-    (found,) = read(profile, [writer.file])
-    assert found.lossless and (found.picture == picture).all()
+    (result,) = read(profile, [writer.file])
+    assert result.lossless and (result.picture == picture).all()
 
 
 # ------------------------------------------------------------------------------------- prefixes

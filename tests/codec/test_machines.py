@@ -80,9 +80,9 @@ def two_threads() -> Iterator[None]:
 def test_threads_and_batches_change_no_pixel(
     model: Model, fitted: Profile, pictures: list[Pixels], files: list[bytes], batch: int
 ) -> None:
-    found = de.decompress(model, files, profile=fitted, batch=batch)
-    assert all(picture.lossless for picture in found)
-    assert all((a.picture == b).all() for a, b in zip(found, pictures, strict=True))
+    result = de.decompress(model, files, profile=fitted, batch=batch)
+    assert all(picture.lossless for picture in result)
+    assert all((a.picture == b).all() for a, b in zip(result, pictures, strict=True))
 
 
 def test_a_network_in_float64_reads_the_same_pixels(
@@ -91,9 +91,9 @@ def test_a_network_in_float64_reads_the_same_pixels(
     assert model.double is not None
     estimate = estimator(model.double(), batch=16)
     assert estimate(np.zeros((1, 3, 16, 16)), 5).dtype == np.float64
-    found = read(fitted, files, estimate)
-    assert all(picture.lossless for picture in found)
-    assert all((a.picture == b).all() for a, b in zip(found, pictures, strict=True))
+    result = read(fitted, files, estimate)
+    assert all(picture.lossless for picture in result)
+    assert all((a.picture == b).all() for a, b in zip(result, pictures, strict=True))
 
 
 def test_noise_of_1e_5_moves_pictures_by_less_than_a_tenth_of_a_level(

@@ -277,11 +277,11 @@ def test_the_error_curve_is_that_of_the_best_denoiser() -> None:
     pixels = fields.pictures(64, seed=2)
     bars = fields.SCHEDULE.alphas_bar.numpy()
     measuring = Measuring(fields.estimate(), bars, pixels, seed=0, batch=32)
-    found = fields.finish(measuring.measure([5, 100, 600], means=True))
+    result = fields.finish(measuring.measure([5, 100, 600], means=True))
     bands = Bands((3, 16, 16))
-    for row, errors in zip((5, 100, 600), found["errors"], strict=True):
+    for row, errors in zip((5, 100, 600), result["errors"], strict=True):
         assert errors @ bands.sizes / bands.n == pytest.approx(fields.missed(row), rel=0.06)
-    assert found["mu"].shape == (3, 64, 3, 16, 16)
+    assert result["mu"].shape == (3, 64, 3, 16, 16)
 
 
 # ------------------------------------------------------------------------------------ agreement

@@ -21,8 +21,8 @@ from tests.codec import fields
 
 def test_a_profile_comes_back_as_it_was(profile: Profile, tmp_path: Path) -> None:
     profile.save(tmp_path / "p.json")
-    found = profiles.load(tmp_path / "p.json")
-    assert found == profile and found.id == profile.id and len(found.id) == 3
+    result = profiles.load(tmp_path / "p.json")
+    assert result == profile and result.id == profile.id and len(result.id) == 3
 
 
 def test_the_digest_covers_every_number(profile: Profile) -> None:
@@ -104,8 +104,8 @@ def test_pictures_from_python(profile: Profile) -> None:
     model = fields.model()
     pictures = [fields.pictures(1, seed=9)[0], fields.pictures(1, side=20, seed=9)[0]]
     files = de.compress(model, pictures, profile=profile, effort=10)
-    found = de.decompress(model, files, profile=profile)
-    assert all((a.picture == b).all() for a, b in zip(found, pictures, strict=True))
+    result = de.decompress(model, files, profile=profile)
+    assert all((a.picture == b).all() for a, b in zip(result, pictures, strict=True))
     with pytest.raises(FixableError, match="picture 0 is no array uint8"):
         de.compress(model, [np.zeros((4, 4))], profile=profile)  # type: ignore[list-item]
     with pytest.raises(FixableError, match="a picture of 2 channels"):

@@ -28,9 +28,9 @@ def bits(measurement: Measurement, **of: str) -> Score:
 
 
 def curve(measurement: Measurement, metric: str, **of: str) -> Curve:
-    found = measurement.curve(metric, **of)
-    assert found is not None
-    return found
+    result = measurement.curve(metric, **of)
+    assert result is not None
+    return result
 
 
 def size(score: Score) -> float:
@@ -91,10 +91,10 @@ def test_an_estimate_goes_on_after_a_kill(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         jobs.nll(size=60, budget=300, runtime=Runtime(cache=tmp_path, track=track))
-    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.npz")}
+    first = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.npz")}
     again = jobs.nll(size=60, budget=300, runtime=Runtime(cache=tmp_path, batch=50))
-    assert len(kept) == 2
-    assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
+    assert len(first) == 2
+    assert all(path.stat().st_mtime_ns == time for path, time in first.items())
     assert bits(again).value == pytest.approx(bits(whole).value)
     assert bits(jobs.nll(size=60, budget=300, seed=1)).value != bits(whole).value
 
@@ -150,9 +150,9 @@ def test_a_small_difference_is_told_on_the_same_noise() -> None:
 
 def test_a_verdict_from_few_images_is_students(full: Measurement) -> None:
     """2.5 standard errors are enough of 100 images, not of 4."""
-    for n, told in ((100, True), (4, False)):
+    for n, is_told_apart in ((100, True), (4, False)):
         score = estimates.scored("bits_per_dim", 0.025, n, 0.01)
-        assert ("more bits" in compare.verdict(score)) == told
+        assert ("more bits" in compare.verdict(score)) == is_told_apart
 
 
 def test_models_that_do_not_fit_together_are_refused() -> None:
@@ -201,7 +201,7 @@ def test_the_records_bound_is_used_if_it_is_the_same(full: Measurement) -> None:
     assert bits(measurement, part="decoder").value == bits(full, part="decoder").value
     direct = jobs.curves(size=120, calibrate=20)
     for name in ("fixedlarge", "fixedsmall", "optimal"):
-        a, b = (curve(each, "rate", variance=name).y for each in (measurement, direct))
+        a, b = (curve(item, "rate", variance=name).y for item in (measurement, direct))
         np.testing.assert_allclose(a, b, rtol=1e-6)
     for change in ({"n": 50}, {"calibrate": 19}, {"clip": False}, {"seed": 1}):
         with pytest.raises(AssertionError, match="network was asked"):
@@ -214,7 +214,7 @@ def test_estimated_curves_agree_with_all_terms() -> None:
     assert spent is not None
     assert spent.value <= 2200
     for metric, variance in (("rate", "fixedlarge"), ("rate", "fixedsmall"), ("rmse", "")):
-        some, every = (curve(each, metric, variance=variance) for each in (part, whole))
+        some, every = (curve(item, metric, variance=variance) for item in (part, whole))
         assert some.error is not None
         reference = every.y[some.x.astype(int) - 1]
         assert (np.diff(some.x) > 0).all()

@@ -16,40 +16,40 @@ T = 200
 def terms(n: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Terms [n, T] that fall with t and follow what is known [n, 2] up to an image's own part."""
     rng = np.random.default_rng(seed)
-    known = rng.normal(size=(n, 2))
+    covariates = rng.normal(size=(n, 2))
     t = np.arange(1, T + 1)
     own = rng.normal(size=(n, 1)) * 0.06
     slope = 0.1 + 0.2 * np.log(t) / np.log(T)
-    log = np.log(0.9) - 1.2 * np.log(t) + known[:, :1] * slope + 0.04 * known[:, 1:] + own
+    log = np.log(0.9) - 1.2 * np.log(t) + covariates[:, :1] * slope + 0.04 * covariates[:, 1:] + own
     y = np.exp(log) * np.exp((0.03 + 0.1 * np.log(t) / np.log(T)) * rng.normal(size=(n, T)))
-    y[:, 0] = 2.2 + 0.15 * known[:, 0] + 0.4 * own[:, 0] + 0.05 * rng.normal(size=n)
-    return y, known
+    y[:, 0] = 2.2 + 0.15 * covariates[:, 0] + 0.4 * own[:, 0] + 0.05 * rng.normal(size=n)
+    return y, covariates
 
 
 def replicate(
-    y: np.ndarray, known: np.ndarray, goal: Goal, times: int
+    y: np.ndarray, covariates: np.ndarray, goal: Goal, times: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Values, both errors and evaluations of independent estimates of the same mean."""
-    found = [
+    result = [
         estimator.estimate(
             lambda _, i, t: y[i, t - 1][:, None],
-            known,
+            covariates,
             Wanted(np.ones((1, 1)), np.r_[0, np.ones(y.shape[1])][:, None]),
             goal,
             np.random.default_rng(seed),
         )
         for seed in range(times)
     ]
-    each = [(e.value[0], e.these[0], e.population[0], spent) for e, spent in found]
-    values, these, population, spent = np.array(each).T
+    rows = [(e.value[0], e.these[0], e.population[0], spent) for e, spent in result]
+    values, these, population, spent = np.array(rows).T
     return values, these, population, spent
 
 
 @pytest.mark.parametrize("goal", [Goal(evaluations=300), Goal(evaluations=900), Goal(0.01)])
 def test_it_is_unbiased_and_its_interval_covers(goal: Goal) -> None:
-    y, known = terms(150)
+    y, covariates = terms(150)
     truth = y.sum(1).mean()
-    values, these, _, spent = replicate(y, known, goal, 150)
+    values, these, _, spent = replicate(y, covariates, goal, 150)
     assert abs(values.mean() - truth) < 3.5 * values.std() / 150**0.5
     assert 0.90 <= (np.abs(values - truth) < 1.96 * these).mean() <= 0.99
     if goal.evaluations:
@@ -64,27 +64,27 @@ def test_its_error_for_the_population_covers_the_populations_mean(n: int) -> Non
     truth = terms(20_000, seed=1)[0].sum(1).mean()
     inside = []
     for seed in range(150):
-        y, known = terms(n, seed=2 + seed)
-        value, _, population, _ = replicate(y, known, Goal(evaluations=400), 1)
+        y, covariates = terms(n, seed=2 + seed)
+        value, _, population, _ = replicate(y, covariates, Goal(evaluations=400), 1)
         inside.append(abs(value[0] - truth) < 1.96 * population[0])
     assert 0.90 <= np.mean(inside) <= 0.99
 
 
 def test_a_useless_control_costs_precision_not_correctness() -> None:
-    y, known = terms(150)
+    y, covariates = terms(150)
     truth = y.sum(1).mean()
-    shuffled = np.random.default_rng(5).permutation(known)
+    shuffled = np.random.default_rng(5).permutation(covariates)
     values, these, _, _ = replicate(y, shuffled, Goal(evaluations=400), 120)
     assert abs(values.mean() - truth) < 3.5 * values.std() / 120**0.5
     assert (np.abs(values - truth) < 1.96 * these).mean() >= 0.90
-    good = replicate(y, known, Goal(evaluations=400), 50)[1]
+    good = replicate(y, covariates, Goal(evaluations=400), 50)[1]
     assert good.mean() < 0.87 * these.mean()
 
 
 def test_it_needs_a_twentieth_of_the_evaluations_of_its_rivals() -> None:
     """Uniform times need n sd^2 / error^2 draws; all times of some images, T times as many."""
-    y, known = terms(150)
-    _, these, _, spent = replicate(y, known, Goal(0.01), 20)
+    y, covariates = terms(150)
+    _, these, _, spent = replicate(y, covariates, Goal(0.01), 20)
     rows = np.random.default_rng(0).integers(150, size=100_000)
     times = np.random.default_rng(1).integers(T, size=100_000)
     uniform = (T * y[rows, times]).var() / 0.01**2
@@ -96,19 +96,21 @@ def test_it_needs_a_twentieth_of_the_evaluations_of_its_rivals() -> None:
 
 def test_every_sum_is_estimated_at_once() -> None:
     """Parts of the sum, and a combination of two kinds of terms, each without bias."""
-    y, known = terms(100)
+    y, covariates = terms(100)
     other = 0.9 * y + 0.01
     times = np.zeros((T + 1, 3))
     times[1, 0], times[2:, 1], times[1:, 2] = 1, 1, 1
     wanted = Wanted(np.array([[1.0, 1.0, 1.0], [0.0, 0.0, -1.0]]), times)
     truth = np.array([y[:, 0].mean(), y[:, 1:].sum(1).mean(), (y - other).sum(1).mean()])
-    found = []
+    result = []
     for seed in range(120):
         rng = np.random.default_rng(seed)
-        both = np.stack([y, other], 2)
-        evaluate = lambda _, i, t: both[i, t - 1]  # noqa: E731, B023
-        found.append(estimator.estimate(evaluate, known, wanted, Goal(evaluations=400), rng)[0])
-    values, these = (np.array([getattr(e, key) for e in found]) for key in ("value", "these"))
+        pair = np.stack([y, other], 2)
+        evaluate = lambda _, i, t: pair[i, t - 1]  # noqa: E731, B023
+        result.append(
+            estimator.estimate(evaluate, covariates, wanted, Goal(evaluations=400), rng)[0]
+        )
+    values, these = (np.array([getattr(e, key) for e in result]) for key in ("value", "these"))
     assert (np.abs(values.mean(0) - truth) < 3.5 * values.std(0) / 120**0.5).all()
     covered = (np.abs(values - truth) < 1.96 * these).mean(0)
     assert (covered >= 0.90).all()
@@ -120,9 +122,9 @@ def test_the_gaussian_worlds_bound_is_covered() -> None:
     x_0 = oracle.images(60)
     work = oracle.run_sweep(oracle.subject(denoise), x_0, range(60), seed=0, clip=False, batch=512)
     full = oracle.run(work)
-    y, known = full.bits[:, :-1].astype(float), x_0.square().mean((1, 2, 3)).numpy()[:, None]
-    known = (known - known.mean()) / known.std()
-    values, these, population, _ = replicate(y, known, Goal(evaluations=400), 150)
+    y, covariates = full.bits[:, :-1].astype(float), x_0.square().mean((1, 2, 3)).numpy()[:, None]
+    covariates = (covariates - covariates.mean()) / covariates.std()
+    values, these, population, _ = replicate(y, covariates, Goal(evaluations=400), 150)
     truth = y.sum(1).mean()
     assert 0.90 <= (np.abs(values - truth) < 1.96 * these).mean() <= 0.99
     entropy = oracle.ENTROPY - full.prior().mean()
@@ -229,32 +231,32 @@ def test_energy_is_that_of_its_definition() -> None:
 
 
 def test_the_control_learns_the_terms() -> None:
-    y, known = terms(400)
+    y, covariates = terms(400)
     rng = np.random.default_rng(0)
     images, times = rng.integers(400, size=600), rng.integers(1, T + 1, 600)
     times[:300] = rng.integers(1, 6, 300)
-    control = estimator.fit(known[images], times, y[images, times - 1], T)
+    control = estimator.fit(covariates[images], times, y[images, times - 1], T)
     for t in (1, 2, 5, 20, 150):
-        predicted = control.predict(known, np.full(400, t))
+        predicted = control.predict(covariates, np.full(400, t))
         residual = y[:, t - 1] - predicted
-        design = np.column_stack([np.ones(400), known])
+        design = np.column_stack([np.ones(400), covariates])
         best = y[:, t - 1] - design @ np.linalg.lstsq(design, y[:, t - 1], rcond=None)[0]
         assert residual.std() < 1.1 * best.std() < 0.99 * y[:, t - 1].std()
         assert abs(residual.mean()) < 0.1 * y[:, t - 1].mean()
     weights = np.zeros((T + 1, 2))
     weights[1:, 0], weights[7, 1] = 1, 1
     all_times = np.arange(1, T + 1)
-    known = known[:3] * [[1], [1], [20]]  # the last lies far outside what taught
-    direct = [control.predict(np.tile(row, (T, 1)), all_times) for row in known]
-    np.testing.assert_allclose(control.sums(known, weights)[:, 0], np.sum(direct, 1))
-    np.testing.assert_allclose(control.sums(known, weights)[:, 1], np.array(direct)[:, 6])
+    covariates = covariates[:3] * [[1], [1], [20]]  # the last lies far outside what taught
+    direct = [control.predict(np.tile(row, (T, 1)), all_times) for row in covariates]
+    np.testing.assert_allclose(control.sums(covariates, weights)[:, 0], np.sum(direct, 1))
+    np.testing.assert_allclose(control.sums(covariates, weights)[:, 1], np.array(direct)[:, 6])
 
 
 def test_few_steps_are_no_special_case() -> None:
     """T = 4 has two knots, T = 2 one."""
     for few in (2, 4):
         y = terms(80)[0][:, :few]
-        known = terms(80)[1]
-        values, these, _, _ = replicate(y, known, Goal(evaluations=150), 60)
+        covariates = terms(80)[1]
+        values, these, _, _ = replicate(y, covariates, Goal(evaluations=150), 60)
         assert abs(values.mean() - y.sum(1).mean()) < 4 * values.std() / 60**0.5 + 1e-9
         assert (np.abs(values - y.sum(1).mean()) < 1.96 * these).mean() > 0.85

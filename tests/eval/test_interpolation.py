@@ -221,7 +221,7 @@ def test_a_score_network_decodes_by_langevin_dynamics_from_the_level_of_noise() 
     """The first column is the walk written out: noise at level t, then every level down from it."""
     model, t, steps = score_model(), 4, 3
     asked = settings(t=t, level_steps=steps, step_lr=2e-4, pairs=((3, 8),))
-    found = interpolation.measure(model, images(), asked, Runtime())
+    result = interpolation.measure(model, images(), asked, Runtime())
     two, bar = pair(3, 8), model.denoise.schedule.alphas_bar
     sigmas = ((1 - bar) / bar).sqrt()
     eps = normal(Stream(0, "encode"), [two.keys[0]], (1, 8, 8)).double()
@@ -233,11 +233,11 @@ def test_a_score_network_decodes_by_langevin_dynamics_from_the_level_of_noise() 
         score = -x / (0.09 + sigmas[level] ** 2)
         x = x + alpha * score + (2 * alpha).sqrt() * z
     x = x - sigmas[1] ** 2 * x / (0.09 + sigmas[1] ** 2)
-    drawn = rows(found, "path")[0][1].astype(int)
+    drawn = rows(result, "path")[0][1].astype(int)
     assert np.abs(drawn - data.to_uint8(x)[0]).max() <= 1
-    caption = found.grids["path"].caption
+    caption = result.grids["path"].caption
     assert "decoded from there, by 3 Langevin steps of 0.0002 a level, denoised." in caption
-    assert found.protocol.settings["level_steps"] == 3
+    assert result.protocol.settings["level_steps"] == 3
 
 
 def test_at_the_last_level_too_the_walk_begins_with_the_images() -> None:

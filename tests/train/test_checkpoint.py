@@ -231,8 +231,8 @@ def test_another_content_than_was_meant_is_noticed(
     tmp_path: Path, change: Callable[[dict[str, str], dict[str, torch.Tensor]], object]
 ) -> None:
     """Tensors that share memory are written once, and compared once."""
-    both = torch.arange(12.0)
-    tensors = {"a": torch.rand(2, 3), "half": both[6:], "whole": both}
+    pair = torch.arange(12.0)
+    tensors = {"a": torch.rand(2, 3), "half": pair[6:], "whole": pair}
     texts = {"meta": "{}"}
     path = tmp_path / "some.pt"
     torch.save({**texts, "tensors": tensors}, path)

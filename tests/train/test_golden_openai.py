@@ -174,9 +174,9 @@ def test_flags_that_shapes_do_not_tell_are_asked_for(tmp_path: Path) -> None:
     torch.save(filled(openai_files.unet(UPDOWN)), path)
     every = [*PROCESS, "unet.head_channels=32", OLD]
     for flag in ("schedule.kind", "schedule.T", "unet.head_channels", "use_new_attention_order"):
-        given = [change for change in every if not change.startswith(flag)]
+        changes = [change for change in every if not change.startswith(flag)]
         with pytest.raises(FixableError, match=f"does not say {flag}"):
-            formats.load_any(path, changes=given)
+            formats.load_any(path, changes=changes)
     assert formats.load_any(path, changes=every).facts["format"] == "openai/guided-diffusion"
     with pytest.raises(FixableError, match="use_new_attention_order=perhaps: not a choice"):
         formats.load_any(path, changes=[*every[:-1], "use_new_attention_order=perhaps"])
@@ -199,8 +199,8 @@ def test_a_released_file_needs_no_flags(
         classes=10,
         head_channels=32,
     )
-    kept = released.RELEASED["64x64_diffusion"]
-    entry = replace(kept, model=replace(kept.model, unet=small))
+    entry_before = released.RELEASED["64x64_diffusion"]
+    entry = replace(entry_before, model=replace(entry_before.model, unet=small))
     monkeypatch.setitem(released.RELEASED, "64x64_diffusion", entry)
     flags = Flags(resample="block", mult=(1, 2, 3, 4), classes=10, attention=(2, 4, 8))
     path = tmp_path / ("64x64_diffusion.pt" if by_name else "copy.pt")

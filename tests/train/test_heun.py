@@ -146,12 +146,12 @@ def test_a_preconditioned_network_is_read_as_in_table_1(kind: str) -> None:
         sigma = heun.noise_levels(bar).item()
         skip, out, scale, _ = TABLE_1[kind](sigma)
         k, x_t = torch.full((2,), t), bar.sqrt() * y
-        found = denoise.estimate(x_t, k)
+        result = denoise.estimate(x_t, k)
         torch.testing.assert_close(taken[-1], scale * y)
-        torch.testing.assert_close(found, skip * y + out * (scale * y).sin())
-        eps = (y - found) / sigma
+        torch.testing.assert_close(result, skip * y + out * (scale * y).sin())
+        eps = (y - result) / sigma
         torch.testing.assert_close(denoise.eps_hat((scale * y).sin(), x_t, k), eps)
-        torch.testing.assert_close(denoise(x_t, k, clip=False).x_0_hat, found)
+        torch.testing.assert_close(denoise(x_t, k, clip=False).x_0_hat, result)
         x_0 = 0.3 * y
         target = PREDICTIONS[kind].target(process, x_0, x_t, k, (y - x_0) / sigma)
         torch.testing.assert_close(target, (x_0 - skip * y) / out)
