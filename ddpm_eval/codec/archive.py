@@ -5,6 +5,7 @@ The last pictures are progressive files, whose bytes are the bits that the stack
 where an archive is cut off or damaged, the pictures before that are read.
 """
 
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,6 +25,7 @@ from ddpm_eval.codec.words import Array
 from ddpm_eval.model import Model
 from ddpm_train.data.images import Pixels
 from ddpm_train.errors import FixableError
+from ddpm_train.reading import require_memory
 from ddpm_train.world import require_float64
 
 _GREY = 128
@@ -154,10 +156,12 @@ class Archive:
         Pictures behind a damaged place are grey, and not called lossless.
 
         Raises:
-            FixableError: The index is cut off or damaged, or of another profile or version.
+            FixableError: The index is cut off or damaged, or of another profile or version, or the
+                pictures do not fit into memory.
         """
         index, place = parse(data, label)
         self._check(index, label)
+        require_memory(sum(math.prod(entry.shape) for entry in index.entries), label)
         body = data[place:]
         if len(body) > index.length:
             raise format.too_long(label, len(body) - index.length, place + index.length)

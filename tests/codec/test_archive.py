@@ -242,6 +242,15 @@ def test_rows_of_another_chain_are_refused(profile: Profile, data: bytes) -> Non
         fields.finish(archive(profile).read(other.pack() + data[start:], "a"))
 
 
+def test_an_index_of_more_pictures_than_memory_is_refused(profile: Profile, data: bytes) -> None:
+    """Each is allowed; ten thousand of them are 4 TB of grey."""
+    whole, start = index.parse(data, "a")
+    large = replace(whole.entries[0], shape=(1 << 13, 1 << 14, 3))
+    other = replace(whole, entries=(*[large] * 10_000, *whole.entries[1:]))
+    with pytest.raises(FixableError, match="GB to read, and"):
+        fields.finish(archive(profile).read(other.pack() + data[start:], "a"))
+
+
 def test_from_python(profile: Profile) -> None:
     model, some = fields.model(), list(fields.pictures(3, seed=41))
     whole = de.archive(model, some, profile=profile, stride=4)
