@@ -20,6 +20,7 @@ from ddpm_eval.commands.profiles import (
 from ddpm_eval.settings import EvalSettings, changed
 from ddpm_train.errors import FixableError
 from ddpm_train.reading import existing, read_bytes
+from ddpm_train.settings import check
 from ddpm_train.terminal import escape, output, say
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def compress(
     for path in images:
         existing(str(path), "a picture, a folder of pictures or an .npz of levels")
     ours = CompressionSettings(bits=bits, rmse=rmse, effort=effort, portable=not plain)
+    check(ours)
     settings, of_model = changed(EvalSettings(compression=ours), changes or [])
     from ddpm_eval.codec import pictures
     from ddpm_eval.codec.jobs import Compression, require_free

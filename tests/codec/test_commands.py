@@ -187,6 +187,11 @@ def test_arrays_without_a_picture_are_refused(tmp_path: Path) -> None:
             assert f"{name}.npz: holds no picture" in text
 
 
+@pytest.mark.parametrize("words", [["--rmse", "inf"], ["--bits", "inf"]])
+def test_an_end_that_is_no_number_is_refused(pictures: Path, words: list[str]) -> None:
+    assert "not a finite number" in run("compress", pictures / "a.png", *words, code=2)
+
+
 def test_names_that_would_meet_are_refused(trained: Path, pictures: Path) -> None:
     save(pictures / "a.bmp", "L")
     text = run("compress", pictures, "--model", trained, code=2)
