@@ -32,6 +32,9 @@ from ddpm_train.tensorfiles import load as load_plain
 FORMAT, VERSION = "ddpm-eval checkpoint", 2
 GROUPS = ("weights", "ema", "optimizer", "tables")
 
+RUN = "classifier_run"
+"""The fact that holds the settings of a classifier's training, which trains no diffusion model."""
+
 Tensors = dict[str, Tensor]
 
 _LATER = {

@@ -4,27 +4,35 @@ It minimises -log p(y | x_t) over x_t ~ q(x_t | x_0), t uniform, by AdamW. The d
 training a diffusion model: named by the seed and the position of an image in the training order.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ddpm_train import data, schedule, settings
+from ddpm_train import checkpoint, data, schedule, settings
 from ddpm_train.batches import Batches
+from ddpm_train.checkpoint import RUN, Checkpoint
 from ddpm_train.config import (
     ClassifierConfig,
     ComputeConfig,
     DataConfig,
+    LogConfig,
+    ModelConfig,
     OptimConfig,
     RunConfig,
     ScheduleConfig,
+    UNetConfig,
 )
 from ddpm_train.diffusion import q_sample
+from ddpm_train.ema import WeightAverage
 from ddpm_train.errors import FixableError
 from ddpm_train.formats.classifiers import ClassifierFile
 from ddpm_train.leaves import Seed
+from ddpm_train.loop import StepResult, facts, learning_rate, moments, restore_moments
 from ddpm_train.networks.classifier import Classifier
 from ddpm_train.noise import Stream, normal
 from ddpm_train.presets import digits
@@ -39,12 +47,19 @@ BATCH = 256
 class ClassifierRun:
     """Every setting of a classifier's training. The process is that of the model it is to guide."""
 
+    preset: str = "classifier"
     seed: Seed = 0
     data: DataConfig
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
+    log: LogConfig = field(default_factory=lambda: LogConfig(sample_every=0, checkpoint_every=200))
+
+    @property
+    def net(self) -> UNetConfig:
+        """The settings that have the size of the images."""
+        return self.classifier.encoder
 
 
 def digits_classifier() -> ClassifierRun:
@@ -55,7 +70,7 @@ def digits_classifier() -> ClassifierRun:
         data=replace(run.data, labels=True),
         schedule=run.schedule,
         classifier=ClassifierConfig(encoder=encoder, classes=10),
-        optim=replace(run.optim, lr=1e-3, warmup_steps=0, steps=400),
+        optim=replace(run.optim, lr=1e-3, warmup_steps=0, steps=400, grad_clip=0.0),
         compute=run.compute,
     )
 
@@ -66,8 +81,8 @@ def untrained() -> ClassifierFile:
 
 
 UNUSED = (
-    *("optim.warmup_steps", "optim.decay", "optim.grad_clip", "optim.ema_decay"),
     *("compute.device", "compute.precision", "compute.microbatch", "compute.compile"),
+    *("log.sample_every", "log.samples"),
 )
 """Settings that runs of diffusion models have, and this training does not look at."""
 
@@ -84,49 +99,108 @@ def refuse_unused(changes: Iterable[str]) -> None:
 
 
 class Training:
-    """The training of a classifier."""
+    """The training of a classifier: what a ``Session`` drives."""
 
-    def __init__(self, run: ClassifierRun, images: data.Images, device: torch.device) -> None:
-        """Prepare to train.
+    def __init__(
+        self,
+        config: ClassifierRun,
+        images: data.Images,
+        world: World,
+        *,
+        resume: Checkpoint | None = None,
+    ) -> None:
+        """Prepare to train, or to go on.
 
         Raises:
-            FixableError: The images have other classes, or a setting is out of its range.
+            FixableError: The images have other classes, a setting is out of its range, or there
+                are several processes.
         """
-        settings.check(run)
+        settings.check(config)
         classes = len(data.classes_of(images))
-        if classes != run.classifier.classes:
+        if classes != config.classifier.classes:
             raise FixableError(
-                f"classifier.classes={run.classifier.classes}: the images have {classes} classes",
+                f"classifier.classes={config.classifier.classes}: the images have {classes} "
+                "classes",
                 f"set classifier.classes={classes}" if classes else "set data.labels=true",
             )
-        self.run, self.process = run, schedule.build(run.schedule)
-        self.network = Classifier(run.classifier, seed=run.seed).to(device)
+        if world.size > 1:
+            raise FixableError(
+                f"a classifier is trained by one process, not by {world.size}",
+                "start it without torchrun",
+            )
+        self.config, self.images, self.world = config, images, world
+        self.step = 0 if resume is None else resume.step
+        self.process = schedule.build(config.schedule)
+        self.network = Classifier(config.classifier, seed=config.seed).to(world.device)
+        self.parameters = dict(self.network.named_parameters())
+        self.average = WeightAverage(self.parameters, decay=config.optim.ema_decay)
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(), lr=0.0, weight_decay=WEIGHT_DECAY, fused=True
+        )
+        if resume is not None:
+            checkpoint.load_weights(self.network, resume.weights)
+            for name, value in resume.ema.items():
+                self.average.shadow[name].copy_(value)
+            restore_moments(self.optimizer, self.parameters, resume)
         self.batches = Batches(
-            _as_run(run),
+            _as_run(config),
             images,
-            World(device),
+            world,
             dtype=torch.float32,
             dropout_elements=self.network.dropout_elements,
         )
 
-    def steps(self) -> Iterator[float]:
-        """Take every step, yielding its loss in nats."""
-        optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=self.run.optim.lr, weight_decay=WEIGHT_DECAY, fused=True
+    def advance(self, *, stopping: Callable[[], bool], measure_loss: bool) -> StepResult | None:
+        """Take one step, or None if asked to stop. The loss is in nats.
+
+        Raises:
+            FixableError: The gradient is NaN or Inf. The weights are as before the step.
+        """
+        if stopping():
+            return None
+        batch, optim = self.batches.draw(self.step), self.config.optim
+        x_t = q_sample(self.process, batch.x_0, batch.t, batch.eps)
+        logits = self.network(x_t, batch.t, batch.keep)
+        loss = torch.nn.functional.cross_entropy(logits, cast(Tensor, batch.labels))
+        self.optimizer.zero_grad()
+        loss.backward()
+        parameters = list(self.parameters.values())
+        norm = torch.nn.utils.clip_grad_norm_(parameters, optim.grad_clip or math.inf).item()
+        if not math.isfinite(norm):
+            raise FixableError(
+                f"the gradient of step {self.step + 1} is {norm}: stopped before the weights moved",
+                "resume from the last checkpoint with a lower optim.lr (--accept-changes)",
+            )
+        lr = learning_rate(optim, self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+        self.average.update(parameters)
+        self.step += 1
+        return StepResult(self.step, lr, norm, loss.item())
+
+    def checkpoint(self) -> Checkpoint:
+        """Everything that is needed to go on, sharing memory with the run."""
+        return Checkpoint(
+            model=ModelConfig(schedule=self.config.schedule, unet=self.config.classifier.encoder),
+            step=self.step,
+            weights={name: value.detach() for name, value in self.parameters.items()},
+            ema=self.average.shadow,
+            optimizer=moments(self.optimizer, self.parameters),
+            facts={**facts(self.images), RUN: settings.to_dict(self.config)},
         )
-        for step in range(self.run.optim.steps):
-            batch = self.batches.draw(step)
-            x_t = q_sample(self.process, batch.x_0, batch.t, batch.eps)
-            logits = self.network(x_t, batch.t, batch.keep)
-            loss = torch.nn.functional.cross_entropy(logits, cast(Tensor, batch.labels))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            yield loss.item()
+
+    def samples(self, count: int, *, stopping: Callable[[], bool]) -> np.ndarray | None:
+        """There are none."""
+        return None
+
+    def close(self) -> None:
+        """Nothing stays open."""
 
     def file(self) -> ClassifierFile:
-        """Give the classifier as it is now."""
-        return _file(self.run, self.network)
+        """Give the classifier of the averaged weights as it is now."""
+        weights = {name: value.cpu() for name, value in self.average.shadow.items()}
+        return replace(_file(self.config, self.network), weights=weights)
 
 
 @torch.inference_mode()

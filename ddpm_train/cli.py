@@ -160,36 +160,37 @@ def classifier(
     changes: Changes = None,
     device: Device = "auto",
     quiet: Quiet = False,
+    json_lines: Json = False,
+    accept_changes: Accept = False,
 ) -> None:
-    """Train a classifier of noisy images, of digits unless --set says else, to guide samples."""
+    """Train a classifier of noisy images, to guide samples. Rerun the same command to resume.
+
+    Of digits, unless --set says else. OUT.pt has the averaged weights; the folder OUT the run.
+    """
     if os.path.lexists(out):
         raise FixableError(f"{out}: exists already", "name a new file: --out")
     require_folder(out.parent)
-    from ddpm_train import classifying, world
-    from ddpm_train import data as sources
+    if out.suffix != ".pt":
+        raise FixableError(f"{out}: does not end in .pt", "name a file: --out NAME.pt")
+    from ddpm_train import classifying
     from ddpm_train.formats import classifiers
 
     run = classifying.digits_classifier()
     if data is not None:
-        existing(str(data), "the images")
         source: Any = "npz" if data.suffix.lower() == ".npz" else "folder"
         run = replace(run, data=replace(run.data, path=str(data), source=source))
     classifying.refuse_unused(changes or [])
     run = settings.override(run, changes or [])
-    encoder = run.classifier.encoder
-    images = sources.load(run.data, image_size=encoder.image_size, channels=encoder.channels)
-    member = world.join(device, threads=run.compute.threads)
-    trainer = classifying.Training(run, images, member.device)
-    with Meter("classifier", run.optim.steps, quiet=quiet) as meter:
-        for step, loss in enumerate(trainer.steps(), 1):
-            meter.move(step, f"loss {loss:.4f}")
+    check_device(device)
+    run = replace(run, compute=replace(run.compute, device=device))
+    show = Display(run, quiet=quiet, json_lines=json_lines)
+    trainer = _train(run, out.with_suffix(""), show, accept_changes=accept_changes)
     file = trainer.file()
     classifiers.save(out, file)
-    world.leave()
-    if not quiet:
+    if not show.silent:
         say(f"saved {escape(str(out))}", to=output)
-        for t, share in classifying.accuracy(file, images, run.seed).items():
-            say(f"names {share:.1%} of {escape(images.name)} at t = {t}", to=output)
+        for t, share in classifying.accuracy(file, trainer.images, run.seed).items():
+            say(f"names {share:.1%} of {escape(trainer.images.name)} at t = {t}", to=output)
 
 
 @app.command()
@@ -215,11 +216,11 @@ def export(
     say(f"wrote {escape(str(target))} (step {full.step:,}, EMA weights{rounded})", to=output)
 
 
-def _train(config: RunConfig, folder: Path, show: Display, *, accept_changes: bool) -> None:
-    """Train in a folder until done or told to stop."""
+def _train(config: Any, folder: Path, show: Display, *, accept_changes: bool) -> Any:
+    """Train in a folder until done or told to stop; give what was trained."""
     if config.data.path:
         existing(config.data.path, "the images")  # before torch is imported, which takes seconds
-    from ddpm_train import data, events, loop, runs, session, world
+    from ddpm_train import classifying, data, events, loop, runs, session, world
     from ddpm_train.fast import memory
 
     memory.keep_freed()
@@ -239,12 +240,14 @@ def _train(config: RunConfig, folder: Path, show: Display, *, accept_changes: bo
                 warnings += session.check_same(config, facts, old, accept_changes=accept_changes)
             for warning in [*data.notes(images), *warnings]:
                 show(events.Warned(warning))
-            trainer = loop.Trainer(config, images, member, resume=old)
+            kind: Any = loop.Trainer if isinstance(config, RunConfig) else classifying.Training
+            trainer = kind(config, images, member, resume=old)
             begun = None if old is None else session.Begun(source, old.step, old.facts)
             _follow(session.Session(trainer, folder, stop, begun), show)
         world.leave()
     if stop():
         raise typer.Exit(stop.status)
+    return trainer
 
 
 def _follow(session: "Session", show: Display) -> None:

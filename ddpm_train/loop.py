@@ -8,7 +8,7 @@ processes or another microbatch draws the same images, times, noise and dropout.
 import contextlib
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ from ddpm_train import checkpoint, data, schedule, settings
 from ddpm_train.batches import Batch, Batches
 from ddpm_train.chain import chain, prior
 from ddpm_train.checkpoint import Checkpoint
-from ddpm_train.config import RunConfig
+from ddpm_train.config import OptimConfig, RunConfig
 from ddpm_train.denoiser import Denoiser
 from ddpm_train.ema import WeightAverage
 from ddpm_train.errors import FixableError
@@ -33,6 +33,7 @@ from ddpm_train.running_errors import RunningErrors
 from ddpm_train.samplers import usual
 from ddpm_train.world import World
 
+MOMENTS = ("exp_avg", "exp_avg_sq")  # Adam's
 DTYPES = {"float32": torch.float32, "bf16": torch.float32, "float64": torch.float64}
 
 
@@ -123,23 +124,18 @@ class Trainer:
         norm = self._update()
         self._learn(draws)
         self._next = following
-        return StepResult(self.step, self._lr(self.step - 1), norm, loss_value)
+        return StepResult(
+            self.step, learning_rate(self.config.optim, self.step - 1), norm, loss_value
+        )
 
     def checkpoint(self) -> Checkpoint:
         """Everything that is needed to go on, sharing memory with the run."""
-        state = self.optimizer.state
-        moments = {
-            f"{moment}/{name}": state[parameter][moment]
-            for name, parameter in self.parameters.items()
-            if parameter in state
-            for moment in ("exp_avg", "exp_avg_sq")
-        }
         return Checkpoint(
             model=self.config.model,
             step=self.step,
             weights={name: value.detach() for name, value in self.parameters.items()},
             ema=self.average.shadow,
-            optimizer=moments,
+            optimizer=moments(self.optimizer, self.parameters),
             tables={} if self.running is None else self.running.state(),
             run=self.config,
             facts=facts(self.images),
@@ -218,20 +214,12 @@ class Trainer:
                 "resume from the last checkpoint with a lower optim.lr (--accept-changes)",
             )
         for group in self.optimizer.param_groups:
-            group["lr"] = self._lr(self.step)
+            group["lr"] = learning_rate(self.config.optim, self.step)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.average.update(parameters)
         self.step += 1
         return norm
-
-    def _lr(self, step: int) -> float:
-        """Linear warmup from 0 at step 0; half a cosine down to 0 where ``optim.decay`` says so."""
-        optim = self.config.optim
-        lr = optim.lr * min(step / optim.warmup_steps, 1.0) if optim.warmup_steps else optim.lr
-        if optim.decay == "cosine":
-            lr *= 0.5 * (1 + math.cos(math.pi * min(step / optim.steps, 1.0)))
-        return lr
 
     def _microbatches(self, images: int) -> int:
         """How many passes a local batch takes.
@@ -266,14 +254,43 @@ class Trainer:
             self.denoise.calibrate(self.running.errors)
         for name, value in resume.ema.items():
             self.average.shadow[name].copy_(value)
-        for name, parameter in self.parameters.items():
-            if f"exp_avg/{name}" not in resume.optimizer:
-                continue  # before the first step there are no moments
-            self.optimizer.state[parameter] = {
-                "step": torch.tensor(float(resume.step), device=self.world.device),
+        restore_moments(self.optimizer, self.parameters, resume)
+
+
+def learning_rate(optim: OptimConfig, step: int) -> float:
+    """Linear warmup from 0 at step 0; half a cosine down to 0 where ``optim.decay`` says so."""
+    lr = optim.lr * min(step / optim.warmup_steps, 1.0) if optim.warmup_steps else optim.lr
+    if optim.decay == "cosine":
+        lr *= 0.5 * (1 + math.cos(math.pi * min(step / optim.steps, 1.0)))
+    return lr
+
+
+def moments(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, torch.nn.Parameter]
+) -> dict[str, Tensor]:
+    """Adam's moments by the names of a checkpoint, sharing memory with it."""
+    state = optimizer.state
+    return {
+        f"{moment}/{name}": state[parameter][moment]
+        for name, parameter in parameters.items()
+        if parameter in state
+        for moment in MOMENTS
+    }
+
+
+def restore_moments(
+    optimizer: torch.optim.Optimizer,
+    parameters: Mapping[str, torch.nn.Parameter],
+    resume: Checkpoint,
+) -> None:
+    """Give Adam the moments of a checkpoint; before the first step there are none."""
+    for name, parameter in parameters.items():
+        if f"exp_avg/{name}" in resume.optimizer:
+            optimizer.state[parameter] = {
+                "step": torch.tensor(float(resume.step), device=parameter.device),
                 **{
                     moment: torch.empty_like(parameter).copy_(resume.optimizer[f"{moment}/{name}"])
-                    for moment in ("exp_avg", "exp_avg_sq")
+                    for moment in MOMENTS
                 },
             }
 

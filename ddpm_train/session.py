@@ -14,14 +14,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 
 from ddpm_train import checkpoint
-from ddpm_train.checkpoint import Checkpoint
-from ddpm_train.config import RunConfig
+from ddpm_train.checkpoint import RUN, Checkpoint
+from ddpm_train.config import LogConfig, OptimConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.events import Ended, Event, Sampled, Saved, Stepped, Warned
 from ddpm_train.files import (
@@ -35,7 +35,7 @@ from ddpm_train.files import (
 from ddpm_train.keeping import Keeper
 from ddpm_train.locks import name_of_this_process, refuse
 from ddpm_train.log import Log
-from ddpm_train.loop import Trainer
+from ddpm_train.loop import StepResult
 from ddpm_train.settings import differences, to_dict
 from ddpm_train.world import World
 
@@ -54,6 +54,41 @@ OURS = ("config.json", "log.jsonl", "checkpoints/step-*.pt", "samples/step-*.png
 
 PLACE = ("data.path:", "data.source:", "run.data:")
 """What names the images, which their digest knows better."""
+
+
+class Settings(Protocol):
+    """The settings that a session looks at."""
+
+    @property
+    def log(self) -> LogConfig:
+        """What is written along the way."""
+
+    @property
+    def optim(self) -> OptimConfig:
+        """How many steps there are, and how large."""
+
+
+class Learner(Protocol):
+    """What is trained: ``loop.Trainer``, or ``classifying.Training``."""
+
+    step: int
+    world: World
+
+    @property
+    def config(self) -> Settings:
+        """The settings of the run."""
+
+    def advance(self, *, stopping: Callable[[], bool], measure_loss: bool) -> StepResult | None:
+        """Take one step; None if asked to stop."""
+
+    def checkpoint(self) -> Checkpoint:
+        """Everything that is needed to go on."""
+
+    def samples(self, count: int, *, stopping: Callable[[], bool]) -> np.ndarray | None:
+        """Images of the averaged weights; None where there are none, or if asked to stop."""
+
+    def close(self) -> None:
+        """Let go of threads."""
 
 
 @contextlib.contextmanager
@@ -77,14 +112,14 @@ def lock(folder: Path, world: World) -> Iterator[None]:
 
 
 def check_same(
-    config: RunConfig, facts: dict[str, Any], old: Checkpoint, *, accept_changes: bool
+    config: Settings, facts: dict[str, Any], old: Checkpoint, *, accept_changes: bool
 ) -> list[str]:
     """Refuse to go on under other settings, data or program than the run began with.
 
     Raises:
         FixableError: Something that decides the weights differs; each field is named.
     """
-    before = {} if old.run is None else to_dict(old.run)
+    before = old.facts.get(RUN, {}) if old.run is None else to_dict(old.run)
     same = {key: old.facts.get(key) for key in facts}
     changes = [
         change
@@ -131,7 +166,7 @@ class Session:
 
     def __init__(
         self,
-        trainer: Trainer,
+        trainer: Learner,
         folder: Path,
         stopping: Callable[[], bool],
         begun: Begun | None = None,

@@ -90,8 +90,8 @@ MAY = {  # module of ddpm_train: its neighbours that it may import
     "running_errors": {"schedule"},
     "times": {"noise", "schedule"},
     "classifying": {
-        *("", "batches", "config", "data", "diffusion", "errors", "formats", "leaves", "networks"),
-        *("noise", "presets", "schedule", "settings", "world"),
+        *("batches", "checkpoint", "config", "data", "diffusion", "ema", "errors", "formats"),
+        *("leaves", "loop", "networks", "noise", "presets", "schedule", "settings", "world"),
     },
     "batches": {"", "config", "data", "noise", "schedule", "times", "world"},
     "objective": {"config", "denoiser", "diffusion", "errors", "schedule"},

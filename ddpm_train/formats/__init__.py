@@ -75,7 +75,10 @@ def load_any(path: Path, *, changes: Iterable[str] = ()) -> Checkpoint:
     """
     changes = list(changes)
     if _is_ours(path):
-        return _changed(checkpoint.load(path), changes)
+        content = checkpoint.load(path)
+        if checkpoint.RUN in content.facts:
+            raise unknown.classifier(path)
+        return _changed(content, changes)
     source = diffusers_folder.find(path)
     if source is not None:
         with reading(path, what=_ODD):
@@ -87,13 +90,13 @@ def load_any(path: Path, *, changes: Iterable[str] = ()) -> Checkpoint:
     if prefix is not None:
         with reading(path, what=_ODD):
             return finish(tensorflow.read(prefix), changes=changes)
-    content = unknown.read(path)
+    theirs = unknown.read(path)
     for kind in FILES:
-        if kind.recognises(content):
+        if kind.recognises(theirs):
             with reading(path, what=_ODD):
-                ours = finish(kind.read(content, path), changes=changes)
+                ours = finish(kind.read(theirs, path), changes=changes)
             return _guarded(ours, path)
-    raise unknown.explain(content, path)
+    raise unknown.explain(theirs, path)
 
 
 def _guarded(content: Checkpoint, weights: Path) -> Checkpoint:

@@ -38,13 +38,18 @@ def read(path: Path) -> Mapping[str, Any]:
     return containers.read(path)
 
 
+def classifier(path: Path) -> FixableError:
+    """Say that a file holds a classifier, where a diffusion model is meant."""
+    return FixableError(
+        f"{path}: a classifier of noisy images, which is no diffusion model",
+        "give the diffusion model that it is to guide",
+    )
+
+
 def explain(content: Mapping[str, Any], path: Path) -> FixableError:
     """Say whose file this is, if that can be told, and what could be read."""
     if classifiers.recognises(content):
-        return FixableError(
-            f"{path}: a classifier of noisy images, which is no diffusion model",
-            "give the diffusion model that it is to guide",
-        )
+        return classifier(path)
     names = list(_names(content))
     for part, owner in OTHERS.items():
         if any(name.startswith(part) or f".{part}" in name for name in names):

@@ -1,5 +1,6 @@
 """Guided samples: what guides them is in the label, the store and the protocol; what is refused."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from ddpm_train.settings import from_dict, override
 from tests.train import openai_files
 from tests.train.golden import filled
 from tests.train.openai_files import Flags
+from tests.train.test_loop import WORLD
 
 CLASSIFIER = untrained()
 BETAS = [0.05, 0.3, 0.9]
@@ -129,16 +131,57 @@ def test_settings_of_a_classifier_are_applied_or_refused(tmp_path: Path) -> None
 
 
 def test_a_classifier_learns() -> None:
-    run = override(digits_classifier(), ["optim.steps=25", "schedule.beta_end=0.01"])
+    run = override(digits_classifier(), ["optim.ema_decay=0", "schedule.beta_end=0.01"])
     images = data.load(run.data, image_size=8, channels=1)
-    training = Training(run, images, torch.device("cpu"))
-    losses = list(training.steps())
+    training = Training(run, images, WORLD)
+    losses = steps(training, 25)
     assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
     shares = accuracy(training.file(), images, seed=0)
     assert shares[20] > 0.25 and set(shares) == {20, 50, 100}
     plain = data.load(DataConfig(source="digits"), image_size=8, channels=1)
     with pytest.raises(FixableError, match=r"classifier\.classes=10: the images have 0 classes"):
-        Training(run, plain, torch.device("cpu"))
+        Training(run, plain, WORLD)
+
+
+def steps(training: Training, count: int) -> list[float]:
+    results = (training.advance(stopping=lambda: False, measure_loss=True) for _ in range(count))
+    return [result.loss for result in results if result is not None]
+
+
+def test_a_classifier_goes_on_from_a_checkpoint_to_the_last_bit(tmp_path: Path) -> None:
+    changes = ["optim.ema_decay=0.8", "optim.warmup_steps=3", "optim.grad_clip=0.5"]
+    run = override(digits_classifier(), changes)
+    images = data.load(run.data, image_size=8, channels=1)
+    whole, first = Training(run, images, WORLD), Training(run, images, WORLD)
+    losses, shadow = steps(whole, 2), dict(whole.average.shadow)
+    name = next(iter(shadow))
+    before = shadow[name].clone()
+    losses += steps(whole, 1)
+    wanted = 0.8 * before + 0.2 * whole.parameters[name].detach()
+    torch.testing.assert_close(whole.average.shadow[name], wanted)
+    losses += steps(whole, 2)
+    begun = steps(first, 3)
+    checkpoint.save(tmp_path / "step.pt", first.checkpoint())
+    rest = Training(run, images, WORLD, resume=checkpoint.load(tmp_path / "step.pt"))
+    assert begun + steps(rest, 2) == losses and rest.step == 5
+    assert rest.file().digest == whole.file().digest
+    with pytest.raises(FixableError, match="a classifier of noisy images, which is no diffusion"):
+        de.load(tmp_path / "step.pt")
+
+
+def test_the_run_of_a_classifier_has_the_files_of_every_run_and_goes_on(tmp_path: Path) -> None:
+    words = ["classifier", "--out", str(tmp_path / "c.pt"), "--set", "log.every=1", "--set"]
+    assert CliRunner().invoke(train, [*words, "optim.steps=3"]).exit_code == 0
+    (tmp_path / "c.pt").unlink()
+    outcome = CliRunner().invoke(train, [*words, "optim.steps=5"])
+    assert outcome.exit_code == 0 and "resuming from step 3" in outcome.output
+    log = (tmp_path / "c" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in log] == [1, 2, 3, 4, 5]
+    names = {path.name for path in (tmp_path / "c").iterdir()}
+    assert names == {"checkpoints", "config.json", "log.jsonl", "lock"}
+    (tmp_path / "c.pt").unlink()
+    refused = CliRunner().invoke(train, [*words, "optim.lr=0.1"])
+    assert refused.exit_code == 2 and "the run was begun otherwise" in refused.output
 
 
 def test_the_command_writes_a_classifier_and_overwrites_none(tmp_path: Path) -> None:
@@ -156,7 +199,7 @@ def test_a_classifier_that_cannot_be_written_is_refused_before_it_is_trained(
     (tmp_path / "file").touch()
     for words, message in (
         (["--out", tmp_path / "file" / "c.pt"], "file: a file, where a folder is meant"),
-        (["--out", tmp_path / "c.pt", "--set", "optim.warmup_steps=9"], "of no effect on a"),
+        (["--out", tmp_path / "c.pt", "--set", "compute.precision=bf16"], "of no effect on a"),
     ):
         result = CliRunner().invoke(train, ["classifier", *map(str, words)])
         assert result.exit_code == 2 and message in " ".join(result.output.split())
