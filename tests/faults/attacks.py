@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.faults import (
     disks,
+    interruptions,
     lines,
     mirrors,
     mutations,
@@ -21,6 +22,7 @@ from tests.faults.matrix import Case
 
 KINDS = (
     *(training.kills, training.signals, training.retention, ranks.ranks),
+    interruptions.interruptions,
     *(mutations.mutations, sweep.sweep, pickles.pickles),
     *(disks.disks, lines.wrong_lines, places.places, pairs.pairs),
     *(strangers.bombs, strangers.escapes, mirrors.mirrors),

@@ -11,7 +11,7 @@ from pathlib import Path
 from ddpm_train import runs
 from ddpm_train.errors import FixableError
 from tests.faults import server
-from tests.faults.material import train
+from tests.faults.material import ENCODER, PROCESS, train, with_settings
 from tests.faults.matrix import Case
 
 COMMANDS = {
@@ -27,6 +27,20 @@ COMMANDS = {
     "store export": (["ddpm-eval", "store", "export", "store", "pngs"], ("store",)),
     "store export npz": (["ddpm-eval", "store", "export", "store", "a.npz"], ("store",)),
     "report": (["ddpm-eval", "report", "r"], ("reports",)),
+    "calibrate": (
+        ["ddpm-eval", "calibrate", "c", "-n", "0", "--set", "calibration.rows=12"],
+        ("c", "fields.npz")),
+    "compress": (["ddpm-eval", "compress", "some", "--model", "c", "--out", "z"], ("c", "some")),
+    "archive": (
+        ["ddpm-eval", "archive", "some", "--model", "c", "--out", "a.archive"], ("c", "some")),
+    "decompress": (
+        ["ddpm-eval", "decompress", "some.archive", "--model", "c", "--out", "back"],
+        ("c", "some.archive")),
+    "guided samples": (
+        ["ddpm-eval", "sample", "r", "-n", "64", "--classifier", "guide.pt", "--quiet"],
+        ("r", "guide.pt")),
+    "train a classifier": (with_settings(
+        ["ddpm-train", "classifier", "--out", "k.pt"], *ENCODER, *PROCESS, "optim.steps=1"), ()),
 }  # fmt: skip
 LIMITS = (0, 100, 5_000, 600_000, 2_600_000)
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tests.faults import server
+from tests.faults import server, systems
 
 TINY = (
     *("unet.image_size=8", "unet.channels=1"),
@@ -25,8 +25,12 @@ TINY = (
 def train(*changes: str, source: str = "digits", out: str = "r", data: str = "") -> list[str]:
     """The command that trains the small run."""
     place = ["--data", data] if data else []
-    settings = [word for change in (*TINY, *changes) for word in ("--set", change)]
-    return ["ddpm-train", source, "--out", out, *place, *settings]
+    return with_settings(["ddpm-train", source, "--out", out, *place], *TINY, *changes)
+
+
+def with_settings(words: list[str], *changes: str) -> list[str]:
+    """A command and its ``--set``."""
+    return [*words, *(word for change in changes for word in ("--set", change))]
 
 
 def pixels(seed: int, *shape: int) -> np.ndarray:
@@ -59,6 +63,8 @@ def make(root: Path) -> Path:
     _run(root, ["ddpm-eval", "nll", "r", "-n", "4", "--quiet"])
     _run(root, ["ddpm-eval", "sample", "r", "-n", "16", "--out", "store", "--quiet"])
     _foreign(root)
+    systems.write(root)
+    _guiding(root)
     _compressed(root)
     return root
 
@@ -87,6 +93,22 @@ def _foreign(root: Path) -> None:
     (root / "bundle" / "kwargs.json").write_text(json.dumps(kwargs))
 
 
+ENCODER = tuple(f"classifier.encoder{name[4:]}" for name in TINY if name.startswith("unet."))
+"""A classifier's, in place of the small network's."""
+PROCESS = ("schedule.T=10", "schedule.beta_end=0.9")
+SCORES = (
+    *("refinenet.base_channels=8", "refinenet.levels=5", "optim.batch_size=4", "optim.steps=2"),
+    *("schedule.T=5", "log.every=1", "log.checkpoint_every=2"),
+)
+
+
+def _guiding(root: Path) -> None:
+    """A classifier of noisy digits for the small network, and a score network."""
+    words = ["ddpm-train", "classifier", "--out", "guide.pt"]
+    _run(root, with_settings(words, *ENCODER, *PROCESS, "optim.steps=2", "optim.batch_size=4"))
+    _run(root, with_settings(["ddpm-train", "ncsn-digits", "--out", "n"], *SCORES))
+
+
 def _compressed(root: Path) -> None:
     """A network that has learned something, its profile, and a picture in a file."""
     from tests.codec import fields
@@ -103,6 +125,9 @@ def _compressed(root: Path) -> None:
     _run(root, ["ddpm-eval", "compress", "field.png", "--model", "c"])
     np.savez(root / "some.npz", fields.pictures(3, seed=3)[..., :1])
     _run(root, ["ddpm-eval", "archive", "some.npz", "--out", "some.archive", "--model", "c"])
+    (root / "some").mkdir()
+    for i in range(3):
+        (root / "some" / f"{i}.png").write_bytes((root / "field.png").read_bytes())
 
 
 def archive_of(root: Path, content: dict[str, bytes]) -> Path:

@@ -37,6 +37,11 @@ class Kind:
 NLL = ("ddpm-eval", "nll")
 QUIET = ("--reports", "reports", "--quiet", "-n", "2")
 INSPECT = ("ddpm-eval", "inspect")
+FLAGS = (
+    *("--set", "schedule.kind=linear", "--set", "schedule.T=100"),
+    *("--set", "unet.head_channels=32", "--set", "use_new_attention_order=False"),
+)
+GUIDED = ("ddpm-eval", "sample", "r", "-n", "2", "--out", "s", "--classifier")
 DECOMPRESS = ("ddpm-eval", "decompress", "field.ddpm", "--model", "c", "--out", "back")
 KINDS = (
     Kind("checkpoint", "r/checkpoints/step-00000006.pt", ("r",), (*INSPECT, "r"), count=60),
@@ -60,6 +65,18 @@ KINDS = (
          (*INSPECT, "ema_diffusion_x_model-10.ckpt"), count=25),
     Kind("old torch file", "legacy.ckpt", ("legacy.ckpt",), (*INSPECT, "legacy.ckpt"), ours=False),
     Kind("TensorFlow", "bundle/*", ("bundle",), (*INSPECT, "bundle"), ours=False, count=50),
+    Kind("NCSN", "ncsn/*", ("ncsn",), (*INSPECT, "ncsn/checkpoint.pth"), ours=False),
+    Kind("NCSNv2", "ncsnv2/*", ("ncsnv2",),
+         (*INSPECT, "ncsnv2/checkpoint.pth", "--set", "refinenet.image_size=32")),
+    Kind("guided-diffusion", "adm/*", ("adm",), (*INSPECT, "adm/ema_0.9999_000100.pt", *FLAGS)),
+    Kind("score_sde", "score_sde/*", ("score_sde",),
+         (*INSPECT, "score_sde/checkpoint_8.pth", "--set", "sde=vp")),
+    Kind("EDM", "edm/*", ("edm",), (*INSPECT, "edm/edm.pt", "--set", "preconditioning=vp")),
+    Kind("run of NCSN", "n/checkpoints/*.pt", ("n",), (*INSPECT, "n")),
+    Kind("classifier", "guide.pt", ("r", "guide.pt"), (*GUIDED, "guide.pt")),
+    Kind("guided-diffusion's classifier", "pool/*", ("r", "pool"),
+         (*GUIDED, "pool/64x64_classifier.pt", "--set", "encoder.image_size=8",
+          "--set", "encoder.head_channels=32")),
     Kind("codec's profile", "c/checkpoints/*.profile.json", ("c", "field.ddpm"), DECOMPRESS),
     Kind("compressed picture", "field.ddpm", ("c", "field.ddpm"), DECOMPRESS, count=40,
          lossy="lossy"),

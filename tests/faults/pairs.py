@@ -27,7 +27,21 @@ MEASURES: dict[str, tuple[str, ...]] = {
     "interpolate": ("interpolate", "r", "--t", "5"),
     "neighbours": ("neighbours", "r", "-n", "4", *CNN),
     "training": ("training", "r"),
+    "ode": ("nll", "r", "-n", "2", "--ode"),
+    "strides": ("nll", "r", "-n", "4", "--strides", "3,5"),
+    "guided": ("sample", "r", "-n", "16", "--classifier", "guide.pt", "--scale", "2"),
+    "langevin": ("sample", "n", "-n", "16", "--sampler", "langevin"),
+    "calibrate": ("calibrate", "c", "-n", "0", "--set", "calibration.rows=12"),
+    "compress": ("compress", "some", "--model", "c", "--out", "z"),
+    "archive": ("archive", "some", "--model", "c", "--out", "a.archive", "--replace"),
+    "decompress": ("decompress", "some.archive", "--model", "c", "--out", "back", "--replace"),
 }
+NEEDS = {
+    **{"langevin": "n", "guided": "guide.pt", "decompress": "some.archive"},
+    "calibrate": "fields.npz",
+} | dict.fromkeys(("compress", "archive"), "some")
+"""What else of the material a command reads."""
+WRITTEN = ("z/*.ddpm", "*.archive", "back/*.png", "c/checkpoints/*.profile.json")
 
 
 def pairs(material: Path, share: float) -> Iterator[Case]:
@@ -37,24 +51,37 @@ def pairs(material: Path, share: float) -> Iterator[Case]:
         yield Case("two commands at once", f"{one} and {two}", _attack(one, two, material))
 
 
-_alone: dict[str, dict[str, Any]] = {}
+_results: dict[str, dict[str, Any]] = {}
+
+
+def result_of(name: str, folder: Path, material: Path) -> dict[str, Any] | str:
+    """What a command alone gives, once for each worker; or what is wrong. The folder is empty."""
+    if name not in _results:
+        prepare((name,), folder, material)
+        result = _run(name, folder)
+        if result.status != 0:
+            return f"alone: {result}"
+        _results[name] = scores(folder)
+        server.fresh(folder)
+    return _results[name]
+
+
+def command_line(name: str) -> tuple[str, ...]:
+    """The command line of a measure."""
+    return ("ddpm-eval", *MEASURES[name], "--quiet")
 
 
 def _attack(one: str, two: str, material: Path) -> Callable[[Path], str]:
     def attack(folder: Path) -> str:
         expected: dict[str, Any] = {}
         for name in {one, two}:
-            if name not in _alone:
-                _prepare(folder, material)
-                result = _run(name, folder)
-                if result.status != 0:
-                    return f"alone: {result}"
-                _alone[name] = _scores(folder)
-                server.fresh(folder)
-            expected |= _alone[name]
-        _prepare(folder, material)
+            numbers = result_of(name, folder, material)
+            if isinstance(numbers, str):
+                return numbers
+            expected |= numbers
+        prepare((one, two), folder, material)
         problem = _settle((one, two), _at_once((one, two), folder), folder)
-        return problem or _differences(expected, _scores(folder))
+        return problem or differences(expected, scores(folder))
 
     return attack
 
@@ -73,42 +100,51 @@ def _settle(names: tuple[str, str], results: list[server.Result], folder: Path) 
 
 
 def _run(name: str, folder: Path) -> server.Result:
-    return server.run(("ddpm-eval", *MEASURES[name], "--quiet"), folder)
+    return server.run(command_line(name), folder)
 
 
-def _prepare(folder: Path, material: Path) -> None:
-    os.system(f"cp -r '{material / 'r'}' '{folder}/'")
+def prepare(names: tuple[str, ...], folder: Path, material: Path) -> None:
+    """Copy what the commands need."""
+    parts = {word for name in names for word in MEASURES[name] if word in ("r", "c")}
+    for part in parts | {NEEDS[name] for name in names if name in NEEDS}:
+        os.system(f"cp -r '{material / part}' '{folder}/'")
 
 
 def _at_once(names: tuple[str, str], folder: Path) -> list[server.Result]:
     outputs = [folder.parent / f"{folder.name}.{i}.out" for i in range(2)]
-    lines = [("ddpm-eval", *MEASURES[name], "--quiet") for name in names]
+    lines = [command_line(name) for name in names]
     pids = [
-        server.start(words, folder, output=out) for words, out in zip(lines, outputs, strict=True)
+        server.start(line, folder, output=out) for line, out in zip(lines, outputs, strict=True)
     ]
     results = []
-    for pid, words, out in zip(pids, lines, outputs, strict=True):
+    for pid, line, out in zip(pids, lines, outputs, strict=True):
         status = server.wait(pid)
-        results.append(server.Result(words, status, out.read_text(errors="backslashreplace"), 0))
+        results.append(server.Result(line, status, out.read_text(errors="backslashreplace"), 0))
         out.unlink()
     return results
 
 
-def _scores(folder: Path) -> dict[str, Any]:
-    """Every number of the record by its measure, its protocol and its name."""
-    try:
-        record = disk.load(folder / "reports" / "r")
-    except FixableError as error:
-        return {"the record": error.problem}
-    numbers = {}
-    for measurement in record.measurements:
-        key = f"{measurement.measure} {measurement.protocol.key}"
-        scores = [(score.metric, repr(score.of), score.value) for score in measurement.scores]
-        numbers[key] = json.dumps(sorted(scores, key=str))
+def scores(folder: Path) -> dict[str, Any]:
+    """Every number of every record by its measure, its protocol and its name; digests of files."""
+    numbers = {
+        str(file.relative_to(folder)): server.sha256_of(file)
+        for pattern in WRITTEN
+        for file in folder.glob(pattern)
+    }
+    for place in (folder / "reports").glob("*"):
+        try:
+            record = disk.load(place)
+        except FixableError as error:
+            return {place.name: error.problem}
+        for measurement in record.measurements:
+            key = f"{place.name} {measurement.measure} {measurement.protocol.key}"
+            scores = [(score.metric, repr(score.of), score.value) for score in measurement.scores]
+            numbers[key] = json.dumps(sorted(scores, key=str))
     return numbers
 
 
-def _differences(expected: dict[str, Any], numbers: dict[str, Any]) -> str:
+def differences(expected: dict[str, Any], numbers: dict[str, Any]) -> str:
+    """What is not as expected; empty if nothing."""
     missing = sorted(expected.keys() - numbers.keys())
     wrong = [key for key in expected.keys() & numbers.keys() if expected[key] != numbers[key]]
     if missing:

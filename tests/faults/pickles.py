@@ -77,6 +77,11 @@ CONTAINERS: dict[str, tuple[Callable[[Path, bytes], object], list[str]]] = {
     "zip .pt": (lambda root, data: _zip(root / "a.pt", data), ["ddpm-eval", "inspect", "a.pt"]),
     "bare .ckpt": (
         lambda root, data: (root / "a.ckpt").write_bytes(data), ["ddpm-eval", "inspect", "a.ckpt"]),
+    "classifier": (
+        lambda root, data: _zip(root / "k.pt", data),
+        ["ddpm-eval", "sample", "r", "-n", "2", "--classifier", "k.pt"]),
+    "NCSN": (lambda root, data: _zip(root / "checkpoint.pth", data),
+             ["ddpm-eval", "inspect", "checkpoint.pth"]),
     ".pkl": (
         lambda root, data: (root / "a.pkl").write_bytes(data), ["ddpm-eval", "inspect", "a.pkl"]),
     "run": (lambda root, data: _in_run(root, data), ["ddpm-train", "resume", "r"]),

@@ -22,6 +22,8 @@ COMMANDS = {
             "--metrics", "FID"],
     "export": ["ddpm-eval", "export", "r", "out"],
     "inception": ["ddpm-eval", "fid", "images.npz", "--reference", "images.npz"],
+    "compress": ["ddpm-eval", "compress", "field.png", "--model", "c"],
+    "guided samples": ["ddpm-eval", "sample", "r", "-n", "4", "--classifier", "guide.pt"],
 }  # fmt: skip
 
 
@@ -97,7 +99,7 @@ def _attack(place: str, name: str, material: Path) -> Callable[[Path], str]:
         inside = os.fsdecode(b"\xff\xfe") if kind == "bytes" else kind
         target = folder / inside
         target.mkdir()
-        for part in ("r", "store", "images.npz"):
+        for part in ("r", "store", "images.npz", "c", "field.png", "guide.pt"):
             os.system(f"cp -r '{material / part}' '{folder}/copy-{part}'")
             (folder / f"copy-{part}").rename(target / part)
         for path in (folder, *folder.rglob("*")):

@@ -22,6 +22,7 @@ from pathlib import Path
 LAZY = (
     *("matplotlib.pyplot", "matplotlib.backends.backend_svg", "matplotlib.backends.backend_pdf"),
     *("sklearn.datasets", "pandas", "jinja2", "safetensors.torch", "torch._dynamo"),
+    "encodings.cp437",  # of names in zips; nobody may read Python's own files
 )
 """What commands import when they need it."""
 
