@@ -13,7 +13,7 @@ from ddpm_train.diffusion import Gaussian, q_posterior
 from ddpm_train.predictions import PREDICTIONS
 from ddpm_train.schedule import NoiseSchedule, at, respace
 from ddpm_train.settings import entry
-from ddpm_train.variances import LEARNED, isotropic
+from ddpm_train.variances import ERRORS, LEARNED, isotropic
 
 
 class Network(Protocol):
@@ -126,6 +126,15 @@ class Denoiser:
         """Turn an output into the noise that it implies, nothing clipped, [B, C, H, W]."""
         predicted = self._predicted(output, x_t)
         return self.prediction.eps(self.whole, x_t, self._times(k), predicted)
+
+    def pixel_errors(self, output: Tensor, k: Tensor) -> Tensor:
+        """The mean square that a network of learned variances expects to miss of x_0 in each pixel.
+
+        Where the variance of a step is the best one, sigma^2 = beta-tilde + c_0^2 M: M of every
+        pixel, [B, C, H, W] float64; not above 0 everywhere.
+        """
+        learned = ERRORS[self.objective.variance]
+        return learned(self.schedule, output.chunk(2, dim=1)[1], k)
 
     def respaced(self, times: Sequence[int]) -> "Denoiser":
         """p(x_s | x_t) between some of the times, the network's only ones.

@@ -86,8 +86,36 @@ def in_range(schedule: NoiseSchedule, out: Tensor, t: Tensor) -> Tensor:
     return small + (out + 1) / 2 * (large - small)
 
 
+def errors_of_raw(schedule: NoiseSchedule, out: Tensor, t: Tensor) -> Tensor:
+    """What the network expects to miss of x_0 in each pixel, where it puts out log sigma^2.
+
+    M = (sigma^2 - beta-tilde_t) / c_0^2, float64 as ``out``; its sign is not sure where an error
+    hardly changes a step.
+    """
+    double = out.double()
+    small, c_0 = schedule.posterior_variances, posterior_coefficients(schedule)[0]
+    return (double.exp() - at(small, t, double)) / at(c_0.square(), t, double)
+
+
+def errors_in_range(schedule: NoiseSchedule, out: Tensor, t: Tensor) -> Tensor:
+    """The same where the output is a place between the bounds, which loses no digit at large t."""
+    double, low, high = out.double(), fixed_small(schedule), schedule.betas.log()
+    w, span = (double + 1) / 2, at(high - low, t, double)
+    grown = (w * span).expm1() * at(low.exp(), t, double)
+    rest = at(low.exp() - schedule.posterior_variances, t, double)  # of the first step
+    c_0 = posterior_coefficients(schedule)[0]
+    return (grown + rest) / at(c_0.square(), t, double)
+
+
 LEARNED: dict[str, Callable[[NoiseSchedule, Tensor, Tensor], Tensor]] = {
     "learned": raw,
     "learned_range": in_range,
 }
 """Learned variances: log sigma^2 from the second half of the network's output."""
+
+
+ERRORS: dict[str, Callable[[NoiseSchedule, Tensor, Tensor], Tensor]] = {
+    "learned": errors_of_raw,
+    "learned_range": errors_in_range,
+}
+"""The mean square that the network expects to miss, from the same half: ``optimal`` inverted."""

@@ -86,6 +86,7 @@ class Archive:
             data = yield from self._pushed(chain, pictures[: -len(files)], files)
         index = Index(
             profile=self.codec.profile.id,
+            version=self.codec.profile.version,
             double=settings.portable,
             entries=self._entries(pictures, names),
             files=tuple(map(len, files)),
@@ -106,6 +107,7 @@ class Archive:
         """How often the network is evaluated to write an archive, roughly."""
         index = Index(
             profile=self.codec.profile.id,
+            version=self.codec.profile.version,
             double=settings.portable,
             entries=self._entries(pictures, [""] * len(pictures)),
             files=(0,),
@@ -184,6 +186,7 @@ class Archive:
         profile = self.codec.profile
         if index.profile != profile.id:
             raise format.of_another_profile(label, index.profile, profile.id)
+        format.require_profile_version(index.version, profile.version, label)
         rows = (profile.rows[0], *index.rows, profile.rows[-1])
         channels = {entry.shape[2] for entry in index.entries}
         if not all(t > s for t, s in pairwise(rows)) or channels - {1, profile.shape[0]}:
@@ -240,7 +243,8 @@ class Archive:
     def _chain(self, rows: Sequence[int], *, double: bool) -> Chain:
         bars = self.codec.model.denoise.schedule.alphas_bar.tolist()
         model = in_double(self.codec.model) if double else self.codec.model
-        estimate = estimator(model, batch=1)
+        errors = self.codec.profile.pixel_errors is not None
+        estimate = estimator(model, batch=1, errors=errors)
         return Chain(self.codec.profile, rows, [bars[row] for row in rows], estimate)
 
 

@@ -28,14 +28,20 @@ def cosines(size: int) -> Array:
 
 @dataclass(frozen=True)
 class Bands:
-    """The transform of pictures of one shape [C, H, W]."""
+    """The transform of pictures of one shape [C, H, W].
+
+    Attributes:
+        shape: Of a picture.
+        side: Of a block, which divides the picture; 0: 8, or what of it divides the picture.
+    """
 
     shape: tuple[int, int, int]
+    side: int = 0
 
     @cached_property
     def block(self) -> int:
-        """The side of a block: 8, or what of it divides the picture."""
-        return math.gcd(8, *self.shape[1:])
+        """The side of a block."""
+        return self.side or math.gcd(8, *self.shape[1:])
 
     @property
     def count(self) -> int:
@@ -68,6 +74,15 @@ class Bands:
         """Turn coefficients [tiles, n] into tiles [tiles, C, H, W]."""
         tiles = self._apply(self._colours.T, cosines(self.block).T, coefficients)
         return tiles.reshape(-1, *self.shape)
+
+    def variances(self, tiles: Array) -> Array:
+        """The variance of each coefficient where pixels vary on their own, [tiles, n].
+
+        Args:
+            tiles: The variances of pixels, [tiles, C, H, W].
+        """
+        cosine = np.square(cosines(self.block))
+        return self._apply(np.square(self._colours), cosine, tiles).reshape(-1, self.n)
 
     @property
     def _colours(self) -> Array:

@@ -22,7 +22,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ddpm_eval.codec import agreement, final, writing
+from ddpm_eval.codec import final, writing
 from ddpm_eval.codec.bands import Bands
 from ddpm_eval.codec.contexts import Side
 from ddpm_eval.codec.curve import Curve
@@ -31,6 +31,7 @@ from ddpm_eval.codec.grids import FRACTIONS, Grid, deviation_index
 from ddpm_eval.codec.layers import Stride
 from ddpm_eval.codec.levels import below
 from ddpm_eval.codec.network import Estimate
+from ddpm_eval.codec.pixel_errors import Evaluation
 from ddpm_eval.codec.profile import Profile
 from ddpm_eval.codec.stack import Stack, Tables
 from ddpm_eval.codec.strides import coefficients
@@ -187,7 +188,7 @@ class Chain:
         x_0 = tile.x_0
         grid, which, means = self._last(x_0)
         latents = grid.pop(stack, means, which)
-        self._push_pixels(stack, tile, self._estimate(latents, len(self.links)))
+        self._push_pixels(stack, tile, self._evaluate(latents, len(self.links)))
         yield
         scales = np.zeros(-(-len(self.links) // SHARED), np.int64)
         fresh = True
@@ -225,16 +226,21 @@ class Chain:
             grid.push(stack, latents, link.forward_means(after), which)
             latents = after
             yield
-        x_0_hat = self._estimate(latents, len(self.links))
-        levels = self._pop_pixels(stack, x_0_hat, inside, planes)
+        last = self._evaluate(latents, len(self.links))
+        levels = self._pop_pixels(stack, last, inside, planes)
         grid, which, means = self._last(Tile(levels, inside, planes).x_0)
         grid.push(stack, latents, means, which)
         yield
         return levels
 
+    def _evaluate(self, latents: Array, k: int) -> Evaluation:
+        """The network on latents at row k, one tile."""
+        output = self.estimate(self.bands.invert(latents[None] * self._step(k)), self.rows[k])
+        return self.profile.split(output, len(self.profile.strides))
+
     def _estimate(self, latents: Array, k: int) -> Array:
         """x_0_hat of latents at row k, [1, C, H, W]."""
-        return self.estimate(self.bands.invert(latents[None] * self._step(k)), self.rows[k])
+        return self._evaluate(latents, k).x_0_hat
 
     def _step(self, k: int) -> float:
         return self.links[k].step_t if k < len(self.links) else self.links[-1].step_s
@@ -252,12 +258,11 @@ class Chain:
         means = np.rint(self.bands.transform(x_0)[0] * (bar**0.5 * FRACTIONS / step))
         return grid, np.zeros(self.bands.n, np.int64), means.astype(np.int64)
 
-    def _stage(self, x_0_hat: Array, inside: Array, planes: int) -> Stage:
-        mu = agreement.exact_means(x_0_hat)
-        return Stage(mu, inside[None], self.profile.sets, planes)
+    def _stage(self, last: Evaluation, inside: Array, planes: int) -> Stage:
+        return final.exact_stage(last, inside[None], self.profile.sets, planes)
 
-    def _push_pixels(self, stack: Stack, tile: Tile, x_0_hat: Array) -> None:
-        stage, levels = self._stage(x_0_hat, tile.inside, tile.planes), tile.levels[None]
+    def _push_pixels(self, stack: Stack, tile: Tile, last: Evaluation) -> None:
+        stage, levels = self._stage(last, tile.inside, tile.planes), tile.levels[None]
         usual = np.array([self.profile.tile_scale])
         side = writing.choose_side(stage, levels, usual)
         for starts, sizes, inside in reversed(stage.symbols(levels, side)):
@@ -265,8 +270,8 @@ class Chain:
         stack.push_numbers(side.sets, final.width(len(stage.sets)))
         _push_told(stack, (side.scales - usual) // final.STEP, _TILE_SCALES)
 
-    def _pop_pixels(self, stack: Stack, x_0_hat: Array, inside: Array, planes: int) -> Array:
-        stage = self._stage(x_0_hat, inside, planes)
+    def _pop_pixels(self, stack: Stack, last: Evaluation, inside: Array, planes: int) -> Array:
+        stage = self._stage(last, inside, planes)
         scales = self.profile.tile_scale + final.STEP * _pop_told(stack, 1, _TILE_SCALES)
         sets = stack.pop_numbers(1, final.width(len(stage.sets)))
         side = Side(scales, np.minimum(sets, len(stage.sets) - 1))

@@ -1,8 +1,6 @@
 """A profile, learned from training images: the error curve, the strides, the final stage."""
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,13 +8,11 @@ import torch
 from ddpm_eval.choice import ImageSet, choose
 from ddpm_eval.codec import fit, strides
 from ddpm_eval.codec.bands import Bands
-from ddpm_eval.codec.codebook import NIBBLE
-from ddpm_eval.codec.contexts import Pass
 from ddpm_eval.codec.curve import Curve, Measuring, rows_to_measure
-from ddpm_eval.codec.final import Sets
 from ddpm_eval.codec.layers import STEPS
 from ddpm_eval.codec.network import estimator, fingerprint
 from ddpm_eval.codec.profile import Profile
+from ddpm_eval.codec.refine import refine
 from ddpm_eval.codec.settings import CalibrationSettings
 from ddpm_eval.codec.words import START, Array, normals
 from ddpm_eval.model import Model
@@ -28,7 +24,6 @@ from ddpm_train.settings import to_dict
 
 LIMIT = 24  # the highest scale: 2^8 times the usual error
 _MARGIN = 4  # times what two batch sizes differ by: the tolerance
-_SETS = (1, 2, 4)  # how many sets of integers the final stage may have
 _RAW_BITS = 8.0  # bits/dim of pixels as they are
 
 
@@ -46,7 +41,7 @@ def calibrate(
     curve, means = _measure(model, chosen, settings, runtime)
     bands = Bands(model.shape)
     levels = chosen.read(range(len(chosen))).transpose(0, 3, 1, 2)
-    ends = {row: _final_bits(levels, mu, (fit.fit(levels, mu),)) for row, mu in means.items()}
+    ends = {row: fit.final_bits(levels, mu, (fit.fit(levels, mu),)) for row, mu in means.items()}
     path, bits = strides.choose(curve, bars, bands, ends)
     if bits > _RAW_BITS * bands.n:
         raise FixableError(
@@ -55,8 +50,9 @@ def calibrate(
             "train it longer, or name the images that it was trained on",
         )
     errors, last = curve.at(np.array(path)), means[path[-1]]
-    estimate, sets = estimator(model, batch=1), _sets(levels, last)
-    return Profile(
+    estimate, sets = estimator(model, batch=1), fit.choose_sets(levels, last)
+    gains = np.diff(strides.snr(bars[path]))
+    profile = Profile(
         weights=model.facts.digest,
         shape=model.shape,
         rows=tuple(path),
@@ -79,9 +75,17 @@ def calibrate(
             "settings": to_dict(settings),
             "curve": {"rows": curve.rows.tolist(), "errors": curve.errors.tolist()},
             "ends": {str(row): bits / bands.n for row, bits in ends.items()},
-            "expected": _expected(bands, bars[path], errors, _final_bits(levels, last, sets)),
+            "expected": strides.expected(
+                strides.cost(bands, gains, errors[:-1]),
+                (127.5 * np.sqrt(errors @ bands.sizes / bands.n)).tolist(),
+                fit.final_bits(levels, last, sets),
+                bands.n,
+            ),
         },
     )
+    if not model.denoise.objective.learns_variance:
+        return profile
+    return refine(profile, model, chosen, settings, runtime)
 
 
 def _measure(
@@ -116,27 +120,14 @@ def _measure(
     return curve, dict(zip(rows, near["mu"].astype(np.int64), strict=False))
 
 
-def _final_bits(levels: Array, mu: Array, sets: Sets) -> float:
-    """The bits of the final stage of a tile, on average."""
-    bits = fit.costs(levels, mu, sets, steps=(-1, 0, 1))
-    return float(bits.min(0).mean()) + math.log2(len(sets))
-
-
-def _sets(levels: Array, mu: Array) -> tuple[tuple[Pass, ...], ...]:
-    """Learn as many sets as make the final stage the shortest."""
-    candidates = [fit.fit_sets(levels, mu, count) for count in _SETS]
-    return min(candidates, key=lambda sets: _final_bits(levels, mu, sets))
-
-
 def _tables(bands: Bands, snr: Array, errors: Array) -> tuple[tuple[int, ...], ...]:
     """The bits of each layer for each scale: what the code needs, in whole nibbles, [K][Q]."""
     factors = np.exp2(np.arange(-LIMIT, LIMIT + 1) / STEPS)[:, None]
-    tables = []
-    for k, gain in enumerate(np.diff(snr)):
-        divergence = strides.cost(bands, np.full(len(factors), gain), factors * errors[k])
-        nibbles = np.rint(strides.layer_bits(divergence, bands.n) / NIBBLE).astype(int)
-        tables.append(tuple(np.minimum(NIBBLE * nibbles, bands.n // NIBBLE * NIBBLE).tolist()))
-    return tuple(tables)
+    divergences = [
+        strides.cost(bands, np.full(len(factors), gain), factors * errors[k])
+        for k, gain in enumerate(np.diff(snr))
+    ]
+    return tuple(strides.whole_bits(divergence, bands.n) for divergence in divergences)
 
 
 def _difference(model: Model, row: int) -> float:
@@ -145,16 +136,3 @@ def _difference(model: Model, row: int) -> float:
     x_t = np.stack([normals(START, i, count) for i in range(8)]).reshape(8, *model.shape)
     one, all_ = (estimator(model, batch=batch)(x_t, row) for batch in (1, 8))
     return float(127.5 * np.abs(one - all_).max())
-
-
-def _expected(bands: Bands, bars: Array, errors: Array, last: float) -> list[dict[str, Any]]:
-    """Bits/dim and root mean square error in levels that each layer leads to, on average."""
-    gains = np.diff(strides.snr(bars))
-    layers = strides.layer_bits(strides.cost(bands, gains, errors[:-1]), bands.n) + strides.SIDE
-    rates = np.concatenate([[0], np.cumsum(layers)]) / bands.n
-    rmse = 127.5 * np.sqrt(errors @ bands.sizes / bands.n)
-    layers_reached = [
-        {"bits_per_dim": float(rate), "rmse": float(error)}
-        for rate, error in zip(rates, rmse, strict=True)
-    ]
-    return [*layers_reached, {"bits_per_dim": float(rates[-1] + last / bands.n), "rmse": 0.0}]

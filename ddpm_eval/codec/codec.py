@@ -109,7 +109,8 @@ class Codec:
 
     def _estimate(self, *, portable: bool) -> Estimate:
         """The network; tile by tile where batches must not change a bit."""
-        return estimator(self.model, batch=self.batch if portable else 1)
+        errors = self.profile.pixel_errors is not None
+        return estimator(self.model, batch=self.batch if portable else 1, errors=errors)
 
 
 def _repeated(

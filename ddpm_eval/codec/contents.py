@@ -23,6 +23,8 @@ def describe(profile: Profile, data: bytes, label: str) -> Iterator[str]:
         f"{'gray' if reader.channels == 1 else 'colours'}"
     )
     yield f"  {kind}{exact}, profile {head.profile.hex()}, for {machines}"
+    if profile.pixel_errors is not None:
+        yield "  version 2: a variance for every pixel, from what the network learned"
     yield f"  head {reader.start} bytes"
     expected = profile.facts.get("expected", [])
     for k, end in enumerate(reader.ends, 1):

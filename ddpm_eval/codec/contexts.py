@@ -12,7 +12,8 @@ the sums of e over the four neighbours beside a pixel and over the four at its c
                                                   of its own
     scale = (v_0 + v_1 T + v_2 log(a + 1) + v_3 log(g + 16)) >> 10
 
-w and v are those of the set that a tile chooses, T is its own scale, a the sum over colours of
+and in version 2, where h is log M (``pixel_errors``), rounded, of the pixel: + v_4 h. w and v are
+those of the set that a tile chooses, T is its own scale, a the sum over colours of
 4 |e| and of both sums of |e|, g the sum over colours and the four neighbours of how much mu
 differs, and log the base-2 logarithm in eighths.
 """
@@ -39,11 +40,11 @@ class Pass:
 
     Attributes:
         weights: w, of the features in their order.
-        scale: v_0 .. v_3.
+        scale: v_0 .. v_3, in version 2 v_4 too.
     """
 
     weights: tuple[int, ...]
-    scale: tuple[int, int, int, int]
+    scale: tuple[int, ...]
 
 
 def colours(channels: int) -> tuple[int, ...]:
@@ -134,7 +135,12 @@ class Side(NamedTuple):
 
 
 def model(
-    misses: Misses, colour: int, pixels: tuple[slice, slice], numbers: Sequence[Pass], side: Side
+    misses: Misses,
+    colour: int,
+    pixels: tuple[slice, slice],
+    numbers: Sequence[Pass],
+    side: Side,
+    log_errors: Array | None = None,
 ) -> tuple[Array, Array]:
     """The mean and the scale of each pixel of a pass, both [tiles, h, w] int64.
 
@@ -144,6 +150,7 @@ def model(
         pixels: Of the pass.
         numbers: The integers of the pass in each set.
         side: The side information of the tiles.
+        log_errors: h of all pixels, [tiles, C, H, W] int64; None: it is not used.
     """
     where = (slice(None), *pixels)
     features, activity = misses.features(colour)
@@ -153,4 +160,6 @@ def model(
     v = np.array([choice.scale for choice in numbers])[side.sets, :, None, None]
     scale = v[:, 0] + v[:, 1] * side.scales[:, None, None]
     scale = scale + v[:, 2] * activity[where] + v[:, 3] * misses.log_rough[where]
+    if log_errors is not None:
+        scale = scale + v[:, 4] * log_errors[:, colour][where]
     return np.clip(mean, 0, 4080), np.clip(scale >> SCALE_BITS, 0, SCALES - 1)

@@ -95,7 +95,7 @@ class Measuring:
         bands = Bands((channels, height, width))
         errors, estimates = [], []
         for first in range(0, len(self.pixels), self.batch):
-            x_0, x_t = self._noisy(range(first, min(first + self.batch, len(self.pixels))), row)
+            x_0, x_t = self.noisy(range(first, min(first + self.batch, len(self.pixels))), row)
             x_0_hat = self.estimate(x_t, row)
             errors.append(squares(bands, x_0 - x_0_hat))
             estimates.append(agreement.exact_means(x_0_hat).astype(np.int16))
@@ -103,7 +103,7 @@ class Measuring:
         measured = {"errors": np.concatenate(errors).mean(0)}
         return measured | {"mu": np.concatenate(estimates)} if means else measured
 
-    def _noisy(self, part: range, row: int) -> tuple[Array, Array]:
+    def noisy(self, part: range, row: int) -> tuple[Array, Array]:
         """Images x_0 and x_t drawn of them, both [B, C, H, W]."""
         x_0 = to_model(self.pixels[part.start : part.stop]).numpy()
         eps = normal(Stream(self.seed, "calibrate"), part, x_0.shape[1:], steps=row).numpy()

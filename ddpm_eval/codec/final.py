@@ -8,9 +8,11 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from ddpm_eval.codec import agreement
 from ddpm_eval.codec.bits import BitReader, BitWriter
 from ddpm_eval.codec.contexts import Misses, Pass, Side, colours, model
 from ddpm_eval.codec.levels import PARTS_BITS, below
+from ddpm_eval.codec.pixel_errors import Evaluation
 from ddpm_eval.codec.range_coder import RangeDecoder, RangeEncoder
 from ddpm_eval.codec.words import Array
 
@@ -51,12 +53,14 @@ class Stage:
         inside: Which pixels belong to the picture, [tiles, H, W].
         sets: The profile's integers.
         planes: How many colours are told; the others are the same as the first.
+        log_errors: h, [tiles, C, H, W] int64; None in version 1.
     """
 
     mu: Array
     inside: Array
     sets: Sets
     planes: int
+    log_errors: Array | None = None
 
     def _passes(self, misses: Misses) -> Iterator[_Step]:
         passes = zip(misses.passes(self.planes), zip(*self.sets, strict=True), strict=False)
@@ -67,7 +71,7 @@ class Stage:
         """The parts of each level of pixels [tiles, C, H, W], pass by pass."""
         misses, passes = Misses(self.mu), []
         for colour, where, numbers, inside in self._passes(misses):
-            mean, scale = model(misses, colour, where, numbers, side)
+            mean, scale = model(misses, colour, where, numbers, side, self.log_errors)
             part = levels[:, colour][(slice(None), *where)].astype(np.int64)
             start, end = below(part, mean, scale), below(part + 1, mean, scale)
             passes.append(Symbols(start, end - start, inside))
@@ -78,7 +82,7 @@ class Stage:
         """Take the levels of every pass, [tiles, C, H, W] uint8; 0 outside of the picture."""
         misses, levels = Misses(self.mu), np.zeros(self.mu.shape, np.uint8)
         for colour, where, numbers, inside in self._passes(misses):
-            mean, scale = model(misses, colour, where, numbers, side)
+            mean, scale = model(misses, colour, where, numbers, side, self.log_errors)
             part = np.zeros(inside.shape, np.int64)
             part[inside] = take(mean[inside], scale[inside])
             levels[:, colour][(slice(None), *where)] = part
@@ -96,6 +100,23 @@ class Stage:
         """
         decoder = RangeDecoder(data)
         return self.read(partial(_read, decoder), side), decoder.taken
+
+
+def values(
+    evaluation: Evaluation, tolerance: float = 0.0, log_tolerance: float = 0.0
+) -> list[agreement.Values]:
+    """What both sides agree on: the means, and in version 2 the logarithms of errors."""
+    means, logarithms = agreement.means(evaluation.x_0_hat, tolerance), evaluation.logarithms
+    if logarithms is None:
+        return [means]
+    return [means, agreement.logarithms(logarithms, log_tolerance)]
+
+
+def exact_stage(evaluation: Evaluation, inside: Array, sets: Sets, planes: int) -> Stage:
+    """The final stage of receivers that compute exactly alike."""
+    mu, logarithms = agreement.exact_means(evaluation.x_0_hat), evaluation.logarithms
+    rounded = None if logarithms is None else np.rint(logarithms).astype(np.int64)
+    return Stage(mu, inside, sets, planes, rounded)
 
 
 def bits(passes: Iterable[Symbols]) -> Array:

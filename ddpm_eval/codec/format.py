@@ -1,4 +1,4 @@
-"""The head of a file, version 1; docs/format.md is the page that it follows.
+"""The head of a file, versions 1 and 2; docs/format.md is the page that it follows.
 
 byte 0      0xDD
 byte 1      the version (upper four bits) and flags: 1 lossless, 2 portable, 4 sized, 8 stored
@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from ddpm_train.data.images import Pixels
 from ddpm_train.errors import FixableError
 
-MAGIC, VERSION = 0xDD, 1
+MAGIC = 0xDD
+VERSION, NEWEST = 1, 2  # the second: of profiles that use the network's own errors
 _LOSSLESS, _PORTABLE, _SIZED, _STORED = 1, 2, 4, 8
 _MOST_PIXELS = 1 << 27
 _AGAIN = "copy it again from where it was made"
@@ -34,6 +35,7 @@ class Head:
         stored: Whether the pixels follow as they are.
         size: Height and width; None: one tile.
         grey: Whether all colours are the same, and the first alone is told.
+        version: Of the format.
     """
 
     profile: bytes
@@ -43,13 +45,14 @@ class Head:
     stored: bool = False
     size: tuple[int, int] | None = None
     grey: bool = False
+    version: int = VERSION
 
     def pack(self) -> bytes:
         """Write it."""
         flags = _LOSSLESS * (self.checksum is not None) | _PORTABLE * self.portable
         flags |= _SIZED * (self.size is not None) | _STORED * self.stored
         rest = varint(self.layers) if self.checksum is None else self.checksum
-        head = bytes([MAGIC, VERSION << 4 | flags]) + self.profile + rest
+        head = bytes([MAGIC, self.version << 4 | flags]) + self.profile + rest
         if self.size is None:
             return head
         height, width = self.size
@@ -97,6 +100,7 @@ def parse(data: bytes, label: str = "file") -> tuple[Head, int]:
         stored=bool(flags & _STORED),
         size=size,
         grey=bool(colours),
+        version=version,
     )
     return head, place
 
@@ -107,11 +111,21 @@ def require_version(version: int, label: str) -> None:
     Raises:
         FixableError: It did.
     """
-    if version != VERSION:
+    if version > NEWEST:
         raise FixableError(
-            f"{label}: version {version}, newer than this program's {VERSION}",
+            f"{label}: version {version}, newer than this program's {NEWEST}",
             "pip install --upgrade ddpm-eval",
         )
+
+
+def require_profile_version(version: int, own: int, label: str) -> None:
+    """Refuse a file of another version than its profile's.
+
+    Raises:
+        FixableError: It is one.
+    """
+    if version != own:
+        raise FixableError(f"{label}: damaged, its profile is of version {own}", _AGAIN)
 
 
 def of_another_profile(label: str, profile: bytes, own: bytes) -> FixableError:

@@ -37,6 +37,7 @@ class Index:
         files: The lengths of the progressive files, those of the last pictures.
         rows: The rows of the chain between the profile's first and last, falling.
         length: The bytes of the stack.
+        version: Of the format.
     """
 
     profile: bytes
@@ -45,6 +46,7 @@ class Index:
     files: tuple[int, ...]
     rows: tuple[int, ...]
     length: int
+    version: int = format.VERSION
 
     def pack(self) -> bytes:
         """Write it."""
@@ -57,7 +59,7 @@ class Index:
         ]
         plain = b"".join(map(format.varint, numbers)) + b"".join(names)
         content = zlib.compress(plain, 9) + b"".join(entry.checksum for entry in self.entries)
-        head = bytes([MAGIC, format.VERSION << 4 | _DOUBLE * self.double]) + self.profile
+        head = bytes([MAGIC, self.version << 4 | _DOUBLE * self.double]) + self.profile
         content = format.varint(len(content)) + content
         return head + content + zlib.crc32(head + content).to_bytes(_SUM, "little")
 
@@ -125,6 +127,7 @@ def _read(head: bytes, content: bytes) -> Index:
         files=tuple(lengths),
         rows=tuple(np.cumsum(rises)[::-1].tolist()),
         length=length,
+        version=head[1] >> 4,
     )
 
 

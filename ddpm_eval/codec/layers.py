@@ -5,6 +5,7 @@ x_0_hat, which both sides compute from x_t, band by band
 
     x_s = a x_t + b x_0_hat + sig z,      sig_j^2 = lam2 (1 + gain M_j 2^(scale / 3))
 
+and with the network's own errors (``pixel_errors``) M_j w of every coefficient in place of M_j.
 The scale of a tile says how much the network misses in it; it is told anew with every second layer.
 How many bits a layer has, the profile's table tells from the scales: nothing that a network
 computes moves a bit of the file, so that a receiver whose rounding differs gets the same picture,
@@ -17,9 +18,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ddpm_eval.codec import codebook, search
+from ddpm_eval.codec import codebook, pixel_errors, search
 from ddpm_eval.codec.bands import Bands
 from ddpm_eval.codec.bits import BitReader, BitWriter
+from ddpm_eval.codec.pixel_errors import Evaluation
 from ddpm_eval.codec.strides import Coefficients
 from ddpm_eval.codec.words import START, Array, normals
 
@@ -47,6 +49,7 @@ class Stride:
         gain: SNR_s - SNR_t.
         errors: M_j, the mean square that the network misses in each band, [J].
         bits: Of a tile for each scale, from the lowest to the highest, multiples of 4.
+        exponent: Of the network's own errors where they shape M_j; None: they do not.
     """
 
     k: int
@@ -56,6 +59,7 @@ class Stride:
     gain: float
     errors: Array
     bits: tuple[int, ...]
+    exponent: float | None = None
 
     @property
     def limit(self) -> int:
@@ -66,16 +70,22 @@ class Stride:
         """x_j = gain M_j 2^(scale / 3): by how much p is wider than q, [tiles, J]."""
         return np.asarray(self.gain * np.exp2(scales / STEPS)[:, None] * self.errors)
 
-    def deviations(self, scales: Array) -> Array:
+    def weights(self, evaluation: Evaluation) -> Array:
+        """By how much the error of every coefficient differs from its band's, [tiles, n or 1]."""
+        if self.exponent is None or evaluation.errors is None:
+            return np.ones((len(evaluation.x_0_hat), 1))
+        return pixel_errors.weights(self.bands, self.errors, evaluation.errors, self.exponent)
+
+    def deviations(self, scales: Array, weights: Array) -> Array:
         """The deviation of p for every coefficient, [tiles, n]."""
-        variances = self.of.variance * (1 + self.excess(scales))
-        return np.sqrt(variances)[:, self.bands.of]
+        excess = self.excess(scales)[:, self.bands.of] * weights
+        return np.sqrt(self.of.variance * (1 + excess))
 
     def count(self, scales: Array) -> int:
         """The bits of tiles of these scales that are coded together."""
         return sum(self.bits[scale + self.limit] for scale in scales.tolist())
 
-    def fit(self, missed: Array) -> Array:
+    def fit(self, missed: Array, weights: Array | None = None) -> Array:
         """The scale of each tile that comes nearest to what is missed [tiles, n], [tiles].
 
         Under a scale p costs D of the profile's tile on average and, of this tile,
@@ -84,12 +94,16 @@ class Stride:
 
         so that the layer's bits are right where the sum is 0.
         """
-        energy = np.stack([np.bincount(self.bands.of, row**2, self.bands.count) for row in missed])
         scales = np.arange(-self.limit, self.limit + 1)
-        wide = 1 + self.excess(scales + 0.5)  # [Q, J]: halfway to the next
-        more = (self.bands.sizes + self.gain * energy) @ (
-            1 / wide
-        ).T - self.bands.n  # falls along Q
+        excess = self.excess(scales + 0.5)  # [Q, J]: halfway to the next
+        if self.exponent is None or weights is None:
+            energy = [np.bincount(self.bands.of, row**2, self.bands.count) for row in missed]
+            sums = (self.bands.sizes + self.gain * np.stack(energy)) @ (1 / (1 + excess)).T
+        else:
+            squares, wide = 1 + self.gain * np.square(missed), excess[:, self.bands.of]
+            pairs = zip(weights, squares, strict=True)
+            sums = np.stack([(1 / (1 + wide * weight)) @ square for weight, square in pairs])
+        more = sums - self.bands.n  # falls along Q
         return np.asarray(scales[np.minimum((more > 0).sum(1), len(scales) - 1)])
 
 
@@ -99,37 +113,45 @@ def begin(bands: Bands, tiles: int) -> Array:
     return np.stack(noise).reshape(tiles, *bands.shape)
 
 
-def move(stride: Stride, layer: Layer, x_t: Array, x_0_hat: Array) -> Array:
+def move(stride: Stride, layer: Layer, x_t: Array, evaluation: Evaluation) -> Array:
     """Go from x_t to x_s, [tiles, C, H, W] float32."""
     bands, noise = stride.bands, []
     for lane, point in zip(_lanes(len(x_t)), layer.points, strict=True):
         unsorted = np.empty(len(point))
         unsorted[bands.order(len(lane))] = point
         noise.append(unsorted.reshape(-1, bands.n))
-    mean = stride.of.of_x_t * x_t.astype(np.float64) + stride.of.of_x_0 * x_0_hat
-    coloured = stride.deviations(layer.scales) * np.concatenate(noise)
+    mean = stride.of.of_x_t * x_t.astype(np.float64) + stride.of.of_x_0 * evaluation.x_0_hat
+    deviations = stride.deviations(layer.scales, stride.weights(evaluation))
+    coloured = deviations * np.concatenate(noise)
     return (mean + bands.invert(coloured)).astype(np.float32)
 
 
 def write(
-    stride: Stride, before: Array, missed: Array, *, survivors: int, count: int
+    stride: Stride,
+    before: Array,
+    missed: Array,
+    evaluation: Evaluation,
+    *,
+    survivors: int,
+    count: int,
 ) -> list[tuple[BitWriter, Layer]]:
     """Write what x_0_hat misses of x_0 as a layer, in up to ``count`` ways, the nearest first.
 
     Args:
         stride: Of the layer.
         before: The scales of the layer before, [tiles].
-        missed: Coefficients, [tiles, n].
+        missed: Coefficients of x_0 - x_0_hat, [tiles, n].
+        evaluation: Of the network.
         survivors: How many prefixes the search keeps.
         count: How many ways are wanted.
     """
-    side, scales = BitWriter(), before
+    side, scales, weights = BitWriter(), before, stride.weights(evaluation)
     if stride.k % GROUP == 0:
-        scales = stride.fit(missed)
+        scales = stride.fit(missed, weights)
         for change in (scales - before).tolist():
             side.signed(change)
-    excess = stride.excess(scales)[:, stride.bands.of]
-    target = stride.of.of_x_0 / stride.deviations(scales) * missed
+    excess = stride.excess(scales)[:, stride.bands.of] * weights
+    target = stride.of.of_x_0 / stride.deviations(scales, weights) * missed
     lanes = []
     for lane in _lanes(len(missed)):
         order, part = stride.bands.order(len(lane)), slice(lane.start, lane.stop)

@@ -12,15 +12,25 @@ from ddpm_eval.model import Model
 from ddpm_train.errors import FixableError
 
 Estimate: TypeAlias = Callable[[Array, int], Array]
-"""x_0_hat in [-1, 1] of x_t [B, C, H, W] at a row of the schedule, in the model's precision."""
+"""x_0_hat in [-1, 1] of x_t [B, C, H, W] at a row of the schedule, in the model's precision.
+
+Where the profile uses it, what the network expects to miss in each pixel lies behind x_0_hat, along
+the channels: [B, 2 C, H, W] float64.
+"""
 
 
 class NotANumber(FixableError):
     """The network gives NaN."""
 
 
-def estimator(model: Model, *, batch: int) -> Estimate:
-    """Evaluate a model's network on ``batch`` tiles at a time."""
+def estimator(model: Model, *, batch: int, errors: bool = False) -> Estimate:
+    """Evaluate a model's network on ``batch`` tiles at a time.
+
+    Args:
+        model: The model.
+        batch: How many tiles.
+        errors: Whether M of every pixel is wanted too, of a network of learned variances.
+    """
     dtype = torch.float64 if model.dtype == torch.float64 else torch.float32
 
     @torch.inference_mode()
@@ -33,8 +43,13 @@ def estimator(model: Model, *, batch: int) -> Estimate:
         parts = []
         for part in torch.from_numpy(x_t).split(batch):
             x = part.to(model.device, model.dtype)
-            x_0_hat = model.denoise(x, torch.full((len(x),), row)).x_0_hat
-            parts.append(x_0_hat.to(dtype).cpu().numpy())
+            k = torch.full((len(x),), row)
+            output = model.denoise.evaluate(x, k)
+            x_0_hat = model.denoise.read(output, x, k, clip=True).x_0_hat.to(dtype).cpu()
+            if errors:
+                missed = model.denoise.pixel_errors(output.to(dtype).cpu(), k)
+                x_0_hat = torch.cat([x_0_hat.double(), missed], 1)
+            parts.append(x_0_hat.numpy())
         whole = np.concatenate(parts)
         if np.isnan(whole).any():
             raise NotANumber(

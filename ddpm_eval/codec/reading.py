@@ -10,6 +10,7 @@ from ddpm_eval.codec.bits import BitReader, OutOfBits
 from ddpm_eval.codec.contexts import Side
 from ddpm_eval.codec.layers import Layer
 from ddpm_eval.codec.network import Estimate
+from ddpm_eval.codec.pixel_errors import Evaluation
 from ddpm_eval.codec.profile import Profile
 from ddpm_eval.codec.range_coder import LOOK
 from ddpm_eval.codec.words import Array
@@ -69,6 +70,7 @@ class Reader:
         self.head, self.start = format.parse(data, label)
         if self.head.profile != profile.id:
             raise format.of_another_profile(label, self.head.profile, profile.id)
+        format.require_profile_version(self.head.version, profile.version, label)
         self.profile, self.body = profile, data[self.start :]
         self.tile = (profile.shape[1], profile.shape[2])
         self.size = self.head.size or self.tile
@@ -104,36 +106,46 @@ class Reader:
         if not head.checksum and len(self.layers) == count:
             self._refuse_more(-(-self._bits.place // 8))
 
-    def advance(self, x_0_hat: Array) -> None:
-        """Go on by one layer, or settle the picture."""
+    def advance(self, output: Array) -> None:
+        """Go on by one layer, or settle the picture, by what the network says of x_t."""
+        evaluation = self.profile.split(output, self._done)
         if self._done < len(self.layers):
             stride = self.profile.strides[self._done]
-            self.x_t = layers.move(stride, self.layers[self._done], self.x_t, x_0_hat)
+            self.x_t = layers.move(stride, self.layers[self._done], self.x_t, evaluation)
             self._done += 1
             return
         whole = len(self.layers) == len(self.profile.strides)
         if whole and self._wanted is None and self.head.checksum:
-            exact = self._exact(x_0_hat)
+            exact = self._exact(evaluation)
             if exact is not None:
                 self._settle(exact, lossless=True)
                 return
-        levels = np.rint((np.clip(x_0_hat.astype(np.float64), -1, 1) + 1) * 127.5)
+        x_0_hat = evaluation.x_0_hat.astype(np.float64)
+        levels = np.rint((np.clip(x_0_hat, -1, 1) + 1) * 127.5)
         self._settle(tiles.join(levels.astype(np.uint8), self.size)[..., : self.channels])
 
-    def _exact(self, x_0_hat: Array) -> Pixels | None:
+    def _exact(self, evaluation: Evaluation) -> Pixels | None:
         """The exact pixels, if the end of the file gives pixels whose checksum fits."""
         self._problem = DIFFERS
         try:
-            if self.head.portable:
-                mu = agreement.read(self._bits, x_0_hat)
-            else:
-                mu = agreement.exact_means(x_0_hat)
+            stage = self._stage(evaluation)
             usual = final.usual_scales(self.profile.tile_scale, self.layers[-1].scales)
             side = final.read_side(self._bits, usual, len(self.profile.sets))
         except OutOfBits:
             return None
-        stage = final.Stage(mu, tiles.inside(self.size, self.tile), self.profile.sets, self._planes)
         return self._checked(stage, side, -(-self._bits.place // 8))
+
+    def _stage(self, evaluation: Evaluation) -> final.Stage:
+        """The final stage, from what both sides agree on.
+
+        Raises:
+            OutOfBits: The file ends before.
+        """
+        inside, sets = tiles.inside(self.size, self.tile), self.profile.sets
+        if not self.head.portable:
+            return final.exact_stage(evaluation, inside, sets, self._planes)
+        agreed = agreement.read(self._bits, final.values(evaluation))
+        return final.Stage(agreed[0], inside, sets, self._planes, *agreed[1:])
 
     def _checked(self, stage: final.Stage, side: Side, place: int) -> Pixels | None:
         """The pixels that the bytes from a place on give, if their checksum fits.

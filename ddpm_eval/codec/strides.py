@@ -11,11 +11,13 @@ step that is longer than one)
 and the best sig2 of band j is lam2 (1 + (SNR_s - SNR_t) M_j).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from ddpm_eval.codec.bands import Bands
+from ddpm_eval.codec.codebook import NIBBLE
 from ddpm_eval.codec.curve import Curve
 from ddpm_eval.codec.words import Array
 
@@ -86,6 +88,31 @@ def layer_bits(divergence: Array, n: int) -> Array:
     """
     share = np.minimum(1, divergence / (SHORT * n)) ** 2
     return np.asarray(divergence + (code_bits(divergence) - divergence) * share)
+
+
+def whole_bits(divergence: Array, n: int) -> tuple[int, ...]:
+    """Round ``layer_bits`` to whole nibbles, [Q]."""
+    nibbles = np.rint(layer_bits(divergence, n) / NIBBLE).astype(int)
+    return tuple(np.minimum(NIBBLE * nibbles, n // NIBBLE * NIBBLE).tolist())
+
+
+def expected(
+    divergence: Array, rmse: Sequence[float], last: float, n: int
+) -> list[dict[str, float]]:
+    """Bits/dim and root mean square error in levels that each layer leads to, on average.
+
+    Args:
+        divergence: D of each layer of a tile, [K].
+        rmse: Before each layer and behind the last, [K + 1].
+        last: The bits of the final stage of a tile.
+        n: Dimensions of a tile.
+    """
+    layers = layer_bits(divergence, n) + SIDE
+    rates = (np.concatenate([[0], np.cumsum(layers)]) / n).tolist()
+    reached = [
+        {"bits_per_dim": rate, "rmse": error} for rate, error in zip(rates, rmse, strict=True)
+    ]
+    return [*reached, {"bits_per_dim": rates[-1] + last / n, "rmse": 0.0}]
 
 
 def _cost(bands: Bands, gain: Array, errors: Array, extra: float | None) -> Array:

@@ -9,6 +9,7 @@ from ddpm_eval.codec import agreement, final, fit, format, layers, strides, tile
 from ddpm_eval.codec.bits import BitWriter
 from ddpm_eval.codec.contexts import Side
 from ddpm_eval.codec.network import Estimate
+from ddpm_eval.codec.pixel_errors import Evaluation
 from ddpm_eval.codec.profile import Profile
 from ddpm_eval.codec.settings import CompressionSettings
 from ddpm_eval.codec.words import Array
@@ -69,15 +70,16 @@ class Writer:
         """Of all prefixes, [prefixes tiles, C, H, W]."""
         return np.concatenate([prefix.x_t for prefix in self.prefixes])
 
-    def advance(self, x_0_hat: Array) -> None:
+    def advance(self, output: Array) -> None:
         """Keep the nearest prefixes and write the next layer of each, or the end of the nearest.
 
         Args:
-            x_0_hat: Of ``x_t``.
+            output: What the network says of ``x_t``.
         """
-        estimates = x_0_hat.reshape(-1, *self.x_0.shape)
+        evaluations = self.profile.split(output, len(self.errors)).parts(len(self.prefixes))
         squares = [
-            float(np.square(self.x_0 - one).mean(1)[self.inside].mean()) for one in estimates
+            float(np.square(self.x_0 - one.x_0_hat).mean(1)[self.inside].mean())
+            for one in evaluations
         ]
         order, settings = np.argsort(squares, kind="stable").tolist(), self.settings
         best, k = self.prefixes[order[0]], len(self.errors)
@@ -87,11 +89,11 @@ class Writer:
         candidates = [
             prefix
             for i in order[: 0 if is_last else settings.prefixes if is_short else 1]
-            for prefix in self._extend(self.prefixes[i], estimates[i], _WAYS if is_short else 1)
+            for prefix in self._extend(self.prefixes[i], evaluations[i], _WAYS if is_short else 1)
             if not settings.bits or self._fits(prefix)
         ]
         if not candidates:
-            self.file = self._end(best, estimates[order[0]])
+            self.file = self._end(best, evaluations[order[0]])
         self.prefixes = candidates
 
     def _is_short(self, stride: layers.Stride) -> bool:
@@ -99,14 +101,16 @@ class Writer:
         usual = len(self.levels) * stride.bits[stride.limit] / stride.bands.n
         return self.settings.prefixes > 1 and usual <= strides.SHORT
 
-    def _extend(self, prefix: Prefix, x_0_hat: Array, count: int) -> Iterator[Prefix]:
+    def _extend(self, prefix: Prefix, evaluation: Evaluation, count: int) -> Iterator[Prefix]:
         """Write the next layer behind a prefix, in up to ``count`` ways."""
         stride = self.profile.strides[len(prefix.layers)]
-        missed, survivors = self.x_0 - x_0_hat, self.settings.survivors
-        coefficients = self.profile.bands.transform(missed)
-        ways = layers.write(stride, prefix.scales, coefficients, survivors=survivors, count=count)
+        missed = self.profile.bands.transform(self.x_0 - evaluation.x_0_hat)
+        survivors = self.settings.survivors
+        ways = layers.write(
+            stride, prefix.scales, missed, evaluation, survivors=survivors, count=count
+        )
         for bits, layer in ways:
-            x_s = layers.move(stride, layer, prefix.x_t, x_0_hat)
+            x_s = layers.move(stride, layer, prefix.x_t, evaluation)
             yield Prefix((*prefix.layers, bits), layer.scales, x_s)
 
     def _fits(self, prefix: Prefix) -> bool:
@@ -124,24 +128,29 @@ class Writer:
             portable=self.settings.portable,
             size=None if whole else self.size,
             grey=self.grey,
+            version=self.profile.version,
         )
 
-    def _end(self, prefix: Prefix, x_0_hat: Array) -> bytes:
+    def _end(self, prefix: Prefix, evaluation: Evaluation) -> bytes:
         bits, head = BitWriter(), self.head(len(prefix.layers))
         for layer in prefix.layers:
             bits.extend(layer)
         if not self.settings.lossless:
             return head.pack() + bits.bytes()
-        if self.settings.portable:
-            mu = agreement.write(bits, x_0_hat, self.profile.tolerance)
-        else:
-            mu = agreement.exact_means(x_0_hat)
         planes = 1 if self.grey else self.profile.shape[0]
-        stage = final.Stage(mu, self.inside, self.profile.sets, planes)
+        stage = self._stage(bits, evaluation, planes)
         symbols = self._symbols(bits, stage, prefix.scales)
         file = head.pack() + bits.bytes() + final.encode(symbols)
         stored = replace(head, stored=True).pack() + self.picture.tobytes()
         return min(file, stored, key=len)
+
+    def _stage(self, bits: BitWriter, evaluation: Evaluation, planes: int) -> final.Stage:
+        """The final stage, once it is written on what both sides agree."""
+        profile = self.profile
+        if not self.settings.portable:
+            return final.exact_stage(evaluation, self.inside, profile.sets, planes)
+        agreed = agreement.write(bits, final.values(evaluation, *profile.tolerances))
+        return final.Stage(agreed[0], self.inside, profile.sets, planes, *agreed[1:])
 
     def _symbols(self, bits: BitWriter, stage: final.Stage, scales: Array) -> list[final.Symbols]:
         """Write the set and the scale of each tile under which it has the fewest bits."""

@@ -161,6 +161,10 @@ def _describe(profile: "Profile", place: Path) -> None:
         rate, error = expected[layers]["bits_per_dim"], expected[layers]["rmse"]
         say(f"{layers:4} layers     {rate:6.3f} bits/dim, RMSE {error:.2f}", to=output)
     say(f"     exact pixels {expected[-1]['bits_per_dim']:.3f} bits/dim", to=output)
+    own = profile.facts.get("pixel_errors")
+    if own is not None:
+        used = "used" if profile.pixel_errors else "too little, not used"
+        say(f"a variance for every pixel saves {own['saved']:.1%}: {used}", to=output)
     say(f"wrote {escape(str(place))}", to=output)
 
 

@@ -53,8 +53,8 @@ class Clock:
     def running(self) -> Iterator[None]:
         estimator, encode = codecs.estimator, final.encode
 
-        def timed(model: Model, *, batch: int) -> Any:
-            estimate = estimator(model, batch=batch)
+        def timed(model: Model, *, batch: int, errors: bool = False) -> Any:
+            estimate = estimator(model, batch=batch, errors=errors)
 
             def evaluate(x_t: Any, row: int) -> Any:
                 began = time.process_time()

@@ -26,6 +26,7 @@ from ddpm_eval.codec.bands import Bands
 from ddpm_eval.codec.calibrate import calibrate
 from ddpm_eval.codec.codec import Codec
 from ddpm_eval.codec.curve import squares
+from ddpm_eval.codec.network import Estimate
 from ddpm_eval.codec.profile import Profile
 from ddpm_eval.codec.settings import ArchiveSettings, CalibrationSettings, CompressionSettings
 from ddpm_eval.codec.words import Array, numbers
@@ -62,6 +63,11 @@ def x_0_hat(x_t: Array, gains: list[int]) -> Array:
 def network(plain: dict[str, Any], x_t: Array, t: int) -> Array:
     """The network by the tables of index.json."""
     return x_0_hat(x_t, plain[str(t)])
+
+
+def estimate(plain: dict[str, Any]) -> Estimate:
+    """The same as the codec takes it."""
+    return lambda x_t, t: network(plain, x_t, t)
 
 
 def picture(index: int, height: int, width: int, channels: int = 3, contrast: int = 8) -> Pixels:
@@ -139,11 +145,9 @@ def archived() -> list[Pixels]:
     return [tiles[0], picture(30, SIDE, SIDE, 1), picture(31, 11, 13), *tiles[1:]]
 
 
-def encode(profile: Profile, case: Case, table: dict[str, Any]) -> bytes:
+def encode(profile: Profile, case: Case, network: Estimate) -> bytes:
     """The file of a case as the encoder writes it today."""
-    work = writing.compress(
-        profile, lambda x_t, t: network(table, x_t, t), [case.picture], case.settings
-    )
+    work = writing.compress(profile, network, [case.picture], case.settings)
     return fields.finish(work)[0].file[: case.kept_bytes]
 
 
@@ -160,9 +164,9 @@ def main() -> None:
     profile, plain = profiles.load(path), json.loads(index.read_text())
     for name, case in cases().items():
         if name not in plain["files"]:
-            data = encode(profile, case, plain["network"])
+            data = encode(profile, case, estimate(plain["network"]))
             (FOLDER / f"{name}.ddpm").write_bytes(data)
-            plain["files"][name] = describe(profile, data, plain["network"])
+            plain["files"][name] = describe(profile, data, estimate(plain["network"]))
     if "archive" not in plain:
         codec = archive(profile, plain["network"])
         names = [f"picture-{i}" for i in range(len(archived()))]
@@ -185,11 +189,9 @@ def learn(path: Path, index: Path) -> None:
     index.write_text(json.dumps(plain, indent=1) + "\n")
 
 
-def describe(profile: Profile, data: bytes, table: dict[str, Any]) -> dict[str, Any]:
+def describe(profile: Profile, data: bytes, network: Estimate) -> dict[str, Any]:
     """What index.json says of a file."""
-    work = reading.decompress(
-        profile, lambda x_t, t: network(table, x_t, t), [reading.Reader(profile, data)]
-    )
+    work = reading.decompress(profile, network, [reading.Reader(profile, data)])
     (decoded,) = fields.finish(work)
     return {
         "file": digest(np.frombuffer(data, np.uint8)),

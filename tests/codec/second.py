@@ -106,17 +106,48 @@ def point(nibbles: list[int], k: int, places: int) -> Array:
 # ----------------------------------------------------------------------------- tiles and bands
 
 
+COLOURS = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
+
+
+def cosines_of(side: int) -> Array:
+    u, x = np.arange(side)[:, None], np.arange(side)
+    return np.sqrt(np.where(u == 0, 1, 2) / side) * np.cos(np.pi * u * (2 * x + 1) / (2 * side))
+
+
 def inverse(coefficients: Array, side: int) -> Array:
     """Coefficients [B, C, H, W] to pixels."""
-    B, C, H, W = coefficients.shape
-    u, x = np.arange(side)[:, None], np.arange(side)
-    cosines = np.sqrt(np.where(u == 0, 1, 2) / side) * np.cos(np.pi * u * (2 * x + 1) / (2 * side))
+    (B, C, H, W), cosines = coefficients.shape, cosines_of(side)
     blocks = coefficients.reshape(B, C, H // side, side, W // side, side)
     pixels = np.einsum("bciujv,ux,vy->bcixjy", blocks, cosines, cosines).reshape(B, C, H, W)
     if C != 3:
         return pixels
-    colours = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
-    return np.einsum("kc,bkhw->bchw", colours, pixels)
+    return np.einsum("kc,bkhw->bchw", COLOURS, pixels)
+
+
+def variances(pixels: Array, side: int) -> Array:
+    """Of coefficients where pixels [B, C, H, W] have these."""
+    (B, C, H, W), squares = pixels.shape, cosines_of(side) ** 2
+    mixed = np.einsum("kc,bchw->bkhw", COLOURS**2, pixels) if C == 3 else pixels
+    blocks = mixed.reshape(B, C, H // side, side, W // side, side)
+    return np.einsum("bcixjy,ux,vy->bciujv", blocks, squares, squares).reshape(B, C, H, W)
+
+
+def cut_off(errors: Array, profile: dict[str, Any], k: int) -> Array | None:
+    """M at row k; None in version 1."""
+    if profile["version"] == 1:
+        return None
+    usual = (2 ** (profile["tile_scale"] / 12 - 3) / 127.5) ** 2
+    if k < len(profile["errors"]):
+        usual = np.array(profile["errors"][k])[
+            bands(tuple(profile["shape"]), block(profile))
+        ].mean()
+    return np.clip(errors, usual / 1024, usual * 1024)
+
+
+def block(profile: dict[str, Any]) -> int:
+    if profile["version"] == 1:
+        return math.gcd(8, *profile["shape"][1:])
+    return int(profile["pixel_errors"]["block"])
 
 
 def bands(shape: tuple[int, int, int], side: int) -> Array:
@@ -139,10 +170,14 @@ def order(band: Array, tiles: int) -> Array:
 def decode(
     data: bytes, profile: dict[str, Any], x_0_hat: Callable[[Array, int], Array]
 ) -> tuple[Array, bool]:
-    """The picture [H, W, C'] of a file or a prefix, and whether it is verified."""
+    """The picture [H, W, C'] of a file or a prefix, and whether it is verified.
+
+    In version 2 ``x_0_hat`` gives M behind x_0_hat, [B, 2 C, H, W].
+    """
     flags, (C, H, W) = data[1], profile["shape"]
-    if data[0] != 0xDD or flags >> 4 != 1 or data[2:5].hex() != profile["digest"][:6]:
-        raise ValueError("not of version 1 and this profile")
+    version = profile["version"]
+    if data[0] != 0xDD or flags >> 4 != version or data[2:5].hex() != profile["digest"][:6]:
+        raise ValueError("not of this profile and its version")
     lossless, sized, stored = flags & 1, flags & 4, flags & 8
     layers, place = (len(profile["bits"]), 8) if lossless else varint(data, 5)
     width, height, grey = W, H, False
@@ -160,10 +195,12 @@ def decode(
     if not k:
         return np.full((height, width, channels), GREY, np.uint8), False
     estimate = x_0_hat(x, profile["rows"][k]).astype(np.float64)
+    estimate, errors = estimate[:, :C], cut_off(estimate[:, C:], profile, k)
     if lossless and k == len(profile["bits"]):
         edges = (height, width, channels)
         try:
-            levels = final_stage(bits, body, profile, estimate, scales, edges, portable=flags & 2)
+            agreed = read_means(bits, 127.5 * (estimate + 1), errors, flags & 2)
+            levels = final_stage(bits, body, profile, agreed, scales, edges)
         except CutOff:
             levels = np.zeros(estimate.shape)
         pixels = join(levels, height, width)[..., :channels]
@@ -194,7 +231,7 @@ def read_layers(
 ) -> tuple[Array, list[int], int]:
     """Where the chain ends, the scales there, and how many layers there were."""
     C, H, W = shape = tuple(profile["shape"])
-    side, n = math.gcd(8, H, W), C * H * W
+    side, n = block(profile), C * H * W
     band = bands(shape, side)
     x = np.stack([normals(1, i, n).reshape(shape) for i in range(tiles)])
     scales = [0] * tiles
@@ -215,12 +252,15 @@ def read_layers(
             return x, scales, k
         p, q = profile["alphas_bar"][k : k + 2]
         r, gain, scales = p / q, q / (1 - q) - p / (1 - p), fresh
-        wide = np.array(profile["errors"][k])[band] * 2.0 ** (
-            np.array(scales).reshape(-1, 1, 1, 1) / 3
-        )
+        e = np.array(profile["errors"][k])[band]
+        estimate = x_0_hat(x, profile["rows"][k])
+        errors, estimate = cut_off(estimate[:, C:], profile, k), estimate[:, :C]
+        wide = e * 2.0 ** (np.array(scales).reshape(-1, 1, 1, 1) / 3)
+        if errors is not None:
+            v = variances(errors ** profile["pixel_errors"]["exponents"][k], side)
+            wide = wide * v * (e.sum() / (e * v).sum((1, 2, 3), keepdims=True))
         sigma = np.sqrt((1 - q) * (1 - r) / (1 - p) * (1 + gain * wide))
         a, b = math.sqrt(r) * (1 - q) / (1 - p), math.sqrt(q) * (1 - r) / (1 - p)
-        estimate = x_0_hat(x, profile["rows"][k])
         noise = inverse(sigma * z.reshape(tiles, *shape), side)
         x = (a * x.astype(np.float64) + b * estimate + noise).astype(np.float32)
     return x, scales, min(layers, len(profile["bits"]))
@@ -233,15 +273,12 @@ def final_stage(
     bits: Bits,
     body: bytes,
     profile: dict[str, Any],
-    estimate: Array,
+    agreed: tuple[Array, Array],
     scales: list[int],
     edges: tuple[int, int, int],
-    *,
-    portable: int,
 ) -> Array:
-    """The levels, [B, C, H, W]."""
-    mu = read_means(bits, 127.5 * (estimate + 1), portable)
-    sets, choices = profile["sets"], []
+    """The levels, [B, C, H, W], from mu and h."""
+    (mu, h), sets, choices = agreed, profile["sets"], []
     for scale in scales:
         d = max(-64, min(64, bits.signed()))
         chosen = min(bits.number((len(sets) - 1).bit_length()), len(sets) - 1)
@@ -262,9 +299,8 @@ def final_stage(
                     for x in range(right, min(W, width - left), 2):
                         window = e[tile, :, y : y + 3, x : x + 3]
                         around = rough[tile, :, y : y + 3, x : x + 3]
-                        mean, scale = predict(
-                            window, around, mu[tile, colour, y, x], T, numbers_, finished, colour
-                        )
+                        middle = mu[tile, colour, y, x], h[tile, colour, y, x]
+                        mean, scale = predict(window, around, middle, T, numbers_, finished, colour)
                         level = decoder.level(mean, scale)
                         levels[tile, colour, y, x] = level
                         later[tile, y + 1, x + 1] = 8 * level - mu[tile, colour, y, x]
@@ -275,11 +311,19 @@ def final_stage(
     return levels
 
 
-def read_means(bits: Bits, m: Array, portable: int) -> Array:
+def read_means(bits: Bits, m: Array, errors: Array | None, portable: int) -> tuple[Array, Array]:
+    """Mu and h; 0 in version 1."""
+    zeros = np.zeros(m.shape, np.int64)
+    h = None if errors is None else 4 * np.log2(errors)
     if not portable:
-        return np.rint(8 * m).astype(np.int64)
-    y = 8 * m + 0.5 + (2 * bits.number(3) - 7) / 16
-    mu, count, place = np.floor(y).astype(np.int64), bits.rice(2), -1
+        return np.rint(8 * m).astype(np.int64), zeros if h is None else np.rint(h).astype(np.int64)
+    moved = 0.5 + (2 * bits.number(3) - 7) / 16
+    mu = read_list(bits, 8 * m + moved, 2)
+    return mu, zeros if h is None else read_list(bits, h + moved, 0)
+
+
+def read_list(bits: Bits, y: Array, shift: int) -> Array:
+    mu, count, place = np.floor(y).astype(np.int64), bits.rice(shift), -1
     k = bits.number(5) if count else 0
     for _ in range(count):
         place += 1 + bits.rice(k)
@@ -289,7 +333,13 @@ def read_means(bits: Bits, m: Array, portable: int) -> Array:
 
 
 def predict(
-    e: Array, mu: Array, middle: int, T: int, numbers_: Any, finished: list[int], colour: int
+    e: Array,
+    mu: Array,
+    middle: tuple[int, int],
+    T: int,
+    numbers_: Any,
+    finished: list[int],
+    colour: int,
 ) -> tuple[int, int]:
     """Mean and scale of a pixel from the 3 x 3 around it, [C, 3, 3]."""
 
@@ -305,9 +355,11 @@ def predict(
     sizes = [abs(e[c]) for c in (*finished, colour)]
     A = sum(4 * int(size[1, 1]) + beside(size) + corners(size) for size in sizes)
     g = sum(beside(abs(plane - plane[1, 1])) for plane in mu)
-    v = numbers_["scale"]
-    scale = v[0] + v[1] * T + v[2] * logarithm(A + 1) + v[3] * logarithm(g + 16)
-    return max(0, min(4080, 2 * int(middle) + (move >> 11))), max(0, min(143, scale >> 10))
+    v = [*numbers_["scale"], 0]
+    scale = (
+        v[0] + v[1] * T + v[2] * logarithm(A + 1) + v[3] * logarithm(g + 16) + v[4] * int(middle[1])
+    )
+    return max(0, min(4080, 2 * int(middle[0]) + (move >> 11))), max(0, min(143, scale >> 10))
 
 
 def logarithm(v: int) -> int:

@@ -219,7 +219,7 @@ def test_what_is_no_whole_archive_is_refused(profile: Profile, data: bytes) -> N
         (data[:20], "cut off in its index"),
         (data[:4], "cut off in its index"),
         (b"\xdd" + data[1:], "not an archive"),
-        (bytes([0xDA, data[1] + 16]) + data[2:], "version 2, newer"),
+        (bytes([0xDA, data[1] + 32]) + data[2:], "version 3, newer"),
         (data[: start - 9] + bytes([data[start - 9] ^ 1]) + data[start - 8 :], "damaged in its"),
     ):
         with pytest.raises(FixableError, match=words):

@@ -100,7 +100,7 @@ def test_both_decoders_read_any_prefix_alike(written: Profile, name: str) -> Non
 def test_the_encoder_still_writes_these_bytes(written: Profile, name: str) -> None:
     """Or, where another machine's sums let the search choose others, a file of the same layout."""
     case, data = cases.cases()[name], stored(name)
-    fresh = cases.encode(written, case, INDEX["network"])
+    fresh = cases.encode(written, case, network)
     if fresh == data:
         return
     old, new = Reader(written, data), Reader(written, fresh)

@@ -94,7 +94,8 @@ def test_heads_say_what_is_wrong(profile: Profile, files: list[bytes]) -> None:
             bytes([file[0], 0x1A]) + file[2:],
             "its head has no meaning",
         ),  # stored, without a checksum
-        (bytes([file[0], file[1] + 16]) + file[2:], "version 2, newer"),
+        (bytes([file[0], file[1] + 32]) + file[2:], "version 3, newer"),
+        (bytes([file[0], file[1] + 16]) + file[2:], "damaged, its profile is of version 1"),
         (file[:2] + b"abc" + file[5:], "of another profile .616263"),
         (
             file[:8] + b"\xff\xff\xff\x7f\xff\xff\xff\x7f\0",

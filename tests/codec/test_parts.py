@@ -294,17 +294,19 @@ def test_means_agree_within_the_tolerance(tolerance: float) -> None:
         ours = rng.uniform(-1, 1, (1, 3, 16, 16))
         ours.flat[:40] = np.round(ours.flat[:40] * 2040) / 2040  # near where rounding changes
         bits = BitWriter()
-        mu = agreement.write(bits, ours, tolerance)
+        mu = agreement.write(bits, [agreement.means(ours, tolerance)])[0]
         assert np.abs(mu / 8 - (ours + 1) * 127.5).max() < 0.13
         theirs = ours + rng.uniform(-0.99, 0.99, ours.shape) * tolerance / 127.5
-        assert (agreement.read(BitReader(bits.bytes()), theirs) == mu).all()
+        assert (agreement.read(BitReader(bits.bytes()), [agreement.means(theirs)])[0] == mu).all()
 
 
 def test_means_that_differ_more_are_not_the_same() -> None:
     ours = np.random.default_rng(0).uniform(-1, 1, (1, 3, 32, 32))
     bits = BitWriter()
-    mu = agreement.write(bits, ours, 1e-4)
-    assert (agreement.read(BitReader(bits.bytes()), ours + 0.05 / 127.5) != mu).any()
+    mu = agreement.write(bits, [agreement.means(ours, 1e-4)])[0]
+    assert (
+        agreement.read(BitReader(bits.bytes()), [agreement.means(ours + 0.05 / 127.5)])[0] != mu
+    ).any()
 
 
 def test_reading_beyond_the_end_is_said() -> None:

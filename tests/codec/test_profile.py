@@ -57,7 +57,8 @@ def test_damaged_and_newer_profiles_are_refused(profile: Profile, tmp_path: Path
     plain = json.loads(path.read_text())
     for change, words in (
         ({"tile_scale": 3}, "its digest does not fit"),
-        ({"version": 2}, "version 2 is newer"),
+        ({"version": 3}, "version 3 is newer"),
+        ({"version": 2}, "damaged"),
         ({"format": "other"}, "it is no profile"),
         ({"rows": [3, 2]}, "differ in length"),
         ({"shape": None}, "damaged"),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ddpm_eval.choice import ImageSet
+from ddpm_eval.codec.bands import Bands
 from ddpm_eval.codec.curve import Curve
 from ddpm_eval.codec.profile import Profile
 from ddpm_eval.measure.bound import likelihood, scoring
@@ -63,5 +64,6 @@ def variance_of(profile: Profile, schedule: NoiseSchedule) -> Tensor | None:
         return None
     curve = Curve(np.array(measured["rows"]), np.array(measured["errors"]))
     by_band = curve.at(np.arange(1, schedule.T + 1))
-    mean = by_band @ profile.bands.sizes / profile.bands.n
+    bands = Bands(profile.shape)  # of the curve, whatever files are written with
+    mean = by_band @ bands.sizes / bands.n
     return optimal(schedule, torch.from_numpy(np.concatenate([[0.0], mean])))
