@@ -83,7 +83,7 @@ def count_exact(options: argparse.Namespace, data: bytes, profile: Profile, pixe
         subprocess.run([sys.executable, "-m", "ddpm_eval", *command], check=True)
         paths = sorted((folder / "out").rglob("*.png"), key=lambda path: (len(path.stem), path))
         pictures = [np.asarray(Image.open(path)).reshape(pixels.shape[1:]) for path in paths]
-    return sum((a == b).all() for a, b in zip(pictures, pixels, strict=True))
+    return sum(bool((a == b).all()) for a, b in zip(pictures, pixels, strict=True))
 
 
 def measure_mosaic(pixels: Pixels) -> float:
