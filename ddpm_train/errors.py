@@ -4,6 +4,7 @@ import unicodedata
 
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 """Categories of characters that steer a terminal, turn the writing round or have no shape."""
+LONGEST = 1000  # characters of a problem, which may hold a stranger's text
 
 
 class FixableError(Exception):
@@ -18,7 +19,7 @@ class FixableError(Exception):
     """
 
     def __init__(self, problem: str, fix: str) -> None:
-        problem, fix = printable(problem), printable(fix)
+        problem, fix = shortened(printable(problem)), printable(fix)
         super().__init__(f"{problem}\n  fix: {fix}")
         self.problem, self.fix = problem, fix
 
@@ -37,6 +38,16 @@ def printable(text: str) -> str:
         ascii(sign)[1:-1] if sign != "\n" and unicodedata.category(sign) in _HIDDEN else sign
         for sign in text
     )
+
+
+def shortened(text: str, limit: int = LONGEST) -> str:
+    """Leave the middle of a long text out.
+
+    >>> shortened("0123456789" * 3, 17)
+    '0123456...3456789'
+    """
+    half = (limit - len("...")) // 2
+    return text if len(text) <= limit else f"{text[:half]}...{text[-half:]}"
 
 
 def sentence(error: BaseException, *, limit: int = 160) -> str:

@@ -41,6 +41,13 @@ def test_what_a_stranger_wrote(text: str, shown: str) -> None:
     assert str(FixableError(text, "x")) == f"{shown}\n  fix: x"
 
 
+def test_a_strangers_long_value_is_not_printed_whole() -> None:
+    error = FixableError(f"schedule: {'x' * 3000} is no number", "name one")
+    assert len(error.problem) < 1001
+    assert error.problem.startswith("schedule: x")
+    assert error.problem.endswith("x is no number")
+
+
 def test_any_text_is_shown_as_it_is() -> None:
     draw = random.Random(1)
     for _ in range(3000):
