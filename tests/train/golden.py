@@ -61,3 +61,9 @@ def assert_counts(name: str, weights: Mapping[str, Tensor], *, buffers: int = 0)
     row = ROWS[name]
     assert sum(weight.numel() for weight in weights.values()) == row["parameters"]
     assert len(weights) + buffers == row["tensors"]
+
+
+def fused(names: list[str]) -> int:
+    """How many tensors there are where queries, keys and values are one."""
+    parts = sum(name.rpartition(".")[0].endswith((".q", ".k")) for name in names)
+    return len(names) - parts

@@ -172,21 +172,23 @@ def test_a_score_network_is_sampled_by_langevin_alone(tmp_path: Path) -> None:
         build_sampler(denoise, SamplerConfig(sampler="ddim", level_steps=3))
 
 
-RELEASED: dict[str, tuple[dict[str, Any], int]] = {
-    "ncsn cifar10": ({"levels": 10, "sigma_begin": 1.0, "conditional": True}, 30_117_635),
-    "cifar10": ({"levels": 232}, 29_694_083),
-    "church": ({"levels": 788, "depth": "deeper", "image_size": 64}, 83_445_379),
-    "ffhq": ({"levels": 2311, "depth": "deepest", "image_size": 256}, 94_132_611),
+RELEASED: dict[str, tuple[dict[str, Any], int, int]] = {
+    "ncsn cifar10": ({"levels": 10, "sigma_begin": 1.0, "conditional": True}, 30_117_635, 173),
+    "cifar10": ({"levels": 232}, 29_694_083, 153),
+    "celeba": ({"levels": 500, "sigma_begin": 90.0, "image_size": 64}, 29_694_083, 153),
+    "church": ({"levels": 788, "depth": "deeper", "image_size": 64}, 83_445_379, 191),
+    "bedroom": ({"levels": 1086, "depth": "deeper", "image_size": 128}, 83_445_379, 191),
+    "ffhq": ({"levels": 2311, "depth": "deepest", "image_size": 256}, 94_132_611, 229),
 }
 
 
 @pytest.mark.parametrize("name", RELEASED)
 def test_released_networks_have_their_parameters(name: str) -> None:
-    values, parameters = RELEASED[name]
+    values, parameters, tensors = RELEASED[name]
     config = RefineNetConfig(**values)
     model = ModelConfig(network="refinenet", refinenet=config, schedule=config.process)
-    net = checkpoint.build_network(model, seed=None)
-    assert sum(parameter.numel() for parameter in net.parameters()) == parameters
+    sizes = [each.numel() for each in checkpoint.build_network(model, seed=None).parameters()]
+    assert (sum(sizes), len(sizes)) == (parameters, tensors)
 
 
 def test_the_norm_knows_the_means_of_the_channels() -> None:

@@ -15,7 +15,7 @@ from ddpm_train.formats.openai_names import canonical
 from ddpm_train.networks.classifier import Classifier, log_probability
 from ddpm_train.networks.unet import UNet
 from tests.train import openai_files
-from tests.train.golden import assert_counts, assert_row, fill, filled, images
+from tests.train.golden import assert_counts, assert_row, fill, filled, fused, images
 from tests.train.openai_files import Flags
 from tests.train.test_classes import CLASSES
 from tests.train.test_unet import inputs, lively, relative
@@ -130,12 +130,6 @@ COUNTS = {
     "256x256_diffusion_uncond": (552_814_086, 566),
     "512x512_diffusion": (558_997_638, 645),
 }
-
-
-def fused(names: list[str]) -> int:
-    """How many tensors there are where queries, keys and values are one."""
-    parts = sum(name.rpartition(".")[0].endswith((".q", ".k")) for name in names)
-    return len(names) - parts
 
 
 @pytest.mark.parametrize("name", COUNTS)

@@ -32,7 +32,7 @@ from ddpm_train.samplers import build as build_sampler
 from ddpm_train.schedule import build
 from ddpm_train.settings import from_dict, to_dict
 from tests.train import golden, sde_files
-from tests.train.golden import assert_counts, assert_row, fill, filled, images
+from tests.train.golden import assert_counts, assert_row, fill, filled, fused, images
 from tests.train.test_heun import TABLE_1
 from tests.train.test_unet import relative
 
@@ -224,30 +224,56 @@ def test_the_samples_of_edm_by_heun_say_so(tmp_path: Path) -> None:
 DDPM = cifar10().unet
 PLUS, NCSN = NcsnppConfig(), NcsnppConfig(filter="fir", residual_input=True)
 LARGE = celebahq256().unet
-COUNTS: list[tuple[UNetConfig | NcsnppConfig, int]] = [
-    (replace(DDPM, attn_up="last"), 35_218_947),
-    (replace(LARGE, attn_up="last"), 111_569_923),
-    (PLUS, 61_804_419),
-    (replace(PLUS, num_res_blocks=8), 106_632_579),
-    (NCSN, 62_693_251),
-    (replace(NCSN, embedding="fourier"), 62_758_787),
-    (replace(PLUS, channel_mult=(2, 2, 2)), 55_733_891 - 9 * 128),
-    (replace(PLUS, channel_mult=(2, 2, 2), classes=10), 55_735_299 - 9 * 128),
-    (replace(NCSN, channel_mult=(2, 2, 2), embedding="fourier"), 56_397_827 - 9 * 256),
+EDM = replace(PLUS, channel_mult=(2, 2, 2))
+DEEP = replace(NCSN, num_res_blocks=8, embedding="fourier")
+AUGMENT = 9  # inputs of EDM's map_augment, which evaluation does not use
+COUNTS: list[tuple[UNetConfig | NcsnppConfig, int, int]] = [
+    (replace(DDPM, attn_up="last"), 35_218_947, 308),
+    (replace(LARGE, attn_up="last"), 111_569_923, 430),
+    (PLUS, 61_804_419, 564),
+    (replace(PLUS, num_res_blocks=8), 106_632_579, 956),
+    (NCSN, 62_693_251, 570),
+    (replace(NCSN, embedding="fourier"), 62_758_787, 570),
+    (DEEP, 107_587_075 - 128, 962),  # its 128 frequencies are not trained
+    (DDPM, 35_746_307, 328),  # of the DDIM repository, as the next two
+    (replace(DDPM, image_size=64, channel_mult=(1, 2, 2, 2, 4)), 78_700_803, 390),
+    (LARGE, 113_673_219, 450),
 ]
+FUSED: list[tuple[NcsnppConfig, int, int]] = [
+    # less map_augment, and the buffers: a filter of each resampling convolution, frequencies
+    (EDM, 55_733_891 - AUGMENT * 128, 425 - 1 - 8),
+    (replace(EDM, classes=10), 55_735_299 - AUGMENT * 128, 427 - 1 - 8),
+    (replace(EDM, filter="fir", residual_input=True, embedding="fourier"),
+     56_397_827 - AUGMENT * 256, 432 - 1 - 8 - 2 - 1),
+    (replace(PLUS, image_size=64), 61_805_571 - AUGMENT * 128, 553 - 1 - 12),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(("config", "parameters"), COUNTS)
-def test_released_networks_have_their_parameters(
-    config: UNetConfig | NcsnppConfig, parameters: int
-) -> None:
+def parameters_of(config: UNetConfig | NcsnppConfig) -> dict[str, int]:
+    """Names and sizes of the parameters of a network without weights."""
     model = (
         ModelConfig(unet=config)
         if isinstance(config, UNetConfig)
         else ModelConfig(network="ncsnpp", ncsnpp=config)
     )
     net = checkpoint.build_network(model, seed=None)
-    assert sum(parameter.numel() for parameter in net.parameters()) == parameters
+    return {name: parameter.numel() for name, parameter in net.named_parameters()}
+
+
+@pytest.mark.parametrize(("config", "parameters", "tensors"), COUNTS)
+def test_released_networks_have_their_parameters(
+    config: UNetConfig | NcsnppConfig, parameters: int, tensors: int
+) -> None:
+    sizes = parameters_of(config)
+    assert (sum(sizes.values()), len(sizes)) == (parameters, tensors)
+
+
+@pytest.mark.parametrize(("config", "parameters", "tensors"), FUSED)
+def test_released_networks_of_edm_have_their_parameters(
+    config: NcsnppConfig, parameters: int, tensors: int
+) -> None:
+    sizes = parameters_of(config)
+    assert (sum(sizes.values()), fused(list(sizes))) == (parameters, tensors)
 
 
 def test_the_prepared_network_and_a_copy_of_ours(tmp_path: Path) -> None:
