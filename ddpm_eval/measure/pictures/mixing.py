@@ -89,6 +89,7 @@ def mix(two: Tensor, lambdas: Sequence[float], weight: Callable[[float], float])
 def nearest_classes(pair: Pair, lambdas: Sequence[float]) -> Tensor | None:
     """Give each mix the class of the nearer image, [len(lambdas)]; the lower one halfway.
 
+    >>> import numpy as np
     >>> pair = Pair(np.zeros((2, 8, 8, 1), np.uint8), ("a", "b"), torch.tensor([7, 2]))
     >>> nearest_classes(pair, [0.0, 0.4, 0.5, 1.0])
     tensor([7, 7, 2, 2])
