@@ -84,7 +84,7 @@ NEW: tuple[tuple[str, ...], ...] = (
     ("inspect", SDE, "--set", "sde=ve"), ("inspect", SDE, "--set", "sde="),
     ("inspect", SDE, "--set", "sde=vp", "--set", "ncsnpp.channels=0"),
     ("inspect", SDE, "--set", "sde=vp", "--set", "ncsnpp.image_size=33"),
-    ("inspect", EDM, "--set", "preconditioning=edm"), ("inspect", EDM, "--set", "released=x"),
+    ("inspect", EDM, "--set", "preconditioning=iddpm"), ("inspect", EDM, "--set", "released=x"),
     ("inspect", ADM, "--set", "released=none"), ("inspect", NCSN, "--set", "refinenet.levels=1"),
     ("inspect", NCSN, "--set", "refinenet.sigma_begin=0.001"),
     ("inspect", NCSN, "--set", "refinenet.depth=deepest"),
