@@ -224,7 +224,7 @@ def test_the_samples_of_edm_by_heun_say_so(tmp_path: Path) -> None:
 DDPM = cifar10().unet
 PLUS, NCSN = NcsnppConfig(), NcsnppConfig(filter="fir", residual_input=True)
 LARGE = celebahq256().unet
-EDM = replace(PLUS, channel_mult=(2, 2, 2))
+THREE_LEVELS = replace(PLUS, channel_mult=(2, 2, 2))
 DEEP = replace(NCSN, num_res_blocks=8, embedding="fourier")
 AUGMENT = 9  # inputs of EDM's map_augment, which evaluation does not use
 COUNTS: list[tuple[UNetConfig | NcsnppConfig, int, int]] = [
@@ -241,9 +241,9 @@ COUNTS: list[tuple[UNetConfig | NcsnppConfig, int, int]] = [
 ]
 FUSED: list[tuple[NcsnppConfig, int, int]] = [
     # less map_augment, and the buffers: a filter of each resampling convolution, frequencies
-    (EDM, 55_733_891 - AUGMENT * 128, 425 - 1 - 8),
-    (replace(EDM, classes=10), 55_735_299 - AUGMENT * 128, 427 - 1 - 8),
-    (replace(EDM, filter="fir", residual_input=True, embedding="fourier"),
+    (THREE_LEVELS, 55_733_891 - AUGMENT * 128, 425 - 1 - 8),
+    (replace(THREE_LEVELS, classes=10), 55_735_299 - AUGMENT * 128, 427 - 1 - 8),
+    (replace(THREE_LEVELS, filter="fir", residual_input=True, embedding="fourier"),
      56_397_827 - AUGMENT * 256, 432 - 1 - 8 - 2 - 1),
     (replace(PLUS, image_size=64), 61_805_571 - AUGMENT * 128, 553 - 1 - 12),
 ]  # fmt: skip
