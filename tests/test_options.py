@@ -38,19 +38,19 @@ def prose(page: Path) -> str:
 
 @pytest.mark.parametrize("page", ["README.md", *sorted(path.name for path in DOCS.glob("*.md"))])
 def test_no_page_names_an_option_that_is_gone(page: str) -> None:
-    covariates = options(get_command(evaluate)) | options(get_command(train)) | OTHERS
+    options_of_both = options(get_command(evaluate)) | options(get_command(train)) | OTHERS
     place = ROOT / page if page == "README.md" else DOCS / page
-    assert set(NAMED.findall(prose(place))) <= covariates
+    assert set(NAMED.findall(prose(place))) <= options_of_both
 
 
 @pytest.mark.parametrize("package", ["ddpm_train", "ddpm_eval"])
 def test_no_message_names_an_option_that_is_gone(package: str) -> None:
-    covariates = options(get_command(evaluate)) | options(get_command(train)) | OTHERS
+    options_of_both = options(get_command(evaluate)) | options(get_command(train)) | OTHERS
     gone = {
         (path.name, name)
         for path in (ROOT / package).rglob("*.py")
         for text in texts(path)
         for name in NAMED.findall(text)
-        if name not in covariates
+        if name not in options_of_both
     }
-    assert not gone and "--weights" in covariates and "--raw" not in covariates
+    assert not gone and "--weights" in options_of_both and "--raw" not in options_of_both
