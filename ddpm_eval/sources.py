@@ -206,12 +206,15 @@ def has_images(path: Path) -> bool:
     return not names.isdisjoint(MEMBERS)
 
 
-def as_stack(pixels: NDArray[np.generic], name: str = "images") -> Stack:
+def as_stack(
+    pixels: NDArray[np.generic], name: str = "images", *, place: Path | None = None
+) -> Stack:
     """Hold an array of images in memory, uint8 [n, H, W, C]; [n, H, W] is gray.
 
     Args:
         pixels: The images.
         name: What to call them.
+        place: The file that they come from, for messages.
 
     Raises:
         FixableError: It is of another type or shape, or its channels come first.
@@ -225,15 +228,15 @@ def as_stack(pixels: NDArray[np.generic], name: str = "images") -> Stack:
     """
     if pixels.ndim == 3:
         pixels = pixels[..., None]
-    shape = list(pixels.shape)
+    shape, label = list(pixels.shape), place or name
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or not pixels.size:
         raise FixableError(
-            f"{name}: {pixels.dtype} {shape} are not uint8 images [n, H, W, C]",
+            f"{label}: {pixels.dtype} {shape} are not uint8 images [n, H, W, C]",
             "give levels 0..255 with the channels last",
         )
     if shape[1] in (1, 3) and min(shape[2:]) > 4:
         raise FixableError(
-            f"{name}: {shape} has the channels first",
+            f"{label}: {shape} has the channels first",
             "put them last: images.transpose(0, 2, 3, 1)",
         )
     levels: Pixels = np.ascontiguousarray(pixels, np.uint8)
@@ -259,7 +262,7 @@ def _npz(path: Path, notify: Callable[[str], None], *, labels: bool) -> Stack | 
     texts = [f"{kind}: {text}" for kind, text in parts.items() if text]
     if texts:
         notify(f"{path}: {name} is read; {'; '.join(texts)}")
-    images = as_stack(archives.read_arrays(path, [name])[name], path.stem)
+    images = as_stack(archives.read_arrays(path, [name])[name], path.stem, place=path)
     return npz_labels(images, path, names, name) if labels else images
 
 
@@ -268,7 +271,7 @@ def _npy(path: Path) -> Stack:
         array = np.lib.format.read_array(file, allow_pickle=False)
         if file.read(1):
             raise damaged(path, "it goes on after the end that its header states")
-    return as_stack(array, path.stem)
+    return as_stack(array, path.stem, place=path)
 
 
 def _pictures(path: Path, channels: int, resize: str, notify: Callable[[str], None]) -> Pictures:

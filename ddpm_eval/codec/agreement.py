@@ -9,6 +9,7 @@ with the fewest such pixels.
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -69,7 +70,7 @@ def _write_list(bits: BitWriter, near: Array, rounded: Array, count_shift: int) 
     bits.rice(len(near), count_shift)
     if len(near):
         bits.number(shift, _SHIFT_BITS)
-    for pixel, before in zip(near.tolist(), [-1, *near.tolist()], strict=False):
+    for before, pixel in pairwise([-1, *near.tolist()]):
         bits.rice(pixel - before - 1, shift)
         bits.number(int(rounded.flat[pixel]) & 1, 1)
 

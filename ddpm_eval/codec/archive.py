@@ -222,8 +222,9 @@ class Archive:
     def _files(self, index: Index, rest: bytes) -> Generator[None, None, list[Pixels | None]]:
         """The pictures of the progressive files."""
         pictures = list[Pixels | None]()
-        ends = np.cumsum(index.files).tolist()
-        for entry, start, end in zip(index.entries[-len(ends) :], [0, *ends], ends, strict=False):
+        places = pairwise([0, *np.cumsum(index.files).tolist()])
+        entries = index.entries[len(index.entries) - len(index.files) :]
+        for entry, (start, end) in zip(entries, places, strict=True):
             try:
                 reader = Reader(self.codec.profile, rest[start:end])
                 (decoded,) = yield from self.codec.decompress([reader])

@@ -117,7 +117,7 @@ def _measure(
     near = make("last rows", rows[:split], means=True)
     far = make("error curve", rows[split:], means=False)
     curve = Curve(np.array(rows), np.concatenate([near["errors"], far["errors"]]))
-    return curve, dict(zip(rows, near["mu"].astype(np.int64), strict=False))
+    return curve, dict(zip(rows[:split], near["mu"].astype(np.int64), strict=True))
 
 
 def _tables(bands: Bands, snr: Array, errors: Array) -> tuple[tuple[int, ...], ...]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ddpm_eval.codec import agreement
 from ddpm_eval.codec.bits import BitReader, BitWriter
-from ddpm_eval.codec.contexts import Misses, Pass, Side, colours, model
+from ddpm_eval.codec.contexts import PHASES, Misses, Pass, Side, colours, model
 from ddpm_eval.codec.levels import PARTS_BITS, below
 from ddpm_eval.codec.pixel_errors import Evaluation
 from ddpm_eval.codec.range_coder import RangeDecoder, RangeEncoder
@@ -63,7 +63,8 @@ class Stage:
     log_errors: Array | None = None
 
     def _passes(self, misses: Misses) -> Iterator[_Step]:
-        passes = zip(misses.passes(self.planes), zip(*self.sets, strict=True), strict=False)
+        numbers_of = list(zip(*self.sets, strict=True))[: self.planes * len(PHASES)]
+        passes = zip(misses.passes(self.planes), numbers_of, strict=True)
         for (colour, where), numbers in passes:
             yield colour, where, numbers, self.inside[(slice(None), *where)]
 

@@ -158,7 +158,8 @@ def write(
         m, x = (values[part].ravel()[order].astype(np.float32) for values in (target, excess))
         bits = stride.count(scales[part])
         lanes.append(search.choices(m, x, bits, stride.k, survivors=survivors, count=count))
-    return [_assemble(stride, side, scales, way) for way in zip(*lanes, strict=False)]
+    ways = min(map(len, lanes))  # a lane may have fewer points than are wanted
+    return [_assemble(stride, side, scales, [lane[way] for lane in lanes]) for way in range(ways)]
 
 
 def _assemble(

@@ -116,7 +116,7 @@ class Profile:
     @cached_property
     def strides(self) -> tuple[Stride, ...]:
         """Its strides, from noise to the last row."""
-        pairs = zip(self.alphas_bar, self.alphas_bar[1:], strict=False)
+        pairs = pairwise(self.alphas_bar)
         return tuple(
             Stride(
                 k=k,

@@ -1,14 +1,17 @@
 """What all figures share: their style, and how one becomes files."""
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+
+Curve = TypeVar("Curve")
+Look = TypeVar("Look")
 
 COLUMN_INCHES = 3.3
 """The width of a column in a two-column paper; text is readable at this width."""
@@ -71,6 +74,16 @@ def style() -> Iterator[None]:
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
         yield
+
+
+def with_looks(curves: Iterable[Curve], looks: Sequence[Look]) -> Iterator[tuple[Curve, Look]]:
+    """Give each curve a look; where there are more curves, the looks begin anew.
+
+    >>> list(with_looks("abc", ["-", ":"]))
+    [('a', '-'), ('b', ':'), ('c', '-')]
+    """
+    for i, curve in enumerate(curves):
+        yield curve, looks[i % len(looks)]
 
 
 def power(x: float) -> str:

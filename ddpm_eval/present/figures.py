@@ -19,12 +19,14 @@ from ddpm_eval.present.canvas import (
     finish,
     power,
     style,
+    with_looks,
 )
 from ddpm_eval.present.wording import axis, over
 from ddpm_eval.record.arrays import Array
 from ddpm_eval.record.scores import Curve
 
 _PAPER = "paper, CIFAR-10"
+_LOOKS = ((ORANGE, "-"), (BLUE, "--"), (GREEN, "-."), (INK, ":"))
 _LONG = 24  # letters beside an axis
 _POINTS = 400  # as many as a column can show
 
@@ -82,9 +84,7 @@ def rate_distortion(
         figure = Figure(figsize=(2.1 * COLUMN_INCHES, 2.1), layout="constrained")
         first, second, third = figure.subplots(1, 3)
         _band(first, distortion, BLUE, "this run")
-        for colour, line, (name, rate) in zip(
-            (ORANGE, BLUE, GREEN, INK), ("-", "--", "-.", ":"), rates.items(), strict=False
-        ):
+        for (name, rate), (colour, line) in with_looks(rates.items(), _LOOKS):
             _band(second, rate, colour, name, line)
             third.plot(rate.y, distortion.y, color=colour, linestyle=line, label=name)
             _rate_band(third, rate, distortion, colour)

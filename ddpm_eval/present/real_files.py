@@ -19,6 +19,7 @@ from ddpm_eval.present.canvas import (
     finish,
     power,
     style,
+    with_looks,
 )
 from ddpm_eval.present.published_codecs import published_codecs
 from ddpm_eval.present.tables import Cell, Column, Row, Table
@@ -30,7 +31,7 @@ from ddpm_eval.record.scores import Curve, Score
 OURS, RATE = ".ddpm", "file_bits_per_dim"
 _YARDSTICK = "JPEG XL"
 _LOOKS = ((ORANGE, "-"), (GREEN, "-"), (INK, "-"), (ORANGE, "--"), (GREEN, "--"), (INK, ":"))
-"""Colours and lines of the others, of which there are six at most."""
+"""Colours and lines of the others."""
 _FEWEST_BITS = 5e-3  # bits/dim of a curve's beginning: below it all is noise
 _BITS = 8
 
@@ -160,14 +161,12 @@ def figure(key: str, measurement: Measurement, caption: str) -> Picture:
         first.plot(
             *points, color=INK, marker="o", markersize=2.5, linestyle="", label="paper, CIFAR-10"
         )
-        looks = [(BLUE, "-"), *_LOOKS]
-        for (name, curve), (colour, line) in zip(
-            curves_of(measurement, "psnr").items(), looks, strict=False
-        ):
+        curves, looks = curves_of(measurement, "psnr"), [(BLUE, "-"), *_LOOKS]
+        for (name, curve), (colour, line) in with_looks(curves.items(), looks):
             _line(second, curve, colour, name, line)
             if name == OURS:
                 _line(third, curve, colour, name, line)
-        for published, (colour, line) in zip(published_codecs().curves, _LOOKS, strict=False):
+        for published, (colour, line) in with_looks(published_codecs().curves, _LOOKS):
             x, y = np.array([point for point in published.points if point[0] > _FEWEST_BITS]).T
             third.plot(x, y, color=colour, linestyle=line, linewidth=0.9, label=published.name)
         for axes, metric in ((first, "rmse"), (second, "psnr"), (third, "psnr")):

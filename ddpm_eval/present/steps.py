@@ -14,6 +14,7 @@ from ddpm_eval.present.canvas import (
     Picture,
     finish,
     style,
+    with_looks,
 )
 from ddpm_eval.present.published import published_cell
 from ddpm_eval.present.tables import Cell, Column, Row, Table
@@ -69,7 +70,7 @@ def figure(key: str, curves: Sequence[Curve], caption: str) -> Picture:
     with style():
         canvas = Figure(figsize=(COLUMN_INCHES, 2.1), layout="constrained")
         axes = canvas.add_subplot()
-        for curve, colour in zip(curves, _COLOURS, strict=False):
+        for curve, colour in with_looks(curves, _COLOURS):
             axes.plot(curve.x, curve.y, color=colour, marker=".", label=curve.of.whose)
         axes.set_xscale("log")
         ticks = sorted({int(x) for curve in curves for x in curve.x})

@@ -1,5 +1,6 @@
 """Where a number comes from: versions, hardware, wall time and the exact command."""
 
+import contextlib
 import platform
 import shlex
 import sys
@@ -55,12 +56,18 @@ def _command(argv: Sequence[str]) -> list[str]:
 
 
 def public(text: str) -> str:
-    """Replace the user's home by ``~``."""
-    try:
-        home = str(Path.home())
-    except RuntimeError:  # no HOME and no entry for the user
-        return text
-    return text if home == "/" else text.replace(home, "~")
+    """Name paths as seen from the working folder, else from the user's home, ``~``.
+
+    >>> public(f"ddpm-eval --reports {Path.cwd() / 'reports'} nll runs/a")
+    'ddpm-eval --reports reports nll runs/a'
+    """
+    with contextlib.suppress(OSError):  # the working folder may be gone
+        if (folder := str(Path.cwd())) != "/":
+            text = text.replace(f"{folder}/", "")
+    with contextlib.suppress(RuntimeError):  # no HOME and no entry for the user
+        if (home := str(Path.home())) != "/":
+            text = text.replace(home, "~")
+    return text
 
 
 def hardware(device: torch.device) -> str:

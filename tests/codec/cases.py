@@ -94,7 +94,7 @@ class Case:
     kept_bytes: int | None = None
 
 
-def cases() -> dict[str, Case]:
+def files() -> dict[str, Case]:
     """The ten files by their names."""
     usual = CompressionSettings(effort=10)
     return {
@@ -162,7 +162,7 @@ def main() -> None:
     if not path.exists():
         learn(path, index)
     profile, plain = profiles.load(path), json.loads(index.read_text())
-    for name, case in cases().items():
+    for name, case in files().items():
         if name not in plain["files"]:
             data = encode(profile, case, estimate(plain["network"]))
             (FOLDER / f"{name}.ddpm").write_bytes(data)

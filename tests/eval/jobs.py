@@ -67,7 +67,7 @@ def subject(
     )
 
 
-def test_images(n: int = 30) -> ImageSet:
+def held_out_images(n: int = 30) -> ImageSet:
     return ImageSet.of(pictures(n, seed=2, name="pictures test"), split="test")
 
 
@@ -83,7 +83,7 @@ def nll(
     measure = estimate.measure if wish.is_estimate else likelihood.measure
     return measure(
         model or subject(),
-        test_images(size),
+        held_out_images(size),
         wish,
         runtime or Runtime(),
         training=training_images(),
@@ -94,7 +94,7 @@ def comparison(
     other: Model, *, size: int = 30, model: Model | None = None, **settings: Any
 ) -> Measurement:
     wish = BoundSettings(**settings)
-    return compare.measure(model or subject(), test_images(size), wish, Runtime(), other=other)
+    return compare.measure(model or subject(), held_out_images(size), wish, Runtime(), other=other)
 
 
 def curves(
@@ -103,7 +103,7 @@ def curves(
     """Rate and distortion of test pictures."""
     return rate_distortion.measure(
         model or subject(),
-        test_images(size),
+        held_out_images(size),
         BoundSettings(**settings),
         runtime or Runtime(),
         training=training_images(),

@@ -17,7 +17,7 @@ from tests.eval import jobs
 def few(*counts: int, model: Model | None = None, **settings: object) -> Measurement:
     return few_steps.measure(
         model or jobs.subject(),
-        jobs.test_images(),
+        jobs.held_out_images(),
         BoundSettings(**settings),  # type: ignore[arg-type]
         settings=StrideSettings(counts=counts),
         runtime=Runtime(),

@@ -252,7 +252,7 @@ def test_no_images_are_refused(path: str) -> None:
     Path("text.npz").write_text("hello")
     np.savez("number.npz", arr_0=np.uint8(3))
     np.savez("list.npz", arr_0=np.arange(8, dtype=np.uint8))
-    refused(path, *DIGITS)
+    assert path in refused(path, *DIGITS)
 
 
 @pytest.mark.parametrize(

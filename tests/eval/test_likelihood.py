@@ -77,7 +77,7 @@ def _bin(x: np.ndarray, mean: np.ndarray, sigma: np.ndarray) -> np.ndarray:
 
 
 def terms_of(model: Model, n: int, *, clip: bool = True) -> likelihood.BoundTerms:
-    images = jobs.test_images(n)
+    images = jobs.held_out_images(n)
     return likelihood.full(model, images, BoundSettings(clip=clip), Runtime())[0]
 
 
@@ -88,7 +88,7 @@ def test_every_term_agrees_with_another_implementation(
 ) -> None:
     model = jobs.subject(objective)
     terms = terms_of(model, 5, clip=clip)
-    pixels = jobs.test_images(5).read(range(5))
+    pixels = jobs.held_out_images(5).read(range(5))
     other = [[reference(model, pixels[i], i, t, clip=clip) for t in range(1, 41)] for i in range(5)]
     np.testing.assert_allclose(terms.bits[:, :-1], other, rtol=1e-5, atol=1e-9)
     beta = np.linspace(model.config.schedule.beta_start, model.config.schedule.beta_end, 40)
@@ -100,7 +100,7 @@ def test_every_term_agrees_with_another_implementation(
 @pytest.mark.parametrize("own", ["fixedlarge", "learned"])
 def test_one_sweep_gives_what_a_sweep_with_each_variance_gives(own: str) -> None:
     model = jobs.subject(ObjectiveConfig(variance=own, loss="L"))  # type: ignore[arg-type]
-    terms, tables = likelihood.full(model, jobs.test_images(4), BoundSettings(), Runtime())
+    terms, tables = likelihood.full(model, jobs.held_out_images(4), BoundSettings(), Runtime())
     x_0 = data.to_model(jobs.pictures(4, seed=2).pixels).double()
     for name in ("fixedlarge", "fixedsmall"):
         objective = ObjectiveConfig(variance=name, loss="L")  # type: ignore[arg-type]
@@ -161,7 +161,7 @@ def test_the_best_variance_of_the_gaussian_world_is_beta() -> None:
 
 
 def test_the_calibrated_variance_is_the_best() -> None:
-    model, images = jobs.subject(), jobs.test_images(40)
+    model, images = jobs.subject(), jobs.held_out_images(40)
     settings = BoundSettings(calibrate=40)
     learned = calibration.training_images(images, jobs.training_images(), settings)
     terms, tables = likelihood.full(model, images, settings, Runtime(), training=learned)
@@ -190,7 +190,7 @@ def test_fixedlarge_costs_half_a_bit() -> None:
 def test_no_scored_image_teaches_the_variance() -> None:
     """Drawn by the seed, and known by the pixels: training images may be scored too."""
     training = jobs.training_images(60)
-    for scored in (training[:50], jobs.test_images(30)):
+    for scored in (training[:50], jobs.held_out_images(30)):
         settings = BoundSettings(calibrate=10)
         learned = calibration.training_images(scored, training, settings)
         assert learned is not None and len(set(learned.indices.tolist())) == 10
@@ -223,7 +223,7 @@ def test_the_protocol_names_what_a_number_depends_on() -> None:
 def test_which_images_are_scored() -> None:
     """Image i has its bits in any selection: noise belongs to the image."""
     whole = jobs.nll(size=20).arrays["terms"]
-    drawn = choose(jobs.test_images(20), 6, seed=0).indices
+    drawn = choose(jobs.held_out_images(20), 6, seed=0).indices
     np.testing.assert_allclose(jobs.nll(size=20, n=6).arrays["terms"], whole[drawn], rtol=1e-6)
     first = jobs.nll(size=20, n=6, first=True)
     np.testing.assert_allclose(first.arrays["terms"], whole[:6], rtol=1e-6)

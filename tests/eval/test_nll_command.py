@@ -135,7 +135,7 @@ def test_a_fix_is_an_option_of_the_command() -> None:
 
 def test_negative_amounts_are_refused() -> None:
     for option in ("--target-stderr", "--budget", "--calibrate", "-n"):
-        run("nll", "x.pt", option, "-1", code=2)
+        assert option in run("nll", "x.pt", option, "-1", code=2)
 
 
 @pytest.mark.parametrize(

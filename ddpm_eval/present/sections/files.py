@@ -65,7 +65,7 @@ def _slider(measurement: Measurement, run: Run) -> Iterator[Frames]:
     strips, fit, side = rows_of(measurement, run, stops)
     names = [
         f"{size:,.0f} bytes a picture, {rate:.3g} bits/dim, RMSE {error:.3g}"
-        for size, rate, error in zip(sizes, rates, errors, strict=False)
+        for size, rate, error in zip(sizes, rates, errors, strict=True)
     ]
     whole = f"whole files, {sizes[-1]:,.0f} bytes a picture: the originals"
     columns = int(str(stops["columns"]))
