@@ -61,13 +61,15 @@ def _slider(measurement: Measurement, run: Run) -> Iterator[Frames]:
     stops = measurement.facts.get("frames")
     if not isinstance(stops, Mapping):
         return
-    sizes, rates, errors = (numbers(stops[name]) for name in ("bytes", "rate", "rmse"))
+    (*sizes, size_of_whole), rates, errors = (
+        numbers(stops[name]) for name in ("bytes", "rate", "rmse")
+    )
     strips, fit, side = rows_of(measurement, run, stops)
     names = [
         f"{size:,.0f} bytes a picture, {rate:.3g} bits/dim, RMSE {error:.3g}"
         for size, rate, error in zip(sizes, rates, errors, strict=True)
     ]
-    whole = f"whole files, {sizes[-1]:,.0f} bytes a picture: the originals"
+    whole = f"whole files, {size_of_whole:,.0f} bytes a picture: the originals"
     columns = int(str(stops["columns"]))
     few = "" if fit == columns else f" Here {fit} of {columns}."
     caption = (
