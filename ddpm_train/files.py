@@ -85,8 +85,10 @@ def _write(write: Callable[[BinaryIO], object], file: BinaryIO) -> None:
         write(file)
     except (FixableError, OSError):
         raise
-    except Exception:
-        # Libraries replace the system's error by one of their own (torch.save: "unexpected pos").
+    except Exception as error:
+        # Libraries replace what stopped them by one of their own (torch.save: "unexpected pos").
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
         file.write(bytes(_PROBE))
         file.flush()
         raise

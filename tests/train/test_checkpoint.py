@@ -197,6 +197,24 @@ def test_a_full_disk_at_any_point_leaves_the_old_file(
     assert [p.name for p in path.parent.iterdir()] == ["step-7.pt"]
 
 
+def test_a_stop_in_the_middle_of_a_save_stays_a_stop(
+    saved: tuple[Path, Checkpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch raises "unexpected pos" in place of what stopped it."""
+    path, whole = saved
+    clean, save = path.read_bytes(), torch.save
+
+    class Stopped(io.BytesIO):
+        def write(self, data: object) -> int:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", lambda content, _file: save(content, Stopped()))
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(path, replace(whole, step=8))
+    assert path.read_bytes() == clean
+    assert [p.name for p in path.parent.iterdir()] == ["step-7.pt"]
+
+
 def test_a_save_that_reads_back_wrong_never_takes_the_name(
     saved: tuple[Path, Checkpoint], monkeypatch: pytest.MonkeyPatch
 ) -> None:
