@@ -285,6 +285,33 @@ def test_a_finished_measurement_is_given_back() -> None:
         jobs.nll(size=6, clip=False, runtime=runtime)
 
 
+@pytest.mark.parametrize("options", [{"n": 3}, {"n": 3, "first": True}, {"n": 2, "clip": False}])
+def test_some_images_are_part_of_a_recorded_bound_of_all(options: dict[str, Any]) -> None:
+    """Their terms are those that the network gives, and it is not asked."""
+    clip = options.get("clip", True)
+    whole = jobs.nll(size=6, clip=clip)
+    texts: list[str] = []
+
+    def track(items, label, total):  # type: ignore[no-untyped-def]
+        raise AssertionError("the network was asked")
+
+    def recorded(measure: str, protocol: Protocol) -> Measurement | None:
+        return whole if (measure, protocol.key) == whole.key else None
+
+    runtime = Runtime(track=track, recorded=recorded, notify=texts.append)
+    part, anew = jobs.nll(size=6, **options, runtime=runtime), jobs.nll(size=6, **options)
+    assert part.key == anew.key
+    assert "all images" in texts[0]
+    for one, other in zip(part.scores, anew.scores, strict=True):
+        assert one.value == pytest.approx(other.value, rel=1e-6)
+        assert (one.metric, one.of, one.n) == (other.metric, other.of, other.n)
+    for name, array in anew.arrays.items():
+        np.testing.assert_allclose(part.arrays[name], array, rtol=1e-5)
+    for change in ({"seed": 1}, {"clip": not clip}):
+        with pytest.raises(AssertionError, match="network was asked"):
+            jobs.nll(size=6, **(options | change), runtime=runtime)
+
+
 def test_long_work_says_so_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "LONG_SECONDS", 0.0)
     texts: list[str] = []

@@ -69,6 +69,11 @@ class BoundTerms:
         sums: Array = self.bits[:, ::-1].cumsum(1, dtype=np.float64)[:, ::-1]
         return sums
 
+    def of_images(self, places: Array) -> "BoundTerms":
+        """Take the terms of the images at these places."""
+        decoders = {name: column[places] for name, column in self.decoders.items()}
+        return BoundTerms(self.bits[places], self.mse[places], self.error[places], decoders)
+
     def with_variance(
         self, name: str, process: NoiseSchedule, log_variances: Tensor
     ) -> "BoundTerms":
@@ -107,7 +112,9 @@ def measure(
     finished = runtime.recorded(MEASURE, protocol)
     if finished is not None:
         return finished
-    terms, variances = full(model, chosen, settings, runtime, training=learned)
+    terms, variances = _part_of_all(model, chosen, settings, runtime, learned) or full(
+        model, chosen, settings, runtime, training=learned
+    )
     process = model.denoise.schedule
     return Measurement(
         measure=MEASURE,
@@ -160,7 +167,33 @@ def obtain_terms(
     finished = runtime.recorded(MEASURE, protocol)
     if finished is not None:
         return terms_of(finished, model)
-    return full(model, images, settings, runtime, training=training)
+    return _part_of_all(model, images, settings, runtime, training) or full(
+        model, images, settings, runtime, training=training
+    )
+
+
+def _part_of_all(
+    model: Model,
+    images: ImageSet,
+    settings: BoundSettings,
+    runtime: Runtime,
+    training: ImageSet | None,
+) -> tuple[BoundTerms, Tables] | None:
+    """Take the terms of these images from the recorded full bound of all images of their source.
+
+    An image's noise is named by its index, so its terms are the same there, but for the rounding
+    of other batches.
+    """
+    if settings.drop_remainder:
+        return None
+    whole = ImageSet(images.source, images.dataset, images.split, np.arange(len(images.source)))
+    wider = replace(settings, n=0, first=False)
+    finished = runtime.recorded(MEASURE, protocol_of(model, whole, wider, training=training))
+    if finished is None:
+        return None
+    runtime.notify(f"the terms of these {len(images):,} images are those recorded of all images")
+    terms, variances = terms_of(finished, model)
+    return terms.of_images(images.indices), variances
 
 
 def assemble(terms: Terms, prior: Array, variances: Tables) -> BoundTerms:
