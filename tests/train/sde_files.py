@@ -102,6 +102,7 @@ def _up(net: Flat, widths: list[int], skips: list[int]) -> None:
 class Named:
     """EDM's ``enc`` and ``dec``."""
 
+    time: int = TIME
     adm: bool = False
     shapes: Shapes = field(default_factory=Shapes)
 
@@ -113,10 +114,9 @@ class Named:
     def block(
         self, at: str, a: int, b: int, *, attends: bool = False, resizes: bool = False
     ) -> None:
-        time = 256 if self.adm else TIME
         self.layer(f"{at}.norm0", a)
         self.layer(f"{at}.conv0", b, a, 3, 3)
-        self.layer(f"{at}.affine", b * (1 + self.adm), time)
+        self.layer(f"{at}.affine", b * (1 + self.adm), self.time)
         self.layer(f"{at}.norm1", b)
         self.layer(f"{at}.conv1", b, b, 3, 3)
         if a != b or (resizes and not self.adm):
@@ -163,22 +163,43 @@ def edm(*, ncsnpp: bool = False, classes: int = 0) -> Shapes:
     return net.shapes
 
 
-def dhariwal(classes: int) -> Shapes:
-    net = Named(adm=True)
-    net.layer("map_layer0", 256, 64)
-    net.layer("map_layer1", 256, 256)
-    net.layer("map_label", 256, classes, bias=False)
-    net.layer("enc.32x32_conv", 64, 3, 3, 3)
-    net.block("enc.32x32_block0", 64, 64)
-    net.block("enc.16x16_down", 64, 64, resizes=True)
-    net.block("enc.16x16_block0", 64, 128, attends=True)
-    net.block("dec.16x16_in0", 128, 128, attends=True)
-    net.block("dec.16x16_in1", 128, 128)
-    net.block("dec.16x16_block0", 256, 128, attends=True)
-    net.block("dec.16x16_block1", 192, 128, attends=True)
-    net.block("dec.32x32_up", 128, 128, resizes=True)
-    net.block("dec.32x32_block0", 192, 64)
-    net.block("dec.32x32_block1", 128, 64)
-    net.layer("out_norm", 64)
-    net.layer("out_conv", 3, 64, 3, 3)
+def dhariwal(
+    classes: int,
+    *,
+    size: int = 32,
+    width: int = 64,
+    mult: tuple[int, ...] = (1, 2),
+    blocks: int = 1,
+    attention: tuple[int, ...] = (16,),  # pixels across
+) -> Shapes:
+    """ADM's network in EDM's names."""
+    net, widths, time = Named(time=4 * width, adm=True), [width * k for k in mult], 4 * width
+    net.layer("map_layer0", time, width)
+    net.layer("map_layer1", time, time)
+    net.layer("map_label", time, classes, bias=False)
+    net.layer(f"enc.{size}x{size}_conv", width, 3, 3, 3)
+    skips, now = [width], width
+    for level, channels in enumerate(widths):
+        pixels = size >> level
+        at, attends = f"enc.{pixels}x{pixels}", pixels in attention
+        if level:
+            net.block(f"{at}_down", now, now, resizes=True)
+            skips.append(now)
+        for i in range(blocks):
+            net.block(f"{at}_block{i}", now, channels, attends=attends)
+            now = channels
+            skips.append(now)
+    for level, channels in reversed(list(enumerate(widths))):
+        pixels = size >> level
+        at, attends = f"dec.{pixels}x{pixels}", pixels in attention
+        if level + 1 == len(widths):
+            net.block(f"{at}_in0", now, now, attends=True)
+            net.block(f"{at}_in1", now, now)
+        else:
+            net.block(f"{at}_up", now, now, resizes=True)
+        for i in range(blocks + 1):
+            net.block(f"{at}_block{i}", now + skips.pop(), channels, attends=attends)
+            now = channels
+    net.layer("out_norm", now)
+    net.layer("out_conv", 3, now, 3, 3)
     return net.shapes
