@@ -16,6 +16,7 @@ LEAST_IMAGES = {"test": 9_984, "train": 49_920}  # the paper drops the last inco
 WHOLE = {"test": 10_000, "train": 50_000}
 SAMPLES = 50_000
 INCEPTION = "inception-v3"
+LANGEVIN = "langevin"  # the sampler of score networks, which take no other
 TABLE_1 = {"is": "inception_score", "fid": "fid"}
 """The metrics of samples in the paper's Table 1, by column."""
 _BOUNDS = {"nll_test": "bits/dim", "nll_train": "training bits/dim"}
@@ -210,10 +211,10 @@ def _reference(reference: ImagesFacts | None, dataset: str) -> Iterator[str]:
 
 
 def _sampler(sampling: SamplingFacts | None) -> Iterator[str]:
-    """How the samples were drawn, if not by all of Algorithm 2."""
+    """How the samples were drawn, if not by all of Algorithm 2, or of NCSN's for its networks."""
     if sampling is None or not sampling.T:
         yield "the record does not say how the samples were made"
-    elif sampling.sampler != "ancestral":
+    elif sampling.sampler not in ("ancestral", LANGEVIN):
         yield f"sampled by {sampling.sampler}, not by the ancestral chain"
     elif sampling.steps < sampling.T:
         yield f"sampled in {sampling.steps:,} steps, not {sampling.T:,}"
@@ -226,6 +227,8 @@ def _quality_remarks(protocol: Protocol) -> Iterator[str]:
         yield f"the samples are of {sampling.condition}"
     if sampling is not None and sampling.guidance:
         yield f"they are {sampling.guidance}"
+    if sampling is not None and sampling.sampler == LANGEVIN:
+        yield "sampled by annealed Langevin dynamics, as NCSN and NCSNv2 are"
     if protocol.precision != "float32":
         yield f"sampled in {protocol.precision}"
 

@@ -87,6 +87,21 @@ def test_a_conditional_model_stands_among_conditional_ones() -> None:
     assert "the samples are of classes drawn from 10" in table.notes
 
 
+def test_a_score_network_stands_beside_ncsn_and_says_its_sampler() -> None:
+    drawn = records.changed(records.quality(), sampling={"sampler": "langevin"})
+    table = published.table_1([run(drawn)])
+    names = [row.name for row in table.rows if row.block == "Unconditional"]
+    assert {"mine", "NCSN", "NCSNv2"} <= {*names}
+    (row,) = ours(table)
+    assert [cell.number for cell in row.cells] == ["9.5", "3.17", "", ""]
+    assert not any(cell.muted for cell in row.cells)
+    remark = "sampled by annealed Langevin dynamics, as NCSN and NCSNv2 are"
+    assert reasons(table, 1) == [remark]
+    assert comparable.verdict(run(drawn)).endswith(f"Mind that {remark}.")
+    fewer = records.changed(drawn, sampling={"steps": 116})
+    assert reasons(published.table_1([run(fewer)]), 1)[0] == "sampled in 116 steps, not 1,000"
+
+
 def test_inception_score_needs_no_reference() -> None:
     (row,) = ours(published.table_1([run(records.quality(reference="CIFAR-10 test"))]))
     assert [row.cells[0].muted, row.cells[1].muted] == [False, True]
