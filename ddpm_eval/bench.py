@@ -19,8 +19,9 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from ddpm_train import schedule
+from ddpm_train.architectures import UNetConfig
 from ddpm_train.chain import chain, prior
-from ddpm_train.config import RunConfig, UNetConfig
+from ddpm_train.config import RunConfig
 from ddpm_train.denoiser import Denoiser
 from ddpm_train.fast import prepare as inference
 from ddpm_train.networks.unet import UNet

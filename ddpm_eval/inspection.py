@@ -11,6 +11,7 @@ from ddpm_train.formats.foreign import KINDS, sentences
 from ddpm_train.noise import Stream, normal
 from ddpm_train.presets import PRESETS
 from ddpm_train.settings import to_dict
+from ddpm_train.weights import weights_digest
 
 PAPER = ("cifar10", "celebahq256", "lsun-bedroom-large")
 """The presets whose networks and reverse processes are the paper's three."""
@@ -54,7 +55,7 @@ def describe(loaded: Checkpoint) -> Iterator[tuple[str, str]]:
 def measure(loaded: Checkpoint) -> Iterator[tuple[str, str]]:
     """What takes a moment: the digest of the weights and the fingerprint of the function."""
     errors = loaded.tables.get("errors")
-    yield "digest", checkpoint.weights_digest(loaded.ema or loaded.weights, loaded.model, errors)
+    yield "digest", weights_digest(loaded.ema or loaded.weights, loaded.model, errors)
     values = (f"{rms:.9f} at t = {t}" for t, rms in fingerprint(loaded).items())
     yield "fingerprint", ", ".join(values)
 

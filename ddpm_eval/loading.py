@@ -15,6 +15,7 @@ from ddpm_train.denoiser import Denoiser, Network
 from ddpm_train.errors import FixableError
 from ddpm_train.fast import prepare
 from ddpm_train.settings import to_dict
+from ddpm_train.weights import weights_digest
 
 Weights = Literal["ema", "raw"]
 
@@ -104,7 +105,7 @@ def load(
         denoise=Denoiser(_Prepared(build), process, content.model.objective, errors),
         shape=(net.channels, net.image_size, net.image_size),
         facts=ModelFacts(
-            digest=checkpoint.weights_digest(tensors, content.model, errors),
+            digest=weights_digest(tensors, content.model, errors),
             weights=_kind(content.facts, weights),
             name=where.name,
             step=content.step or None,  # few foreign files say it

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddpm_train import checkpoint, data, schedule, settings
+from ddpm_train import data, schedule, settings
+from ddpm_train.architectures import ClassifierConfig, UNetConfig
 from ddpm_train.batches import Batches
 from ddpm_train.checkpoint import RUN, Checkpoint
 from ddpm_train.config import (
-    ClassifierConfig,
     ComputeConfig,
     DataConfig,
     LogConfig,
@@ -25,7 +25,6 @@ from ddpm_train.config import (
     OptimConfig,
     RunConfig,
     ScheduleConfig,
-    UNetConfig,
 )
 from ddpm_train.diffusion import q_sample
 from ddpm_train.ema import WeightAverage
@@ -36,6 +35,7 @@ from ddpm_train.loop import StepResult, facts, learning_rate, moments, restore_m
 from ddpm_train.networks.classifier import Classifier
 from ddpm_train.noise import Stream, normal
 from ddpm_train.presets import digits
+from ddpm_train.weights import load_weights
 from ddpm_train.world import World
 
 WEIGHT_DECAY = 0.05  # guided-diffusion's
@@ -138,7 +138,7 @@ class Training:
             self.parameters.values(), lr=0.0, weight_decay=WEIGHT_DECAY, fused=True
         )
         if resume is not None:
-            checkpoint.load_weights(self.network, resume.weights)
+            load_weights(self.network, resume.weights)
             for name, value in resume.ema.items():
                 self.average.shadow[name].copy_(value)
             restore_moments(self.optimizer, self.parameters, resume)

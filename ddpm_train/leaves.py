@@ -69,6 +69,9 @@ class Length:
         return f"{self.low} to {self.high} values"
 
 
+Count = Annotated[int, Range(0)]
+Number = Annotated[int, Range(1)]
+Size = Annotated[float, Range(above=0)]
 Seed = Annotated[int, Range(0, 2**64 - 1)]
 """What names all randomness: the generators take 64 bits of it."""
 

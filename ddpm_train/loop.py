@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 import ddpm_train
-from ddpm_train import checkpoint, data, schedule, settings
+from ddpm_train import data, schedule, settings
 from ddpm_train.batches import Batch, Batches
 from ddpm_train.chain import chain, prior
 from ddpm_train.checkpoint import Checkpoint
@@ -31,6 +31,7 @@ from ddpm_train.noise import Stream
 from ddpm_train.objective import Objective
 from ddpm_train.running_errors import RunningErrors
 from ddpm_train.samplers import usual
+from ddpm_train.weights import build_network, load_weights
 from ddpm_train.world import World
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # Adam's
@@ -69,7 +70,7 @@ class Trainer:
         self.step = 0 if resume is None else resume.step
         self.dtype = DTYPES[config.compute.precision]
         process = schedule.build(config.schedule)
-        network = checkpoint.build_network(config.model, seed=config.seed)
+        network = build_network(config.model, seed=config.seed)
         self.network = network.to(world.device, self.dtype).to(memory_format=torch.channels_last)
         self.running = RunningErrors(process) if config.objective.tracks_errors else None
         errors = None if self.running is None else self.running.errors
@@ -147,7 +148,7 @@ class Trainer:
         The classes follow each other in turn.
         """
         network = copy.deepcopy(self.network).eval()
-        checkpoint.load_weights(network, self.average.shadow)
+        load_weights(network, self.average.shadow)
         process = self.denoise.schedule
         fast = self.dtype == torch.float32
         prepared = inference.prepare(network, process.T, use_up=True) if fast else network
@@ -248,7 +249,7 @@ class Trainer:
         return contextlib.nullcontext()
 
     def _restore(self, resume: Checkpoint) -> None:
-        checkpoint.load_weights(self.network, resume.weights)
+        load_weights(self.network, resume.weights)
         if self.running is not None and resume.tables:
             self.running.restore(resume.tables)
             self.denoise.calibrate(self.running.errors)

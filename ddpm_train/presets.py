@@ -4,16 +4,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
+from ddpm_train.architectures import RefineNetConfig, UNetConfig
 from ddpm_train.config import (
     ComputeConfig,
     DataConfig,
     LogConfig,
     ObjectiveConfig,
     OptimConfig,
-    RefineNetConfig,
     RunConfig,
     ScheduleConfig,
-    UNetConfig,
+    schedule_of_levels,
 )
 
 
@@ -152,7 +152,7 @@ def _score_network(
     return RunConfig(
         preset=name,
         data=data,
-        schedule=network.process,
+        schedule=schedule_of_levels(network),
         network="refinenet",
         refinenet=network,
         objective=ObjectiveConfig(prediction="score", loss="mse"),

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOOR = {  # what ddpm_eval may take from ddpm_train
     "",
+    "architectures",
     "archives",
     "chain",
     "checkpoint",
@@ -41,6 +42,7 @@ FLOOR = {  # what ddpm_eval may take from ddpm_train
     "tensorfiles",
     "terminal",
     "variances",
+    "weights",
     "world",
 }
 MAY = {  # module of ddpm_train: its neighbours that it may import
@@ -55,23 +57,26 @@ MAY = {  # module of ddpm_train: its neighbours that it may import
     "tensorfiles": {"archives", "errors", "reading"},
     "leaves": {"errors"},
     "settings": {"errors", "leaves"},
-    "config": {"errors", "leaves"},
-    "presets": {"config"},
+    "architectures": {"leaves"},
+    "config": {"architectures", "errors", "leaves"},
+    "presets": {"architectures", "config"},
     "noise": {"errors"},
     "schedule": {"config", "errors", "settings"},
     "diffusion": {"schedule"},
     "predictions": {"diffusion", "schedule"},
     "variances": {"config", "diffusion", "errors", "schedule"},
     "denoiser": {"config", "diffusion", "predictions", "schedule", "settings", "variances"},
-    "networks": {"config", "errors", "fast", "networks", "noise", "settings"},
+    "networks": {"architectures", "errors", "fast", "networks", "noise", "settings"},
+    "weights": {"config", "errors", "networks", "settings"},
     "fast": {"denoiser", "errors", "fast", "networks"},
     "checkpoint": {
         *("", "config", "errors", "files", "networks", "reading", "settings", "tensorfiles"),
+        "weights",
     },
     "runs": {"checkpoint", "errors", "reading"},
     "formats": {
-        *("checkpoint", "config", "errors", "files", "folders", "formats", "networks", "reading"),
-        *("leaves", "schedule", "settings", "tensorfiles"),
+        *("architectures", "checkpoint", "config", "errors", "files", "folders", "formats"),
+        *("leaves", "networks", "reading", "schedule", "settings", "tensorfiles", "weights"),
     },
     "spacing": {"errors"},
     "heun": {"denoiser", "diffusion", "schedule"},
@@ -90,8 +95,9 @@ MAY = {  # module of ddpm_train: its neighbours that it may import
     "running_errors": {"schedule"},
     "times": {"noise", "schedule"},
     "classifying": {
-        *("batches", "checkpoint", "config", "data", "diffusion", "ema", "errors", "formats"),
-        *("leaves", "loop", "networks", "noise", "presets", "schedule", "settings", "world"),
+        *("architectures", "batches", "checkpoint", "config", "data", "diffusion", "ema"),
+        *("errors", "formats", "leaves", "loop", "networks", "noise", "presets", "schedule"),
+        *("settings", "weights", "world"),
     },
     "batches": {"", "config", "data", "noise", "schedule", "times", "world"},
     "objective": {"config", "denoiser", "diffusion", "errors", "schedule"},
@@ -100,6 +106,7 @@ MAY = {  # module of ddpm_train: its neighbours that it may import
 FORBIDDEN = {  # room: what may not be imported there
     "ddpm_train": {"ddpm_eval", "matplotlib", "torchvision", "torch_fidelity", "pandas"},
     "ddpm_train/config.py": {"torch", "numpy"},
+    "ddpm_train/architectures.py": {"torch", "numpy"},
     "ddpm_train/settings.py": {"torch", "numpy", "ddpm_train.config", "ddpm_train.presets"},
     "ddpm_train/diffusion.py": {"rich", "typer", "numpy"},
     "ddpm_train/loop.py": {"rich", "typer", "ddpm_train.session", "ddpm_train.cli"},

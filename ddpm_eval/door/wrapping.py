@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from ddpm_eval.model import Model, ModelFacts
 from ddpm_train import schedule as schedules
-from ddpm_train.checkpoint import digest
 from ddpm_train.config import ObjectiveConfig, ScheduleConfig
 from ddpm_train.denoiser import Denoiser
 from ddpm_train.errors import FixableError
 from ddpm_train.predictions import PREDICTIONS
 from ddpm_train.schedule import NoiseSchedule
 from ddpm_train.settings import from_dict, to_dict
+from ddpm_train.weights import tensor_digest
 
 Schedule: TypeAlias = NoiseSchedule | ScheduleConfig | Tensor | Sequence[float]
 Times: TypeAlias = Literal["paper", "index"]
@@ -85,7 +85,7 @@ def wrap(
         "network": f"{type(net).__module__}.{type(net).__qualname__}",
         "objective": to_dict(objective),
         "T": process.T,
-        "betas": digest(process.betas),
+        "betas": tensor_digest(process.betas),
         "image_shape": list(shape),
         "times": times,
         **({"classes": classes} if classes else {}),
@@ -188,5 +188,5 @@ def _digest(net: nn.Module, settings: dict[str, Any], tensors: dict[str, Tensor]
     """SHA-256 of the settings, of the network as it prints itself, and of all of its tensors."""
     sha = hashlib.sha256(json.dumps([settings, str(net)], sort_keys=True).encode())
     for name in sorted(tensors):
-        sha.update(f"{name} {digest(tensors[name])} ".encode())
+        sha.update(f"{name} {tensor_digest(tensors[name])} ".encode())
     return sha.hexdigest()

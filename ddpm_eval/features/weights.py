@@ -7,10 +7,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ddpm_train.checkpoint import Tensors
 from ddpm_train.data.download import Published, Track, download
 from ddpm_train.errors import FixableError
 from ddpm_train.reading import existing, expanded, sha256_of
+from ddpm_train.weights import Tensors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

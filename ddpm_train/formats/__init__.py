@@ -30,6 +30,7 @@ from ddpm_train.formats.finishing import finish
 from ddpm_train.formats.foreign import Foreign
 from ddpm_train.reading import reading
 from ddpm_train.settings import differences, override, to_dict
+from ddpm_train.weights import build_network, check_weights
 
 __all__ = ["label", "lies_in_folder", "load_any"]
 
@@ -146,10 +147,10 @@ def _changed(content: Checkpoint, changes: list[str]) -> Checkpoint:
     differing = differences(to_dict(content.model), to_dict(model))
     if not differing:
         return content
-    network = checkpoint.build_network(model, seed=None)
+    network = build_network(model, seed=None)
     for weights in (content.weights, content.ema):
         if weights:
-            checkpoint.check_weights(network, weights)
+            check_weights(network, weights)
     note = f"changed by --set, in place of what it was trained with: {'; '.join(differing)}"
     facts = {**content.facts, "warnings": [*content.facts.get("warnings", []), note]}
     return replace(content, model=model, facts=facts)

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
-from ddpm_train.checkpoint import Tensors
 from ddpm_train.errors import FixableError
+from ddpm_train.weights import Tensors
 
 _BLOCK = {
     **{"GroupNorm_0": "norm1", "Conv_0": "conv1", "Dense_0": "temb_proj", "GroupNorm_1": "norm2"},

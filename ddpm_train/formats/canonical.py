@@ -13,10 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from ddpm_train.checkpoint import Tensors
-from ddpm_train.config import ModelConfig, UNetConfig
+from ddpm_train.architectures import UNetConfig
+from ddpm_train.config import ModelConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.formats.foreign import Origins
+from ddpm_train.weights import Tensors
 
 Rules = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
 

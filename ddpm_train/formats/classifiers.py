@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 import torch
 
-from ddpm_train import checkpoint, settings
-from ddpm_train.checkpoint import Tensors
-from ddpm_train.config import ClassifierConfig, ScheduleConfig
+from ddpm_train import settings
+from ddpm_train.architectures import ClassifierConfig
+from ddpm_train.config import ScheduleConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.files import write_atomically
 from ddpm_train.formats import containers
@@ -26,6 +26,7 @@ from ddpm_train.formats.improved_diffusion import shapes
 from ddpm_train.formats.openai_names import canonical
 from ddpm_train.networks.classifier import Classifier
 from ddpm_train.reading import damaged, parse_json, reading
+from ddpm_train.weights import Tensors, check_weights, load_weights, tensor_digest
 
 NAME = "openai/guided-diffusion classifier"
 RELEASED = ("64x64_classifier", "128x128_classifier", "256x256_classifier", "512x512_classifier")
@@ -74,13 +75,13 @@ class ClassifierFile:
         changes = settings.differences(plain, own)
         sha = hashlib.sha256("\n".join(changes).encode())
         for name in sorted(self.weights):
-            sha.update(f"{name} {checkpoint.digest(self.weights[name])} ".encode())
+            sha.update(f"{name} {tensor_digest(self.weights[name])} ".encode())
         return sha.hexdigest()
 
     def network(self) -> Classifier:
         """Build it, ready for evaluation; its weights take no gradient, its input may."""
         net = Classifier(self.config)
-        checkpoint.load_weights(net, self.weights)
+        load_weights(net, self.weights)
         return net.eval().requires_grad_(requires_grad=False)
 
 
@@ -151,7 +152,7 @@ def _read_ours(content: Mapping[str, Any], path: Path) -> ClassifierFile:
 def _changed(file: ClassifierFile, changes: Iterable[str]) -> ClassifierFile:
     """Apply changes to a classifier of ours; weights that do not fit them are refused."""
     file = replace(file, config=settings.override(file.config, changes))
-    checkpoint.check_weights(Classifier(file.config, seed=None), file.weights)
+    check_weights(Classifier(file.config, seed=None), file.weights)
     return file
 
 
@@ -180,7 +181,7 @@ def _read(theirs: Tensors, path: Path, changes: list[str]) -> ClassifierFile:
     if pool == "attention":
         weights = _split_pool(weights)
     weights = fit(weights, config.encoder, net.state_dict(), "legacy")
-    checkpoint.check_weights(net, weights)
+    check_weights(net, weights)
     return ClassifierFile(config=config, weights=weights, warnings=warnings)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from ddpm_train import tensorfiles
-from ddpm_train.checkpoint import Tensors
 from ddpm_train.errors import FixableError
 from ddpm_train.reading import read_json
+from ddpm_train.weights import Tensors
 
 INDEX = ".index.json"
 _INDEX = re.compile(r"\.index(\.[\w-]+)?\.json$")

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ddpm_train.checkpoint import Tensors, digest
 from ddpm_train.config import ModelConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.formats import containers
@@ -15,6 +14,7 @@ from ddpm_train.formats.diffusers_folder import Source, weights_in
 from ddpm_train.formats.diffusers_settings import AverageFile, network, process
 from ddpm_train.formats.foreign import Foreign, unchanged
 from ddpm_train.reading import damaged, read_json
+from ddpm_train.weights import Tensors, tensor_digest
 
 NAME = "diffusers UNet2DModel"
 INSIDE: Rules = [
@@ -104,7 +104,7 @@ def export_digest(network: Mapping[str, Any], process: Mapping[str, Any], weight
     ]
     sha = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for name in sorted(weights):
-        sha.update(f"{name} {digest(weights[name])} ".encode())
+        sha.update(f"{name} {tensor_digest(weights[name])} ".encode())
     return sha.hexdigest()
 
 

@@ -5,22 +5,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from ddpm_train.config import (
-    Channels,
-    Count,
-    ModelConfig,
-    Number,
-    ObjectiveConfig,
-    Pixels,
-    ScheduleConfig,
-    UNetConfig,
-)
+from ddpm_train.architectures import Channels, Pixels, UNetConfig
+from ddpm_train.config import ModelConfig, ObjectiveConfig, ScheduleConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.formats.beside import PAPER_PROCESS
 from ddpm_train.formats.canonical import paper_process, require_pixels
 from ddpm_train.formats.diffusers_folder import Source
 from ddpm_train.formats.foreign import Origins
-from ddpm_train.leaves import Length, Range
+from ddpm_train.leaves import Count, Length, Number, Range
 from ddpm_train.reading import read_json
 from ddpm_train.settings import flatten, from_dict, to_dict
 

@@ -14,13 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ddpm_train.checkpoint import Tensors
 from ddpm_train.config import ModelConfig, ObjectiveConfig, ScheduleConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.formats import containers
 from ddpm_train.formats.canonical import Rules, architecture, rename
 from ddpm_train.formats.foreign import Foreign, Origins
 from ddpm_train.formats.score_sde import ncsnpp_settings, on_vp_sde
+from ddpm_train.weights import Tensors
 
 NAME = "NVlabs/edm"
 _UNUSED = re.compile(r"resample_filter$|^map_augment\.|^u$|^sigma_m(in|ax)$")

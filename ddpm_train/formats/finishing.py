@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import torch
 
-from ddpm_train import checkpoint
-from ddpm_train.checkpoint import Checkpoint, Tensors
-from ddpm_train.config import NetworkConfig, UNetConfig
+from ddpm_train.architectures import NetworkConfig, UNetConfig
+from ddpm_train.checkpoint import Checkpoint
 from ddpm_train.errors import FixableError
 from ddpm_train.formats.canonical import architecture
 from ddpm_train.formats.foreign import Foreign, Origins, listed, sentences
+from ddpm_train.weights import Tensors, build_network, check_weights
 
 
 def finish(foreign: Foreign, *, changes: Iterable[str] = ()) -> Checkpoint:
@@ -31,13 +31,13 @@ def finish(foreign: Foreign, *, changes: Iterable[str] = ()) -> Checkpoint:
         if group and model.network == "unet":
             model = replace(model, unet=_of_shapes(model.unet, group, origins))
     notes = list(foreign.notes)
-    net = checkpoint.build_network(model, seed=None)
+    net = build_network(model, seed=None)
     for name, group in groups.items():
         if group:
             if any(tensor.dtype in (torch.float16, torch.bfloat16) for tensor in group.values()):
                 notes.append("weights were stored in 16 bits and are used in 32")
             groups[name] = fit(group, model.net, net.state_dict(), foreign.rows)
-            checkpoint.check_weights(net, groups[name])
+            check_weights(net, groups[name])
     if not groups["ema"]:
         notes.append("there are no averaged (EMA) weights: measure with weights=raw")
     rows = listed(model, origins)

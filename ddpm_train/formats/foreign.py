@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ddpm_train import settings
-from ddpm_train.checkpoint import Tensors
 from ddpm_train.config import ModelConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.settings import flatten, to_dict
+from ddpm_train.weights import Tensors
 
 Kind = Literal["read", "derived", "set", "assumed"]
 KINDS: tuple[Kind, ...] = ("read", "derived", "set", "assumed")

@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ddpm_train.checkpoint import Tensors
-from ddpm_train.config import ModelConfig, ObjectiveConfig, ScheduleConfig, UNetConfig
+from ddpm_train.architectures import UNetConfig
+from ddpm_train.config import ModelConfig, ObjectiveConfig, ScheduleConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.formats import containers, released
 from ddpm_train.formats.canonical import architecture, require_pixels
@@ -22,6 +22,7 @@ from ddpm_train.formats.foreign import Foreign, Origins
 from ddpm_train.formats.openai_names import canonical
 from ddpm_train.formats.released import RELEASED, UNTOLD
 from ddpm_train.settings import entry
+from ddpm_train.weights import Tensors
 
 NAME = "openai/improved-diffusion"
 GUIDED = "openai/guided-diffusion"

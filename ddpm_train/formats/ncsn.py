@@ -13,13 +13,14 @@ from typing import Any
 
 import torch
 
-from ddpm_train.checkpoint import Tensors
-from ddpm_train.config import ModelConfig, ObjectiveConfig, RefineNetConfig
+from ddpm_train.architectures import RefineNetConfig
+from ddpm_train.config import ModelConfig, ObjectiveConfig, schedule_of_levels
 from ddpm_train.errors import FixableError
 from ddpm_train.formats import beside, containers
 from ddpm_train.formats.canonical import SHAPES, Rules, rename, require_pixels
 from ddpm_train.formats.foreign import Foreign, Origins
 from ddpm_train.settings import check, from_dict
+from ddpm_train.weights import Tensors
 
 NAME = "ermongroup/ncsn"
 NAME_2 = "ermongroup/ncsnv2"
@@ -66,7 +67,7 @@ def read(content: Mapping[str, Any], path: Path) -> Foreign:
         model=ModelConfig(
             network="refinenet",
             refinenet=config,
-            schedule=config.process,
+            schedule=schedule_of_levels(config),
             objective=ObjectiveConfig(prediction="score", loss="mse"),
         ),
         weights=weights if is_list else {},
@@ -152,7 +153,7 @@ def _derived(model: ModelConfig, fixed: frozenset[str]) -> ModelConfig:
     """Derive the process from the noise levels; one that was set stays, to be refused by name."""
     if any(name.startswith("schedule.") for name in fixed):
         return model
-    return replace(model, schedule=model.refinenet.process)
+    return replace(model, schedule=schedule_of_levels(model.refinenet))
 
 
 def _has(theirs: Tensors, numbers: str) -> bool:

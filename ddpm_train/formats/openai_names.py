@@ -8,9 +8,9 @@ weights if it is a mean; up for the block that takes the level's first output.
 import re
 from collections.abc import Iterable
 
-from ddpm_train.checkpoint import Tensors
 from ddpm_train.errors import FixableError
 from ddpm_train.formats.canonical import Rules, rename
+from ddpm_train.weights import Tensors
 
 RULES: Rules = [
     (r"^time_embed\.0\.", "time_dense_0."),

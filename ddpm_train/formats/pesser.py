@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from ddpm_train.checkpoint import Tensors
 from ddpm_train.config import ModelConfig
 from ddpm_train.formats import beside, containers
 from ddpm_train.formats.canonical import (
@@ -22,6 +21,7 @@ from ddpm_train.formats.canonical import (
     step_in_name,
 )
 from ddpm_train.formats.foreign import Foreign, unchanged
+from ddpm_train.weights import Tensors
 
 NAME = "pesser/pytorch_diffusion"
 DDIM = "ermongroup/ddim"

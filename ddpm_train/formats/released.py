@@ -6,7 +6,8 @@ them, and neither do its shapes: heads, the order of attention's rows, the sched
 
 from dataclasses import dataclass, replace
 
-from ddpm_train.config import ModelConfig, ObjectiveConfig, ScheduleConfig, UNetConfig
+from ddpm_train.architectures import UNetConfig
+from ddpm_train.config import ModelConfig, ObjectiveConfig, ScheduleConfig
 
 
 @dataclass(frozen=True, kw_only=True)

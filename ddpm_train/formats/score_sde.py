@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 
-from ddpm_train.checkpoint import Tensors
-from ddpm_train.config import ModelConfig, NcsnppConfig, ScheduleConfig
+from ddpm_train.architectures import NcsnppConfig
+from ddpm_train.config import ModelConfig, ScheduleConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.formats import containers
 from ddpm_train.formats.all_modules import canonical
 from ddpm_train.formats.canonical import SHAPES, architecture
 from ddpm_train.formats.foreign import Foreign, Origins
+from ddpm_train.weights import Tensors
 
 NAME = "yang-song/score_sde_pytorch"
 SDES = ("vp", "vp_continuous")

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ddpm_train.checkpoint import Tensors
 from ddpm_train.config import ModelConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.formats import beside, pesser
@@ -20,6 +19,7 @@ from ddpm_train.formats.canonical import (
 )
 from ddpm_train.formats.foreign import Foreign, unchanged
 from ddpm_train.reading import list_folder
+from ddpm_train.weights import Tensors
 
 NAME = "the original's TensorFlow checkpoint"
 AVERAGED = "/ExponentialMovingAverage"

@@ -6,8 +6,9 @@ from typing import Any
 
 from safetensors.torch import save
 
-from ddpm_train.checkpoint import Checkpoint, Tensors, weights_digest
-from ddpm_train.config import ModelConfig, UNetConfig
+from ddpm_train.architectures import UNetConfig
+from ddpm_train.checkpoint import Checkpoint
+from ddpm_train.config import ModelConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.files import write_atomically, write_text
 from ddpm_train.folders import folder_atomically
@@ -15,6 +16,7 @@ from ddpm_train.formats.canonical import Rules, rename
 from ddpm_train.formats.diffusers import export_digest
 from ddpm_train.formats.diffusers_folder import WEIGHTS
 from ddpm_train.formats.diffusers_settings import PREDICTIONS, SCHEDULES
+from ddpm_train.weights import Tensors, weights_digest
 
 VERSION = "0.30.0"  # of diffusers, whose names these are
 _ALONE = {

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ddpm_train.checkpoint import Tensors
 from ddpm_train.config import ModelConfig
 from ddpm_train.formats import beside, containers
 from ddpm_train.formats.canonical import (
@@ -14,6 +13,7 @@ from ddpm_train.formats.canonical import (
     rename,
 )
 from ddpm_train.formats.foreign import Foreign, unchanged
+from ddpm_train.weights import Tensors
 
 NAME = "tqch/ddpm-torch"
 RULES: Rules = [

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from ddpm_train.checkpoint import Tensors
 from ddpm_train.config import ModelConfig, ScheduleConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.formats import beside, containers
@@ -25,6 +24,7 @@ from ddpm_train.formats.canonical import (
 )
 from ddpm_train.formats.foreign import Foreign, unchanged
 from ddpm_train.networks.embeddings import time_embedding
+from ddpm_train.weights import Tensors
 
 NAME = "w86763777/pytorch-ddpm"
 TABLE = "time_embedding.timembedding.0.weight"

@@ -7,7 +7,7 @@ every kind have ``image_size`` and ``channels``.
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ddpm_train.config import NcsnppConfig, NetworkConfig, RefineNetConfig, UNetConfig
+from ddpm_train.architectures import NcsnppConfig, NetworkConfig, RefineNetConfig, UNetConfig
 from ddpm_train.networks.base import ImageNetwork
 from ddpm_train.networks.ncsnpp import NCSNpp
 from ddpm_train.networks.refinenet import RefineNet

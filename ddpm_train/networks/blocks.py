@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ddpm_train.config import NcsnppConfig, UNetConfig
+from ddpm_train.architectures import NcsnppConfig, UNetConfig
 from ddpm_train.fast.layers import GROUPS, Convolution, GroupNorm, attend
 
 Resize = Callable[[Tensor], Tensor]

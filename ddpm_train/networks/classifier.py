@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ddpm_train.config import ClassifierConfig, UNetConfig
+from ddpm_train.architectures import ClassifierConfig, UNetConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.fast.layers import GROUPS, attend
 from ddpm_train.networks.blocks import norm, share_dropout

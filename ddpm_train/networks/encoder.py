@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ddpm_train import settings
-from ddpm_train.config import UNetConfig
+from ddpm_train.architectures import UNetConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.fast.layers import GROUPS
 from ddpm_train.networks.base import ImageNetwork

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ddpm_train.config import UNetConfig
+from ddpm_train.architectures import UNetConfig
 from ddpm_train.fast.layers import Convolution, enlarge
 from ddpm_train.networks.blocks import BLOCKS, Attention, ResidualBlock, double, halve
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ddpm_train import settings
-from ddpm_train.config import NcsnppConfig
+from ddpm_train.architectures import NcsnppConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.networks import blocks, filters
 from ddpm_train.networks.base import ImageNetwork, check_condition

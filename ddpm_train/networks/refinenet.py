@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ddpm_train import settings
-from ddpm_train.config import RefineNetConfig
+from ddpm_train.architectures import RefineNetConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.networks.base import ImageNetwork, check_condition
 from ddpm_train.networks.initial import draw_as_pytorch

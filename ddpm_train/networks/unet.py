@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ddpm_train.config import UNetConfig
+from ddpm_train.architectures import UNetConfig
 from ddpm_train.networks.base import check_condition
 from ddpm_train.networks.blocks import norm, share_dropout
 from ddpm_train.networks.embeddings import fourier

@@ -35,7 +35,8 @@ import torch
 from torch import Tensor
 
 from ddpm_eval import bench
-from ddpm_train.config import RunConfig, UNetConfig
+from ddpm_train.architectures import UNetConfig
+from ddpm_train.config import RunConfig
 from ddpm_train.fast import capability, memory
 from ddpm_train.presets import PRESETS
 from tests.benchmarks import table

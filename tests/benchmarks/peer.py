@@ -6,7 +6,7 @@ import torch
 from diffusers import UNet2DModel
 from torch import Tensor
 
-from ddpm_train.config import UNetConfig
+from ddpm_train.architectures import UNetConfig
 
 
 def build(config: UNetConfig, *, out_channels: int) -> UNet2DModel:

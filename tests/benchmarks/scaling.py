@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ddpm_eval import bench
-from ddpm_train.config import UNetConfig
+from ddpm_train.architectures import UNetConfig
 from ddpm_train.fast import memory
 from ddpm_train.fast import prepare as inference
 from ddpm_train.networks.unet import UNet

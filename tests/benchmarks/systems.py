@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 
 from ddpm_train import networks
-from ddpm_train.config import NcsnppConfig, NetworkConfig, RefineNetConfig, UNetConfig
+from ddpm_train.architectures import NcsnppConfig, NetworkConfig, RefineNetConfig, UNetConfig
 from ddpm_train.denoiser import Network
 from ddpm_train.fast import capability, memory
 from ddpm_train.fast.prepare import prepare

@@ -29,6 +29,7 @@ from ddpm_train.objective import Objective
 from ddpm_train.presets import PRESETS
 from ddpm_train.schedule import build
 from ddpm_train.settings import override
+from ddpm_train.weights import build_network, load_weights
 from ddpm_train.world import World
 
 CPU = World(torch.device("cpu"))
@@ -100,8 +101,8 @@ def spread(values: list[float]) -> str:
 def gradient_variance(content: Checkpoint, images: data.Images, kind: str) -> float:
     """E |g - mean g|^2 / |mean g|^2 over batches, for one kind of times."""
     process, size = build(content.model.schedule), 64
-    network = checkpoint.build_network(content.model)
-    checkpoint.load_weights(network, content.ema)
+    network = build_network(content.model)
+    load_weights(network, content.ema)
     errors = content.tables["errors"]
     denoise = Denoiser(network, process, content.model.objective, errors)
     objective = Objective(content.model.objective, denoise)

@@ -14,7 +14,8 @@ from ddpm_eval.model import Model, ModelFacts
 from ddpm_eval.record.record import Measurement
 from ddpm_eval.runtime import Runtime
 from ddpm_train import schedule
-from ddpm_train.config import ModelConfig, ObjectiveConfig, ScheduleConfig, UNetConfig
+from ddpm_train.architectures import UNetConfig
+from ddpm_train.config import ModelConfig, ObjectiveConfig, ScheduleConfig
 from ddpm_train.data.images import Stack
 from ddpm_train.denoiser import Denoiser
 from ddpm_train.schedule import at

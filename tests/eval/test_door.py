@@ -15,9 +15,11 @@ from torch import Tensor, nn
 import ddpm_eval as de
 from ddpm_eval.model import Model
 from ddpm_train import checkpoint, presets
+from ddpm_train.architectures import UNetConfig
 from ddpm_train.checkpoint import Checkpoint
-from ddpm_train.config import ModelConfig, ScheduleConfig, UNetConfig
+from ddpm_train.config import ModelConfig, ScheduleConfig
 from ddpm_train.errors import FixableError
+from ddpm_train.weights import build_network
 
 ROOT = Path(__file__).parents[2]
 TINY = ModelConfig(
@@ -40,7 +42,7 @@ def saved(tmp_path: Path) -> Path:
     ema, raw = (
         {
             name: value + 0.02 * torch.sin(torch.arange(value.numel()) + k).view(value.shape)
-            for name, value in checkpoint.build_network(TINY).state_dict().items()
+            for name, value in build_network(TINY).state_dict().items()
         }
         for k in (0, 1)
     )

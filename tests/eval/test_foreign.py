@@ -11,6 +11,7 @@ from ddpm_eval.cli import app
 from ddpm_eval.record import disk
 from ddpm_train import checkpoint, formats
 from ddpm_train.checkpoint import Checkpoint
+from ddpm_train.weights import weights_digest
 from tests.train import bundles, foreign_networks, sde_files
 from tests.train.golden import filled
 from tests.train.peers import randomise
@@ -43,7 +44,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def weights(content: Checkpoint) -> str:
-    return checkpoint.weights_digest(content.ema, content.model)
+    return weights_digest(content.ema, content.model)
 
 
 def test_formats_of_one_network_are_one_checkpoint(files: dict[str, Path]) -> None:

@@ -22,6 +22,7 @@ from ddpm_train.config import DataConfig, ModelConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.formats import classifiers
 from ddpm_train.settings import from_dict, override
+from ddpm_train.weights import build_network
 from tests.train import openai_files
 from tests.train.golden import filled
 from tests.train.openai_files import Flags
@@ -111,7 +112,7 @@ def test_settings_of_a_classifier_are_applied_or_refused(tmp_path: Path) -> None
     small = {"image_size": 8, "channels": 1, "base_channels": 32, "channel_mult": [1]}
     config = from_dict(ModelConfig, {"unet": {**small, "attn_resolutions": []},
                                      "schedule": {"T": 4, "beta_end": 0.9}})  # fmt: skip
-    ema = checkpoint.build_network(config).state_dict()
+    ema = build_network(config).state_dict()
     checkpoint.save(tmp_path / "m.pt", Checkpoint(model=config, step=1, ema=ema))
 
     def drawn(*words: str) -> str:

@@ -26,6 +26,7 @@ from ddpm_eval.record.record import Measurement, Record
 from ddpm_train import checkpoint, presets
 from ddpm_train.checkpoint import Checkpoint
 from ddpm_train.errors import FixableError
+from ddpm_train.weights import build_network
 from tests.eval.test_door import TINY
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +45,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tiny") / "tiny.pt"
     weights = {
         name: value + 0.02 * torch.sin(torch.arange(value.numel())).view(value.shape)
-        for name, value in checkpoint.build_network(TINY).state_dict().items()
+        for name, value in build_network(TINY).state_dict().items()
     }
     checkpoint.save(path, Checkpoint(model=TINY, step=7, ema=weights, run=presets.digits()))
     return path

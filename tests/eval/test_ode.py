@@ -14,7 +14,8 @@ from ddpm_eval.measure.bound.flow import Flow, Solver, log_density
 from ddpm_eval.measure.bound.levels import Weights
 from ddpm_eval.model import Model
 from ddpm_train import schedule
-from ddpm_train.config import ObjectiveConfig, ScheduleConfig, UNetConfig
+from ddpm_train.architectures import UNetConfig
+from ddpm_train.config import ObjectiveConfig, ScheduleConfig
 from ddpm_train.denoiser import Denoiser
 from ddpm_train.errors import FixableError
 from ddpm_train.fast import prepare

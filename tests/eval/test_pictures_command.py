@@ -15,6 +15,7 @@ from ddpm_eval.commands import pictures, samples
 from ddpm_eval.record import disk
 from ddpm_eval.record.record import Measurement
 from ddpm_train import checkpoint
+from ddpm_train.weights import build_network
 from tests.train.conftest import make_tiny
 
 RUN = CliRunner(env={"COLUMNS": "300", "TERM": "dumb"})
@@ -31,7 +32,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network of random weights, T = 20, 8x8 gray, which nobody knows the data of."""
     path = tmp_path_factory.mktemp("model") / "tiny.pt"
     model = make_tiny().model
-    weights = checkpoint.build_network(model, seed=3).state_dict()
+    weights = build_network(model, seed=3).state_dict()
     checkpoint.save(path, checkpoint.Checkpoint(model=model, step=1, ema=weights))
     return path
 

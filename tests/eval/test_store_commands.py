@@ -22,6 +22,7 @@ from ddpm_train.data.images import Stack
 from ddpm_train.errors import FixableError
 from ddpm_train.files import PARTIAL
 from ddpm_train.folders import folder_atomically
+from ddpm_train.weights import build_network
 from tests.eval import forks
 from tests.train.conftest import make_tiny
 
@@ -40,7 +41,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network of random weights, T = 20, 8x8 gray."""
     path = tmp_path_factory.mktemp("model") / "tiny.pt"
     model = make_tiny().model
-    weights = checkpoint.build_network(model, seed=3).state_dict()
+    weights = build_network(model, seed=3).state_dict()
     checkpoint.save(path, checkpoint.Checkpoint(model=model, step=1, ema=weights))
     return path
 

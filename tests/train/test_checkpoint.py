@@ -18,11 +18,12 @@ from ddpm_train import checkpoint, presets, tensorfiles
 from ddpm_train.checkpoint import Checkpoint
 from ddpm_train.config import ModelConfig, RunConfig
 from ddpm_train.errors import FixableError
+from ddpm_train.weights import build_network, load_weights, weights_digest
 
 
 @pytest.fixture
 def saved(tiny: RunConfig, tmp_path: Path) -> tuple[Path, Checkpoint]:
-    net = checkpoint.build_network(tiny.model, seed=3)
+    net = build_network(tiny.model, seed=3)
     weights = dict(net.state_dict())
     whole = Checkpoint(
         model=tiny.model,
@@ -159,7 +160,7 @@ def test_weights_that_do_not_fit_are_listed(saved: tuple[Path, Checkpoint]) -> N
     weights["extra"] = weights.pop("conv_in.bias")
     weights["conv_in.weight"] = weights["conv_in.weight"][:, :, :1]
     with pytest.raises(FixableError) as caught:
-        checkpoint.load_weights(checkpoint.build_network(content.model), weights)
+        load_weights(build_network(content.model), weights)
     text = str(caught.value)
     assert "3 weights do not fit" in text and "conv_in.bias is missing" in text
     assert "extra is not part" in text and "(32, 1, 1, 3) instead of (32, 1, 3, 3)" in text
@@ -263,21 +264,21 @@ def test_another_content_than_was_meant_is_noticed(
 def test_the_digest_names_the_weights_and_not_the_file(saved: tuple[Path, Checkpoint]) -> None:
     content = checkpoint.load(saved[0])
     names = {
-        checkpoint.weights_digest(content.ema, content.model),
-        checkpoint.weights_digest(saved[1].ema, saved[1].model),
+        weights_digest(content.ema, content.model),
+        weights_digest(saved[1].ema, saved[1].model),
     }
     assert len(names) == 1
     changed = {**content.ema, "conv_in.bias": content.ema["conv_in.bias"] + 1}
-    assert checkpoint.weights_digest(changed, content.model) not in names
+    assert weights_digest(changed, content.model) not in names
 
 
 def test_a_new_setting_renames_no_model() -> None:
     """The digests of records and stores: as they were before any of the later settings."""
     first = "31b666d50a00fd3a5ac2fce2cce833b8f1af16c53d4d27af763371659c5a402d"
-    assert checkpoint.weights_digest({}, ModelConfig()) == first
+    assert weights_digest({}, ModelConfig()) == first
     second = "321568beffde333ea49a74b75d92a0fb61002162a965f4626aa039e1dab8e419"
     digits, weights = presets.digits().model, {"a": torch.arange(3.0)}
-    assert checkpoint.weights_digest(weights, digits) == second
+    assert weights_digest(weights, digits) == second
     for key, value in (("classes", 3), ("fourier", (7,)), ("heads", 2)):
         other = replace(digits, unet=replace(digits.unet, **{key: value}))
-        assert checkpoint.weights_digest(weights, other) != second
+        assert weights_digest(weights, other) != second

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddpm_train import checkpoint, data, networks
-from ddpm_train.config import DataConfig, ModelConfig, RunConfig, UNetConfig
+from ddpm_train import data, networks
+from ddpm_train.architectures import UNetConfig
+from ddpm_train.config import DataConfig, ModelConfig, RunConfig
 from ddpm_train.data import arrays
 from ddpm_train.data.images import Form
 from ddpm_train.errors import FixableError
@@ -17,6 +18,7 @@ from ddpm_train.fast.prepare import prepare
 from ddpm_train.loop import Trainer
 from ddpm_train.networks.unet import UNet
 from ddpm_train.settings import override
+from ddpm_train.weights import build_network
 from tests.train.test_loop import WORLD, advance
 from tests.train.test_unet import TINY, inputs, lively, relative
 
@@ -138,5 +140,5 @@ def test_numbers_of_classes_are_names(tiny: RunConfig) -> None:
 
 def test_networks_are_built_by_their_settings() -> None:
     model = ModelConfig(unet=UNetConfig(image_size=8, base_channels=32, attn_resolutions=()))
-    net = checkpoint.build_network(model)
+    net = build_network(model)
     assert type(net) is networks.NETWORKS["unet"].build

@@ -11,11 +11,11 @@ import pytest
 
 from ddpm_eval.settings import EvalSettings
 from ddpm_train import leaves, presets
-from ddpm_train.checkpoint import build_network
 from ddpm_train.config import RunConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.presets import PRESETS
 from ddpm_train.settings import check, flatten, from_dict, override, to_dict
+from ddpm_train.weights import build_network
 
 
 @pytest.mark.parametrize("name", PRESETS)

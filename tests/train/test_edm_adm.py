@@ -20,6 +20,7 @@ from ddpm_train.formats import edm, finishing
 from ddpm_train.formats.released import RELEASED
 from ddpm_train.heun import noise_levels
 from ddpm_train.schedule import build
+from ddpm_train.weights import build_network
 from tests.train import golden
 from tests.train.golden import Shapes, assert_row, fill, fused, images
 from tests.train.sde_files import dhariwal
@@ -231,7 +232,7 @@ def test_the_released_network_is_adm_s_for_images_of_64_pixels() -> None:
     theirs = {f"model.{name}": torch.empty(shape, device="meta") for name, shape in shapes.items()}
     theirs["model.enc.32x32_down.conv0.resample_filter"] = torch.empty(1, 1, 2, 2, device="meta")
     foreign = edm.read(theirs, Path("edm.pt"))
-    net = checkpoint.build_network(foreign.model, seed=None)
+    net = build_network(foreign.model, seed=None)
     sizes = {name: parameter.numel() for name, parameter in net.named_parameters()}
     assert sum(sizes.values()) == PARAMETERS
     assert fused(list(sizes)) + FILTERS == TENSORS

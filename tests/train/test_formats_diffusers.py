@@ -12,9 +12,11 @@ from torch import Tensor
 
 from ddpm_eval import inspection
 from ddpm_train import checkpoint, formats
-from ddpm_train.config import ModelConfig, ObjectiveConfig, UNetConfig
+from ddpm_train.architectures import UNetConfig
+from ddpm_train.config import ModelConfig, ObjectiveConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.formats import to_diffusers
+from ddpm_train.weights import build_network
 from tests.train.peers import agreement, randomise
 
 diffusers = pytest.importorskip("diffusers")
@@ -252,7 +254,7 @@ def test_the_pipeline_draws_the_same_samples(
             prediction=prediction, loss="L_simple" if prediction == "eps" else "mse"
         ),
     )
-    net = checkpoint.build_network(model)
+    net = build_network(model)
     randomise(net)
     ours = checkpoint.Checkpoint(model=model, step=5, ema=dict(net.state_dict()))
     to_diffusers.write(ours, tmp_path / "out")

@@ -15,6 +15,7 @@ from ddpm_train import checkpoint, formats
 from ddpm_train.checkpoint import Checkpoint
 from ddpm_train.errors import FixableError
 from ddpm_train.formats import to_diffusers
+from ddpm_train.weights import weights_digest
 from tests.train import foreign_networks as peers
 from tests.train.peers import agreement, randomise
 from tests.train.test_formats_diffusers import edit, judge, make
@@ -185,7 +186,7 @@ def test_an_export_says_which_weights_it_is_of(tmp_path: Path) -> None:
     assert content.ema and content.step == 77 and "weights" not in content.facts
     about = json.loads((out / "unet/config.json").read_text())
     ours = checkpoint.load(tmp_path / "ours.pt")
-    assert about["_of"] == checkpoint.weights_digest(ours.ema, ours.model)
+    assert about["_of"] == weights_digest(ours.ema, ours.model)
     assert about["_weights"] == "ema"
 
 

@@ -11,8 +11,9 @@ from torch import Tensor
 
 import ddpm_eval as de
 from ddpm_train import checkpoint, data, formats
+from ddpm_train.architectures import RefineNetConfig
 from ddpm_train.checkpoint import Checkpoint
-from ddpm_train.config import ModelConfig, RefineNetConfig, SamplerConfig
+from ddpm_train.config import ModelConfig, SamplerConfig, schedule_of_levels
 from ddpm_train.denoiser import Denoiser
 from ddpm_train.errors import FixableError
 from ddpm_train.langevin import Langevin
@@ -22,6 +23,7 @@ from ddpm_train.presets import ncsn_digits
 from ddpm_train.samplers import build as build_sampler
 from ddpm_train.schedule import build
 from ddpm_train.settings import from_dict, override, to_dict
+from ddpm_train.weights import build_network
 from tests.train import ncsn_files
 from tests.train.golden import assert_counts, assert_row, fill, filled, images
 from tests.train.test_loop import WORLD
@@ -150,9 +152,9 @@ def test_a_schedule_of_other_levels_is_refused(tmp_path: Path) -> None:
     run = override(ncsn_digits(), ["refinenet.levels=5", "refinenet.sigma_begin=1"])
     fix = "--set schedule.T=5 --set schedule.snr_end=0.25"
     with pytest.raises(FixableError, match=r"schedule\.T=50: not that") as refusal:
-        checkpoint.build_network(run.model, seed=None)
+        build_network(run.model, seed=None)
     assert refusal.value.fix == fix
-    checkpoint.build_network(override(run, fix.split()[1::2]).model, seed=None)
+    build_network(override(run, fix.split()[1::2]).model, seed=None)
     with pytest.raises(FixableError, match=r"schedule\.T=7: not that"):
         formats.load_any(write(tmp_path, NCSN), changes=["schedule.T=7"])
 
@@ -186,8 +188,8 @@ RELEASED: dict[str, tuple[dict[str, Any], int, int]] = {
 def test_released_networks_have_their_parameters(name: str) -> None:
     values, parameters, tensors = RELEASED[name]
     config = RefineNetConfig(**values)
-    model = ModelConfig(network="refinenet", refinenet=config, schedule=config.process)
-    sizes = [each.numel() for each in checkpoint.build_network(model, seed=None).parameters()]
+    model = ModelConfig(network="refinenet", refinenet=config, schedule=schedule_of_levels(config))
+    sizes = [each.numel() for each in build_network(model, seed=None).parameters()]
     assert (sum(sizes), len(sizes)) == (parameters, tensors)
 
 

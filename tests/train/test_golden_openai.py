@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from ddpm_train import checkpoint, formats
-from ddpm_train.config import ClassifierConfig, UNetConfig
+from ddpm_train.architectures import ClassifierConfig, UNetConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.fast.prepare import prepare
 from ddpm_train.formats import classifiers, released
 from ddpm_train.formats.openai_names import canonical
 from ddpm_train.networks.classifier import Classifier, log_probability
 from ddpm_train.networks.unet import UNet
+from ddpm_train.weights import build_network, load_weights
 from tests.train import openai_files
 from tests.train.golden import assert_counts, assert_row, fill, filled, fused, images
 from tests.train.openai_files import Flags
@@ -90,7 +91,7 @@ def test_an_upsampler_is_refused_though_its_function_is_known(tmp_path: Path) ->
         resample="block",
     )
     net = UNet(config, out_channels=6)
-    checkpoint.load_weights(net, classifiers.fit(canonical(weights), config, net.state_dict(),
+    load_weights(net, classifiers.fit(canonical(weights), config, net.state_dict(),
                                                  "legacy"))  # fmt: skip
     low = torch.nn.functional.interpolate(
         fill(1000033, (2, 3, 16, 16)).double(), size=32, mode="bilinear"
@@ -134,7 +135,7 @@ COUNTS = {
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_released_networks_have_their_parameters(name: str) -> None:
-    net = checkpoint.build_network(released.RELEASED[name].model, seed=None)
+    net = build_network(released.RELEASED[name].model, seed=None)
     parameters = sum(parameter.numel() for parameter in net.parameters())
     assert (parameters, fused(list(net.state_dict()))) == COUNTS[name]
 

@@ -16,8 +16,9 @@ from ddpm_eval.measure.pictures.settings import SamplingSettings
 from ddpm_eval.record.store import label, sampling_facts
 from ddpm_eval.runtime import Runtime
 from ddpm_train import checkpoint, formats
+from ddpm_train.architectures import NcsnppConfig, UNetConfig
 from ddpm_train.checkpoint import Checkpoint
-from ddpm_train.config import ModelConfig, NcsnppConfig, RunConfig, UNetConfig
+from ddpm_train.config import ModelConfig, RunConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.fast.prepare import prepare
 from ddpm_train.formats import to_diffusers
@@ -31,6 +32,7 @@ from ddpm_train.presets import celebahq256, cifar10
 from ddpm_train.samplers import build as build_sampler
 from ddpm_train.schedule import build
 from ddpm_train.settings import from_dict, to_dict
+from ddpm_train.weights import build_network, load_weights
 from tests.train import golden, sde_files
 from tests.train.golden import assert_counts, assert_row, fill, filled, fused, images
 from tests.train.test_heun import TABLE_1
@@ -127,7 +129,7 @@ def test_networks_of_the_ve_sde_are_no_diffusion_models(tmp_path: Path) -> None:
 
 def score(config: NcsnppConfig, weights: Weights, x: Tensor, t: Tensor, sigmas: Tensor) -> Tensor:
     net = NCSNpp(config, out_channels=3)
-    checkpoint.load_weights(net, canonical(weights))
+    load_weights(net, canonical(weights))
     with torch.no_grad():
         output: Tensor = net.double()(x, t) / sigmas[:, None, None, None]
     return output
@@ -256,7 +258,7 @@ def parameters_of(config: UNetConfig | NcsnppConfig) -> dict[str, int]:
         if isinstance(config, UNetConfig)
         else ModelConfig(network="ncsnpp", ncsnpp=config)
     )
-    net = checkpoint.build_network(model, seed=None)
+    net = build_network(model, seed=None)
     return {name: parameter.numel() for name, parameter in net.named_parameters()}
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddpm_train.config import UNetConfig
+from ddpm_train.architectures import UNetConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.fast import blocks, capability
 from ddpm_train.fast import prepare as inference

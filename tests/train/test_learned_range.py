@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 import torch
 
-from ddpm_train import checkpoint, diffusion, schedule
-from ddpm_train.config import ModelConfig, ObjectiveConfig, ScheduleConfig, UNetConfig
+from ddpm_train import diffusion, schedule
+from ddpm_train.architectures import UNetConfig
+from ddpm_train.config import ModelConfig, ObjectiveConfig, ScheduleConfig
 from ddpm_train.denoiser import Denoiser
 from ddpm_train.errors import FixableError
 from ddpm_train.objective import check
 from ddpm_train.variances import VARIANCES
+from ddpm_train.weights import build_network
 
 PROCESS = schedule.build(ScheduleConfig())
 CONFIG = ObjectiveConfig(variance="learned_range")
@@ -51,7 +53,7 @@ def test_the_step_is_that_of_diffusers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_network_has_twice_the_channels() -> None:
     unet = UNetConfig(image_size=8, base_channels=32, channel_mult=(1,), attn_resolutions=())
-    net = checkpoint.build_network(ModelConfig(unet=unet, objective=CONFIG))
+    net = build_network(ModelConfig(unet=unet, objective=CONFIG))
     assert net(torch.zeros(1, 3, 8, 8), torch.tensor([1])).shape == (1, 6, 8, 8)
     with pytest.raises(FixableError, match="does not train a learned variance"):
         check(CONFIG, PROCESS)

@@ -22,6 +22,7 @@ from ddpm_train.loop import StepResult, Trainer
 from ddpm_train.noise import Stream, keep_mask
 from ddpm_train.objective import Objective
 from ddpm_train.settings import override, to_dict
+from ddpm_train.weights import build_network
 from ddpm_train.world import World
 
 WORLD = World(torch.device("cpu"))
@@ -77,7 +78,7 @@ def test_a_step_is_adam_on_the_mean_loss(tiny: RunConfig, images: data.Images) -
     """Three steps against the algorithm written out with torch's own parts."""
     config = override(tiny, ["compute.precision=float64", "optim.ema_decay=0.9"])
     trainer = Trainer(config, images, WORLD)
-    net = checkpoint.build_network(config.model, seed=config.seed).double()
+    net = build_network(config.model, seed=config.seed).double()
     optimizer = torch.optim.Adam(net.parameters())
     average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.9))
     average.module.load_state_dict(net.state_dict())

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from ddpm_train import samplers
+from ddpm_train.architectures import UNetConfig
 from ddpm_train.chain import sample
-from ddpm_train.config import ObjectiveConfig, SamplerConfig, UNetConfig
+from ddpm_train.config import ObjectiveConfig, SamplerConfig
 from ddpm_train.denoiser import Denoiser
 from ddpm_train.noise import Stream, normal
 from ddpm_train.schedule import from_betas, linear

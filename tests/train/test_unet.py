@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ddpm_train.config import UNetConfig
+from ddpm_train.architectures import UNetConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.fast.norm import GroupNorm
 from ddpm_train.networks import encoder

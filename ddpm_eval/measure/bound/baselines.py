@@ -15,10 +15,10 @@ from ddpm_eval.progress import finish
 from ddpm_eval.record.protocol import Protocol
 from ddpm_eval.record.record import Measurement
 from ddpm_eval.runtime import Runtime
-from ddpm_train import checkpoint
 from ddpm_train.denoiser import Denoiser
 from ddpm_train.errors import FixableError
 from ddpm_train.settings import to_dict
+from ddpm_train.weights import build_network
 
 MEASURE = "baselines"
 VERSION = 1
@@ -102,7 +102,7 @@ def untrained_bits(model: Model, images: ImageSet, seed: int, runtime: Runtime) 
             "model: its network is not one of ours, so nobody knows its initial weights",
             "measure a checkpoint",
         )
-    network = checkpoint.build_network(model.config, seed=seed).eval()
+    network = build_network(model.config, seed=seed).eval()
     network = network.to(model.device, model.dtype).requires_grad_(requires_grad=False)
     process = model.denoise.schedule
     denoise = Denoiser(network, process, model.denoise.objective, model.denoise.errors)

@@ -4,10 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from ddpm_train.errors import FixableError
-from ddpm_train.leaves import Range, Seed
-
-Count = Annotated[int, Range(0)]
-Number = Annotated[int, Range(1)]
+from ddpm_train.leaves import Count, Number, Range, Seed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

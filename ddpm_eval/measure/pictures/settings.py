@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from ddpm_eval.record.store import MOST
-from ddpm_train.config import Number, SamplerConfig
-from ddpm_train.leaves import Length, Range, Seed
+from ddpm_train.config import SamplerConfig
+from ddpm_train.leaves import Length, Number, Range, Seed
 
 Rows = Annotated[int, Range(1, 1000)]
 Index = Annotated[int, Range(0, 2**32 - 1)]
