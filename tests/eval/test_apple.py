@@ -14,7 +14,7 @@ from ddpm_train.errors import FixableError
 from ddpm_train.world import World
 from tests.eval import jobs
 from tests.eval.pieces import counting as counting_model
-from tests.eval.test_quality import TEST, TRAIN, Counting, blurred, compare, pictures
+from tests.eval.quality.comparisons import TEST, TRAIN, Counting, blurred, compare, pictures
 
 MPS = torch.device("mps")
 NO_FLOAT64 = "device=mps: Apple's GPUs have no float64 for "

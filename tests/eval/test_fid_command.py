@@ -17,7 +17,7 @@ from ddpm_eval.record.protocol import Protocol
 from ddpm_eval.record.record import Measurement
 from ddpm_eval.record.scores import Score
 from ddpm_eval.record.store import SampleStore
-from tests.eval.test_quality import FD, TEST, blurred, install_toy
+from tests.eval.quality.comparisons import FD, TEST, blurred, install_toy
 
 runner = CliRunner(env={"COLUMNS": "200", "TERM": "dumb"})
 DIGITS = ("--extractor", "digits-cnn", "--dataset", "digits")
