@@ -47,13 +47,9 @@ def archive(
         FixableError: A setting or a picture does not fit, there is no profile, or the machine does
             not read what it wrote.
 
-    >>> import ddpm_eval as de, numpy as np, torch
-    >>> betas = torch.linspace(1e-3, 0.2, 50)
-    >>> noise = (1 - (1 - betas).cumprod(0)).sqrt()
-    >>> class Shrink(torch.nn.Module):
-    ...     def forward(self, x, t):
-    ...         return noise[t - 1, None, None, None] * x
-    >>> model = de.wrap(Shrink(), schedule=betas, image_shape=(1, 8, 8))
+    >>> import ddpm_eval as de, numpy as np
+    >>> from ddpm_eval.toy import gaussian_model
+    >>> model = gaussian_model(T=50)
     >>> greys = np.arange(0, 252, 4, np.uint8).repeat(64).reshape(63, 8, 8, 1)  # 63 even pictures
     >>> profile = de.calibrate(model, greys, n=0, rows=12)
     >>> file = de.archive(model, greys[:20], profile=profile)

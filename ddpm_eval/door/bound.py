@@ -71,14 +71,12 @@ def bits_per_dim(
     Raises:
         FixableError: A setting does not fit; it is named.
 
-    >>> import ddpm_eval as de, torch
-    >>> class Nothing(torch.nn.Module):
-    ...     def forward(self, x, t):
-    ...         return torch.zeros_like(x)
-    >>> model = de.wrap(Nothing(), schedule=[0.02, 0.2, 0.7], image_shape=(1, 8, 8))
+    >>> import ddpm_eval as de
+    >>> from ddpm_eval.toy import gaussian_model
+    >>> model = gaussian_model()
     >>> result = de.bits_per_dim(model, de.images("digits", split="test"), n=20)
     >>> print(result.scores[0])
-    8.552 ± 0.053 bits/dim (n=20)
+    8.476 ± 0.033 bits/dim (n=20)
     """
     _check(model)
     settings = typed(
@@ -145,11 +143,9 @@ def rate_distortion(
     Raises:
         FixableError: A setting does not fit; it is named.
 
-    >>> import ddpm_eval as de, torch
-    >>> class Nothing(torch.nn.Module):
-    ...     def forward(self, x, t):
-    ...         return torch.zeros_like(x)
-    >>> model = de.wrap(Nothing(), schedule=[0.02, 0.2, 0.7], image_shape=(1, 8, 8))
+    >>> import ddpm_eval as de
+    >>> from ddpm_eval.toy import gaussian_model
+    >>> model = gaussian_model()
     >>> curves = de.rate_distortion(model, de.images("digits", split="test"), n=20).curves
     >>> curves[0].metric, len(curves[0].y)
     ('rate', 3)

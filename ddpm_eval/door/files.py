@@ -62,13 +62,9 @@ def calibrate(
     Raises:
         FixableError: A setting does not fit, or the network learned nothing of the images.
 
-    >>> import ddpm_eval as de, numpy as np, torch
-    >>> betas = torch.linspace(1e-3, 0.2, 50)
-    >>> noise = (1 - (1 - betas).cumprod(0)).sqrt()
-    >>> class Shrink(torch.nn.Module):
-    ...     def forward(self, x, t):
-    ...         return noise[t - 1, None, None, None] * x
-    >>> model = de.wrap(Shrink(), schedule=betas, image_shape=(1, 8, 8))
+    >>> import ddpm_eval as de, numpy as np
+    >>> from ddpm_eval.toy import gaussian_model
+    >>> model = gaussian_model(T=50)
     >>> greys = np.arange(0, 252, 4, np.uint8).repeat(64).reshape(63, 8, 8, 1)  # 63 even pictures
     >>> profile = de.calibrate(model, greys, n=0, rows=12)
     >>> profile.rows[0], profile.shape
@@ -112,13 +108,9 @@ def compress(
     Raises:
         FixableError: A setting or a picture does not fit, or there is no profile.
 
-    >>> import ddpm_eval as de, numpy as np, torch
-    >>> betas = torch.linspace(1e-3, 0.2, 50)
-    >>> noise = (1 - (1 - betas).cumprod(0)).sqrt()
-    >>> class Shrink(torch.nn.Module):
-    ...     def forward(self, x, t):
-    ...         return noise[t - 1, None, None, None] * x
-    >>> model = de.wrap(Shrink(), schedule=betas, image_shape=(1, 8, 8))
+    >>> import ddpm_eval as de, numpy as np
+    >>> from ddpm_eval.toy import gaussian_model
+    >>> model = gaussian_model(T=50)
     >>> greys = np.arange(0, 252, 4, np.uint8).repeat(64).reshape(63, 8, 8, 1)  # 63 even pictures
     >>> profile = de.calibrate(model, greys, n=0, rows=12)
     >>> files = de.compress(model, greys[:2], profile=profile)
@@ -162,13 +154,9 @@ def decompress(
     Raises:
         FixableError: A file has a damaged head, is of another profile or version, or is too long.
 
-    >>> import ddpm_eval as de, numpy as np, torch
-    >>> betas = torch.linspace(1e-3, 0.2, 50)
-    >>> noise = (1 - (1 - betas).cumprod(0)).sqrt()
-    >>> class Shrink(torch.nn.Module):
-    ...     def forward(self, x, t):
-    ...         return noise[t - 1, None, None, None] * x
-    >>> model = de.wrap(Shrink(), schedule=betas, image_shape=(1, 8, 8))
+    >>> import ddpm_eval as de, numpy as np
+    >>> from ddpm_eval.toy import gaussian_model
+    >>> model = gaussian_model(T=50)
     >>> greys = np.arange(0, 252, 4, np.uint8).repeat(64).reshape(63, 8, 8, 1)  # 63 even pictures
     >>> profile = de.calibrate(model, greys, n=0, rows=12)
     >>> (file,) = de.compress(model, greys[:1], profile=profile)

@@ -49,12 +49,10 @@ def guide(
         FixableError: The classifier is of other images, classes or times than the model, or the
             scale is below 0.
 
-    >>> import ddpm_eval as de, torch
+    >>> import ddpm_eval as de
     >>> from ddpm_train.classifying import untrained
-    >>> class Nothing(torch.nn.Module):
-    ...     def forward(self, x, t):
-    ...         return torch.zeros_like(x)
-    >>> model = de.wrap(Nothing(), schedule=[0.02, 0.2, 0.7], image_shape=(1, 8, 8))
+    >>> from ddpm_eval.toy import gaussian_model
+    >>> model = gaussian_model()
     >>> de.sample(de.guide(model, untrained(), scale=2), 4, classes=[3, 8]).shape
     (4, 8, 8, 1)
     """

@@ -61,11 +61,9 @@ def progressive(
     Raises:
         FixableError: A setting does not fit; it is named.
 
-    >>> import ddpm_eval as de, torch
-    >>> class Nothing(torch.nn.Module):
-    ...     def forward(self, x, t):
-    ...         return torch.zeros_like(x)
-    >>> model = de.wrap(Nothing(), schedule=[0.02, 0.2, 0.7], image_shape=(1, 8, 8))
+    >>> import ddpm_eval as de
+    >>> from ddpm_eval.toy import gaussian_model
+    >>> model = gaussian_model()
     >>> de.progressive(model, 4).grids["progressive"].images.shape
     (12, 8, 8, 1)
     """
@@ -109,11 +107,9 @@ def reconstruct(
     Raises:
         FixableError: A setting does not fit; it is named.
 
-    >>> import ddpm_eval as de, torch
-    >>> class Nothing(torch.nn.Module):
-    ...     def forward(self, x, t):
-    ...         return torch.zeros_like(x)
-    >>> model = de.wrap(Nothing(), schedule=[0.02, 0.2, 0.7], image_shape=(1, 8, 8))
+    >>> import ddpm_eval as de
+    >>> from ddpm_eval.toy import gaussian_model
+    >>> model = gaussian_model()
     >>> result = de.reconstruct(model, de.images("digits", split="test"), n=4)
     >>> result.grids["reconstructions"].columns
     4
@@ -168,11 +164,9 @@ def interpolate(
     Raises:
         FixableError: A setting does not fit; it is named.
 
-    >>> import ddpm_eval as de, torch
-    >>> class Nothing(torch.nn.Module):
-    ...     def forward(self, x, t):
-    ...         return torch.zeros_like(x)
-    >>> model = de.wrap(Nothing(), schedule=[0.02, 0.2, 0.7], image_shape=(1, 8, 8))
+    >>> import ddpm_eval as de
+    >>> from ddpm_eval.toy import gaussian_model
+    >>> model = gaussian_model()
     >>> result = de.interpolate(model, de.images("digits", split="test"), pairs=[(3, 8)])
     >>> result.grids["path"].columns  # 11 between the two sources
     13

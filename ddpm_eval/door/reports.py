@@ -33,11 +33,9 @@ def report(
         FixableError: There is nothing to write about, the folder holds a record of another model,
             or one where several are to stand inside.
 
-    >>> import ddpm_eval as de, tempfile, torch
-    >>> class Nothing(torch.nn.Module):
-    ...     def forward(self, x, t):
-    ...         return torch.zeros_like(x)
-    >>> model = de.wrap(Nothing(), schedule=[0.02, 0.2, 0.7], image_shape=(1, 8, 8))
+    >>> import ddpm_eval as de, tempfile
+    >>> from ddpm_eval.toy import gaussian_model
+    >>> model = gaussian_model()
     >>> result = de.bits_per_dim(model, de.images("digits", split="test"), n=20)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     de.report([result], folder).name

@@ -73,11 +73,9 @@ def sample(
     Raises:
         FixableError: A setting does not fit; it is named.
 
-    >>> import ddpm_eval as de, torch
-    >>> class Nothing(torch.nn.Module):
-    ...     def forward(self, x, t):
-    ...         return torch.zeros_like(x)
-    >>> model = de.wrap(Nothing(), schedule=[0.02, 0.2, 0.7], image_shape=(1, 8, 8))
+    >>> import ddpm_eval as de
+    >>> from ddpm_eval.toy import gaussian_model
+    >>> model = gaussian_model()
     >>> x = de.sample(model, 4, seed=1)
     >>> x.shape, x.dtype
     ((4, 8, 8, 1), dtype('uint8'))

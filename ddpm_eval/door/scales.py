@@ -53,12 +53,10 @@ def guidance(
     Raises:
         FixableError: As ``guide`` and ``quality``, or there are fewer than two scales.
 
-    >>> import ddpm_eval as de, torch
+    >>> import ddpm_eval as de
     >>> from ddpm_train.classifying import untrained
-    >>> class Nothing(torch.nn.Module):
-    ...     def forward(self, x, t):
-    ...         return torch.zeros_like(x)
-    >>> model = de.wrap(Nothing(), schedule=[0.02, 0.2, 0.7], image_shape=(1, 8, 8))
+    >>> from ddpm_eval.toy import gaussian_model
+    >>> model = gaussian_model()
     >>> train = de.images("digits", split="train")
     >>> curves = de.guidance(
     ...     model, untrained(), train, scales=[0, 2], n=12, extractor="digits-cnn"

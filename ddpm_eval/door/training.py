@@ -17,8 +17,9 @@ def training(model: Model, *, runtime: Runtime | None = None) -> Measurement:
     Raises:
         FixableError: There is no log.
 
-    >>> import ddpm_eval as de, torch
-    >>> de.training(de.wrap(torch.nn.Identity(), schedule=[0.1, 0.2]))
+    >>> import ddpm_eval as de
+    >>> from ddpm_eval.toy import gaussian_model
+    >>> de.training(gaussian_model())
     Traceback (most recent call last):
     ddpm_train.errors.FixableError: no training log beside the checkpoint
       fix: measure a checkpoint inside its run's folder
