@@ -1,11 +1,9 @@
 """Progress without a progress bar: measures ask for it, only the CLI draws it."""
 
-import contextlib
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from typing import Protocol, TypeVar
 
 Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class Track(Protocol):
@@ -18,29 +16,6 @@ class Track(Protocol):
 def quiet(items: Iterable[Item], label: str, total: int) -> Iterable[Item]:
     """Draw nothing (the library's default)."""
     return items
-
-
-def finish(work: Generator[None, None, Result], track: Track, label: str, total: int) -> Result:
-    """Drive work that yields after each of its ``total`` pieces; give back what it returns.
-
-    >>> def add():
-    ...     yield
-    ...     return 1 + 1
-    >>> finish(add(), quiet, "adding", 1)
-    2
-    """
-
-    def steps() -> Generator[int, None, None]:
-        yield from track(range(total), label, total)
-
-    with contextlib.closing(steps()) as meter:
-        while True:
-            next(meter, None)
-            try:
-                next(work)
-            except StopIteration as end:
-                result: Result = end.value
-                return result
 
 
 def silent(_text: str) -> None:

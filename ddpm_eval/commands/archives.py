@@ -39,7 +39,7 @@ def archive(
     require_folder(out.parent)
     from ddpm_eval.codec import pictures
     from ddpm_eval.codec.archive import Archive
-    from ddpm_eval.progress import finish
+    from ddpm_eval.record.fill import finish
 
     sources = pictures.find(images)
     levels = [source.read() for source in sources]

@@ -98,7 +98,7 @@ def compress(
     settings, of_model = changed(EvalSettings(compression=ours), changes or [])
     from ddpm_eval.codec import pictures
     from ddpm_eval.codec.jobs import Compression, require_free
-    from ddpm_eval.progress import finish
+    from ddpm_eval.record.fill import finish
 
     sources = pictures.find(images)
     require_free(sources, out)
@@ -136,7 +136,7 @@ def decompress(
     contents = [(path, read_bytes(path)[:first]) for path in files]
     with opened_codec(model, profile, settings, of_model) as (codec, runtime):
         from ddpm_eval.codec.jobs import Decompression
-        from ddpm_eval.progress import finish
+        from ddpm_eval.record.fill import finish
 
         mine = runtime.world.share(contents)
         job = Decompression(codec, out, layers)

@@ -208,10 +208,10 @@ def _of_images(
 ) -> None:
     """Compare images that are there already, and record it under their name."""
     from ddpm_eval.door.quality import facts_of, measure_all, open_samples
-    from ddpm_eval.measure.quality import quality
+    from ddpm_eval.measure.quality import plan
     from ddpm_train import world
 
-    quality.require_files(settings)
+    plan.require_files(settings)
     samples = open_samples(path, settings)
     folder = settled(_record(path), facts_of(samples))
     recording = Recording(measure="quality", folder=folder)

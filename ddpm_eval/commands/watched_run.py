@@ -161,7 +161,7 @@ def open_run(
     """Find the run and its record, and say if there is nothing new."""
     if run is not None and not (expanded(run) / "config.json").is_file():
         raise FixableError(f"{run}: not the folder of a run", "name one: runs/cifar10, say")
-    from ddpm_eval.measure.quality.quality import require_files
+    from ddpm_eval.measure.quality.plan import require_files
     from ddpm_eval.model import public
     from ddpm_eval.record.shards import key_of
     from ddpm_train import runs, world

@@ -9,7 +9,7 @@ from ddpm_eval.codec.settings import ArchiveSettings
 from ddpm_eval.door.files import Pictures, codec_of, pictures_of
 from ddpm_eval.door.working import runtime_of, typed
 from ddpm_eval.model import Model
-from ddpm_eval.progress import finish
+from ddpm_eval.record.fill import finish
 from ddpm_eval.runtime import Runtime
 from ddpm_train.errors import FixableError
 

@@ -21,7 +21,7 @@ from ddpm_eval.door.working import images_of, model_of, runtime_of, typed
 from ddpm_eval.loading import load
 from ddpm_eval.model import Model, require_bound
 from ddpm_eval.paths import expanded
-from ddpm_eval.progress import finish
+from ddpm_eval.record.fill import finish
 from ddpm_eval.runtime import Runtime
 from ddpm_train.data.images import Pixels
 from ddpm_train.errors import FixableError

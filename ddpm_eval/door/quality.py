@@ -11,11 +11,10 @@ from ddpm_eval.door.working import Provenance, images_of, runtime_of, typed
 from ddpm_eval.features import bank, describe
 from ddpm_eval.measure.pictures import samples as drawing
 from ddpm_eval.measure.pictures.settings import SamplingSettings
+from ddpm_eval.measure.quality import plan, statistics
 from ddpm_eval.measure.quality import quality as measures
-from ddpm_eval.measure.quality import statistics
 from ddpm_eval.measure.quality.origin import Origin
-from ddpm_eval.measure.quality.quality import Comparison
-from ddpm_eval.measure.quality.reference import Reference
+from ddpm_eval.measure.quality.reference import Comparison, Reference
 from ddpm_eval.measure.quality.settings import PROTOCOL_N, QualitySettings
 from ddpm_eval.model import Model
 from ddpm_eval.paths import expanded
@@ -113,7 +112,7 @@ def measure_all(
     sampling: SamplingSettings | None = None,
 ) -> tuple[Measurement, ...]:
     """Measure through every extractor and way of resizing that the settings name."""
-    measures.require_files(settings)
+    plan.require_files(settings)
     if isinstance(samples, Model):
         return _of_model(samples, reference, held_out, settings, runtime, sampling)
     taken = open_samples(samples, settings)
@@ -155,7 +154,7 @@ def _of_model(
     against = _reference(model, reference, settings)
     origin = Origin().by(model)
     channels, height, width = model.shape
-    measures.require(against, (height, width, channels), n, settings, runtime, origin=origin)
+    plan.require(against, (height, width, channels), n, settings, runtime, origin=origin)
     real = _held_out(model, reference, held_out, runtime)
     provenance = Provenance([model], runtime)
     drawn = ImageSet.of(drawing.draw(model, replace(sampling or SamplingSettings(), n=n), runtime))

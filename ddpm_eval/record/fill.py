@@ -8,11 +8,11 @@ import contextlib
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from ddpm_eval.progress import finish
+from ddpm_eval.progress import Track
 from ddpm_eval.record.shards import Arrays, key_of, open_shards
 from ddpm_eval.runtime import Runtime
 from ddpm_train.errors import FixableError
@@ -22,6 +22,7 @@ from ddpm_train.folders import remove_tree
 LOCK = ".lock"
 """The file in a folder of unfinished work whose lock its owner holds."""
 
+Result = TypeVar("Result")
 Make = Callable[[range], Generator[None, None, Arrays]]
 
 
@@ -126,6 +127,29 @@ def _in_memory(work: Work, runtime: Runtime) -> Pieces:
 
     total = sum(work.ticks(part) for part in work.parts())
     return InMemory(finish(whole(), runtime.track, work.label, total))
+
+
+def finish(work: Generator[None, None, Result], track: Track, label: str, total: int) -> Result:
+    """Drive work that yields after each of its ``total`` pieces; give back what it returns.
+
+    >>> def add():
+    ...     yield
+    ...     return 1 + 1
+    >>> finish(add(), lambda items, label, total: items, "adding", 1)
+    2
+    """
+
+    def steps() -> Generator[int, None, None]:
+        yield from track(range(total), label, total)
+
+    with contextlib.closing(steps()) as meter:
+        while True:
+            next(meter, None)
+            try:
+                next(work)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
 
 
 @contextlib.contextmanager

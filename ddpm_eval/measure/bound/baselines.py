@@ -11,7 +11,7 @@ from ddpm_eval.measure.bound.likelihood import assemble
 from ddpm_eval.measure.bound.settings import BaselineSettings, BoundSettings
 from ddpm_eval.measure.bound.sweep import Every, variance_tables
 from ddpm_eval.model import Model
-from ddpm_eval.progress import finish
+from ddpm_eval.record.fill import finish
 from ddpm_eval.record.protocol import Protocol
 from ddpm_eval.record.record import Measurement
 from ddpm_eval.runtime import Runtime

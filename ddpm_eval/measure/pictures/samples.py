@@ -11,11 +11,10 @@ from ddpm_eval.measure.pictures.protocols import condition_of, protocol_of, stee
 from ddpm_eval.measure.pictures.sample_facts import about, facts_of, folder_name, sampling_of
 from ddpm_eval.measure.pictures.settings import SamplingSettings
 from ddpm_eval.model import Model
-from ddpm_eval.progress import finish
 from ddpm_eval.record import filling, store
 from ddpm_eval.record.conditions import labels_of_samples
 from ddpm_eval.record.export import require_pictures
-from ddpm_eval.record.fill import Work, fill
+from ddpm_eval.record.fill import Work, fill, finish
 from ddpm_eval.record.protocol import Protocol
 from ddpm_eval.record.record import Measurement
 from ddpm_eval.record.scores import Grid

@@ -4,47 +4,37 @@ Each extractor and each way of resizing gives a measurement of its own, with its
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
 from ddpm_eval.choice import ImageSet, choose, permutation
-from ddpm_eval.features import Extractor, bank, find, open_extractor
-from ddpm_eval.measure.quality import results, statistics, wanted
+from ddpm_eval.features import Extractor, bank
+from ddpm_eval.measure.quality import results, statistics
 from ddpm_eval.measure.quality.origin import Origin
-from ddpm_eval.measure.quality.reference import Reference, check_data
+from ddpm_eval.measure.quality.plan import (
+    knows_classes,
+    load_extractor,
+    plan_metrics,
+    require_device,
+)
+from ddpm_eval.measure.quality.reference import Comparison
 from ddpm_eval.measure.quality.results import MEASURE, Sets
 from ddpm_eval.measure.quality.scan import scan
 from ddpm_eval.measure.quality.settings import QualitySettings
+from ddpm_eval.metrics.estimate import Error
 from ddpm_eval.metrics.registry import METRICS, Need
 from ddpm_eval.record.arrays import Array
 from ddpm_eval.record.conditions import labels_of_samples
-from ddpm_eval.record.protocol import Protocol
+from ddpm_eval.record.protocol import Json, Protocol
 from ddpm_eval.record.record import Measurement
+from ddpm_eval.record.scores import Qualifiers, Score
 from ddpm_eval.runtime import Runtime
 from ddpm_train.errors import FixableError
 from ddpm_train.fast import memory
 from ddpm_train.reading import expanded
 
 VERSION = 2
-LEAST = 2  # images: fewer have no covariance
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """Samples and what they are compared with.
-
-    Attributes:
-        samples: The images that are scored.
-        reference: What they are compared with.
-        held_out: Other real images, which show what is good here; None: none.
-        origin: How the samples were made.
-    """
-
-    samples: ImageSet
-    reference: Reference
-    held_out: ImageSet | None = None
-    origin: Origin = field(default_factory=Origin)
 
 
 def measure(
@@ -72,98 +62,15 @@ def measure(
         )
     measured = []
     for name, resize in ways:
-        extractor = opened(name, resize, settings, runtime)
+        extractor = load_extractor(name, resize, settings, runtime)
         measured.append(_through(extractor, comparison, settings, runtime))
-    return (*measured, *results.mean_ratio(measured))
-
-
-def require(
-    reference: Reference,
-    shape: tuple[int, int, int],
-    n: int,
-    settings: QualitySettings,
-    runtime: Runtime,
-    *,
-    origin: Origin,
-) -> None:
-    """Refuse before n samples of [H, W, C] are drawn what cannot be measured afterwards.
-
-    Raises:
-        FixableError: The extractor, its weights, the reference or the metrics do not fit.
-    """
-    for name in settings.extractors:
-        extractor = opened(name, (*settings.protocols, "")[0], settings, runtime)
-        extractor.check(shape)
-        knows = knows_classes(extractor, origin)
-        plan = _plan(extractor, reference, shape[:2], n, settings, knows=knows)
-        wanted.require_device(plan, runtime.world.device)
-        if reference.file is not None:
-            check_data(statistics.read(reference.file, extractor), origin.trained_on)
-
-
-def require_files(settings: QualitySettings) -> None:
-    """Refuse weights that are missing, damaged or others, and statistics that cannot be written.
-
-    Raises:
-        FixableError: Names the file, or where it was looked for.
-    """
-    if settings.save:
-        statistics.require_writable(expanded(settings.save))
-    path = expanded(settings.extractor_weights) if settings.extractor_weights else None
-    for name in settings.extractors:
-        weights = find(name).weights
-        if weights is not None:
-            weights.verified(path, settings.accept_weights)
-
-
-def opened(name: str, resize: str, settings: QualitySettings, runtime: Runtime) -> Extractor:
-    """Open an extractor with the weights that the settings name."""
-    file = settings.extractor_weights
-    return open_extractor(
-        name,
-        path=expanded(file) if file else None,
-        device=runtime.world.device,
-        accept=settings.accept_weights,
-        resize=resize,
-    )
+    return (*measured, *_mean_ratio(measured))
 
 
 def _chosen(samples: ImageSet, settings: QualitySettings) -> ImageSet:
     """The n samples that are scored: of samples in a store the first, of other images drawn."""
     is_drawn_already = Origin.of(samples).sampling is not None
     return choose(samples, settings.n, seed=settings.seed, first=settings.first or is_drawn_already)
-
-
-def _plan(
-    extractor: Extractor,
-    reference: Reference,
-    size: tuple[int, int],
-    n: int,
-    settings: QualitySettings,
-    *,
-    knows: bool,
-) -> list[str]:
-    """The metrics that will be taken, by key."""
-    content = None if reference.file is None else statistics.read(reference.file, extractor)
-    reference.check_size(size, content)
-    lacking: set[Need] = set() if reference.images is not None else {"reference"}
-    if content is not None and content.spatial is None:
-        lacking.add("spatial")
-    if not knows:
-        lacking.add("labels")
-    counts = [n, *([len(reference.images)] if reference.images is not None else [])]
-    keys = wanted.choose(
-        settings.metrics,
-        extractor.description,
-        counts,
-        lacking,
-        strict=len(settings.extractors) == 1,
-    )
-    if not keys or min(counts) < LEAST:
-        raise FixableError(
-            f"n={min(counts)}: no metric works on so few images", "take more, 50,000 if you can"
-        )
-    return keys
 
 
 def _through(
@@ -174,8 +81,8 @@ def _through(
     n, shape = len(samples), samples.read([0]).shape[1:]
     extractor.check(shape)
     labels = _labels(samples) if knows_classes(extractor, comparison.origin) else None
-    keys = _plan(extractor, reference, shape[:2], n, settings, knows=labels is not None)
-    wanted.require_device(keys, world.device)
+    keys = plan_metrics(extractor, reference, shape[:2], n, settings, knows=labels is not None)
+    require_device(keys, world.device)
     held_out = _held_out(comparison, settings) if "fid" in keys else None
     protocol = _protocol(extractor, comparison, keys, held_out)
     finished = runtime.recorded(MEASURE, protocol)
@@ -199,11 +106,6 @@ def _through(
     sets = Sets(comparison, extractor, features, scanned, content, others, yardstick)
     memory.give_back()
     return results.measurement(sets, keys, protocol)
-
-
-def knows_classes(extractor: Extractor, origin: Origin) -> bool:
-    """Whether an extractor tells the classes that samples are of."""
-    return bool(origin.classes) and origin.classes == extractor.description.classes
 
 
 def _labels(samples: ImageSet) -> Array | None:
@@ -260,3 +162,46 @@ def _protocol(
             "held_out": None if held_out is None else bank.content(held_out),
         },
     )
+
+
+def _mean_ratio(measured: Sequence[Measurement]) -> tuple[Measurement, ...]:
+    """The mean of FDr over extractors, where several were taken: FDr^k of arXiv 2604.28190.
+
+    Of each extractor the first way of resizing counts. The error is at most the mean of theirs,
+    which it would be if they erred together.
+    """
+    first_ways: dict[str, Measurement] = {}
+    for item in measured:
+        if item.protocol.extractor is not None:
+            first_ways.setdefault(item.protocol.extractor.name, item)
+    ratios = [(item, item.score("relative_fd")) for item in first_ways.values()]
+    pairs = [(item, ratio) for item, ratio in ratios if ratio is not None]
+    if len(pairs) < 2:
+        return ()
+    first = pairs[0][0].protocol
+    errors = [ratio.error.size for _, ratio in pairs if ratio.error is not None]
+    error = None
+    if len(errors) == len(pairs):
+        over = "samples and held-out images, at most"
+        error = Error(size=float(np.mean(errors)), over=over)
+    score = Score(
+        metric="relative_fd",
+        value=float(np.mean([ratio.value for _, ratio in pairs])),
+        n=min(ratio.n for _, ratio in pairs),
+        error=error,
+        of=Qualifiers(whose="samples", extractor=f"(mean of {len(pairs)})"),
+    )
+    settings: dict[str, Json] = {"mean_of": [item.protocol.key for item, _ in pairs]}
+    protocol = Protocol(
+        version=first.version,
+        model=first.model,
+        weights=first.weights,
+        images=first.images,
+        sampling=first.sampling,
+        reference=first.reference,
+        clip=first.clip,
+        precision=first.precision,
+        seed=first.seed,
+        settings=settings,
+    )
+    return (Measurement(measure=MEASURE, protocol=protocol, scores=(score,)),)

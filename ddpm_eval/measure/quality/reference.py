@@ -1,12 +1,13 @@
 """What samples are compared with: images, a file of statistics, or a file of both."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ddpm_eval.choice import ImageSet
 from ddpm_eval.features import Extractor, bank
 from ddpm_eval.features.bank import Bank
 from ddpm_eval.measure.quality import statistics
+from ddpm_eval.measure.quality.origin import Origin
 from ddpm_eval.measure.quality.scan import statistics_of
 from ddpm_eval.measure.quality.statistics import Statistics
 from ddpm_eval.record.protocol import ImagesFacts
@@ -86,6 +87,23 @@ class Reference:
                 f"reference: {name} has images of {theirs}, the samples are {ours}",
                 "name the reference that the model was trained on, in its size",
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Samples and what they are compared with.
+
+    Attributes:
+        samples: The images that are scored.
+        reference: What they are compared with.
+        held_out: Other real images, which show what is good here; None: none.
+        origin: How the samples were made.
+    """
+
+    samples: ImageSet
+    reference: Reference
+    held_out: ImageSet | None = None
+    origin: Origin = field(default_factory=Origin)
 
 
 def check_data(content: Statistics, trained_on: str | None) -> None:

@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from ddpm_eval.features import Extractor
 from ddpm_eval.features.bank import Bank
 from ddpm_eval.measure.quality import sanity
+from ddpm_eval.measure.quality.reference import Comparison
 from ddpm_eval.measure.quality.scan import Scanned
 from ddpm_eval.measure.quality.statistics import Statistics
 from ddpm_eval.metrics import extrapolation
@@ -21,9 +19,6 @@ from ddpm_eval.record.record import Measurement
 from ddpm_eval.record.scores import Curve, Qualifiers, Score
 from ddpm_train.data.labels import without_labels
 from ddpm_train.data.pictures import Pictures
-
-if TYPE_CHECKING:
-    from ddpm_eval.measure.quality.quality import Comparison
 
 MEASURE = "quality"
 HELD_OUT = "held-out images"
@@ -43,7 +38,7 @@ class Sets:
         yardstick: Moments and features of held-out images, where there are some.
     """
 
-    comparison: "Comparison"
+    comparison: Comparison
     extractor: Extractor
     features: Bank
     scanned: Scanned
@@ -231,46 +226,3 @@ def _warnings(
             origin=sets.comparison.origin,
         )
     )
-
-
-def mean_ratio(measured: Sequence[Measurement]) -> tuple[Measurement, ...]:
-    """The mean of FDr over extractors, where several were taken: FDr^k of arXiv 2604.28190.
-
-    Of each extractor the first way of resizing counts. The error is at most the mean of theirs,
-    which it would be if they erred together.
-    """
-    first_ways: dict[str, Measurement] = {}
-    for item in measured:
-        if item.protocol.extractor is not None:
-            first_ways.setdefault(item.protocol.extractor.name, item)
-    ratios = [(item, item.score("relative_fd")) for item in first_ways.values()]
-    pairs = [(item, ratio) for item, ratio in ratios if ratio is not None]
-    if len(pairs) < 2:
-        return ()
-    first = pairs[0][0].protocol
-    errors = [ratio.error.size for _, ratio in pairs if ratio.error is not None]
-    error = None
-    if len(errors) == len(pairs):
-        over = "samples and held-out images, at most"
-        error = Error(size=float(np.mean(errors)), over=over)
-    score = Score(
-        metric="relative_fd",
-        value=float(np.mean([ratio.value for _, ratio in pairs])),
-        n=min(ratio.n for _, ratio in pairs),
-        error=error,
-        of=Qualifiers(whose="samples", extractor=f"(mean of {len(pairs)})"),
-    )
-    settings: dict[str, Json] = {"mean_of": [item.protocol.key for item, _ in pairs]}
-    protocol = Protocol(
-        version=first.version,
-        model=first.model,
-        weights=first.weights,
-        images=first.images,
-        sampling=first.sampling,
-        reference=first.reference,
-        clip=first.clip,
-        precision=first.precision,
-        seed=first.seed,
-        settings=settings,
-    )
-    return (Measurement(measure=MEASURE, protocol=protocol, scores=(score,)),)

@@ -17,8 +17,7 @@ from ddpm_eval.features import (
     open_extractor,
 )
 from ddpm_eval.measure.quality import quality
-from ddpm_eval.measure.quality.quality import Comparison
-from ddpm_eval.measure.quality.reference import Reference
+from ddpm_eval.measure.quality.reference import Comparison, Reference
 from ddpm_eval.measure.quality.scan import statistics_of
 from ddpm_eval.measure.quality.settings import QualitySettings
 from ddpm_eval.record.record import Measurement
