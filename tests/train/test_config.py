@@ -57,6 +57,16 @@ def test_the_papers_settings() -> None:
         )
 
 
+def test_digits_for_likelihood_are_the_digits_trained_by_the_recipe_of_likelihood32() -> None:
+    ours, plain = presets.digits_likelihood(), presets.digits()
+    assert ours.objective == presets.likelihood32().objective
+    assert (ours.optim.decay, ours.optim.grad_clip) == ("cosine", 0.0)
+    assert (ours.schedule.kind, ours.schedule.T) == ("log_snr", plain.schedule.T)
+    optim = replace(ours.optim, decay=plain.optim.decay, grad_clip=plain.optim.grad_clip)
+    like = replace(ours, preset="digits", objective=plain.objective, schedule=plain.schedule)
+    assert replace(like, optim=optim) == plain  # as long, as large, the same images
+
+
 def test_overrides_are_read_by_the_type_of_their_leaf() -> None:
     run = override(
         presets.cifar10(),
