@@ -16,6 +16,7 @@ import numpy as np
 
 from ddpm_eval.codec.bits import BitReader, BitWriter
 from ddpm_eval.codec.contexts import MU_STEPS
+from ddpm_eval.codec.offsets import offsets
 from ddpm_eval.codec.words import Array
 
 _PLACES = 8  # of the grid
@@ -28,7 +29,8 @@ class Values(NamedTuple):
     Attributes:
         values: In units of what they are rounded to.
         count_shift: Of the Rice code that tells how many are listed.
-        tolerance: How far two machines may differ; for the sender.
+        tolerance: How far two machines may differ. A receiver that states it first moves its
+            values to where the list says that the sender's lie (``offsets``).
     """
 
     values: Array
@@ -82,21 +84,35 @@ def read(bits: BitReader, arrays: Sequence[Values]) -> list[Array]:
         OutOfBits: The file ends inside a list, or it is damaged.
     """
     place = bits.number(3)
-    return [_read_list(bits, _shifted(array.values, place), array.count_shift) for array in arrays]
+    return [_read_list(bits, array, place) for array in arrays]
 
 
-def _read_list(bits: BitReader, shifted: Array, count_shift: int) -> Array:
+def _read_list(bits: BitReader, array: Values, place: int) -> Array:
+    shifted = _shifted(array.values, place)
+    near, odd = _listed(bits, array.count_shift, shifted.size)
+    if array.tolerance:
+        edges = np.rint(shifted)
+        listed, upper = np.zeros((2, *shifted.shape), bool)
+        listed.flat[near] = True
+        upper.flat[near] = edges.flat[near] % 2 == odd
+        moved = offsets(shifted - edges, listed, upper, array.tolerance)
+        shifted -= moved[..., None, None]
     rounded = np.floor(shifted).astype(np.int64)
+    low = np.floor(shifted.flat[near] - 0.5).astype(np.int64)
+    rounded.flat[near] = low + ((low & 1) != odd)
+    return rounded
+
+
+def _listed(bits: BitReader, count_shift: int, size: int) -> tuple[Array, Array]:
+    """The pixels of a list, and the parity of each."""
     count = bits.rice(count_shift)
     shift = bits.number(_SHIFT_BITS) if count else 0
-    pixel = -1
+    pixel, pairs = -1, []
     for _ in range(count):
         pixel += 1 + bits.rice(shift)
-        odd = bits.number(1)
-        if pixel < shifted.size:
-            low = math.floor(shifted.flat[pixel] - 0.5)
-            rounded.flat[pixel] = low if low & 1 == odd else low + 1
-    return rounded
+        pairs.append((pixel, bits.number(1)))
+    near, odd = np.array([pair for pair in pairs if pair[0] < size], np.int64).reshape(-1, 2).T
+    return near, odd
 
 
 def _levels(x_0_hat: Array) -> Array:

@@ -125,17 +125,26 @@ class Reader:
         self._settle(tiles.join(levels.astype(np.uint8), self.size)[..., : self.channels])
 
     def _exact(self, evaluation: Evaluation) -> Pixels | None:
-        """The exact pixels, if the end of the file gives pixels whose checksum fits."""
-        self._problem = DIFFERS
-        try:
-            stage = self._stage(evaluation)
-            usual = final.usual_scales(self.profile.tile_scale, self.layers[-1].scales)
-            side = final.read_side(self._bits, usual, len(self.profile.sets))
-        except OutOfBits:
-            return None
-        return self._checked(stage, side, -(-self._bits.place // 8))
+        """The exact pixels, if the end of the file gives pixels whose checksum fits.
 
-    def _stage(self, evaluation: Evaluation) -> final.Stage:
+        Where they do not, this machine may differ by more than the tolerance: the means are moved
+        to where the file's list says that the sender's lie, and read once more.
+        """
+        self._problem, start = DIFFERS, self._bits.place
+        for tolerance in (0.0, self.profile.tolerance) if self.head.portable else (0.0,):
+            self._bits.place = start
+            try:
+                stage = self._stage(evaluation, tolerance)
+                usual = final.usual_scales(self.profile.tile_scale, self.layers[-1].scales)
+                side = final.read_side(self._bits, usual, len(self.profile.sets))
+            except OutOfBits:
+                return None
+            exact = self._checked(stage, side, -(-self._bits.place // 8))
+            if exact is not None:
+                return exact
+        return None
+
+    def _stage(self, evaluation: Evaluation, tolerance: float) -> final.Stage:
         """The final stage, from what both sides agree on.
 
         Raises:
@@ -144,7 +153,7 @@ class Reader:
         inside, sets = tiles.inside(self.size, self.tile), self.profile.sets
         if not self.head.portable:
             return final.exact_stage(evaluation, inside, sets, self._planes)
-        agreed = agreement.read(self._bits, final.values(evaluation))
+        agreed = agreement.read(self._bits, final.values(evaluation, tolerance))
         return final.Stage(agreed[0], inside, sets, self._planes, *agreed[1:])
 
     def _checked(self, stage: final.Stage, side: Side, place: int) -> Pixels | None:

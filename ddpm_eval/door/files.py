@@ -38,7 +38,7 @@ def calibrate(
     n: int = 256,
     rows: int = 48,
     noise: float = 16.0,
-    tolerance: float = 1e-4,
+    tolerance: float = 2e-4,
     seed: int = 0,
     batch: int = 64,
     cache: str | Path | None = None,

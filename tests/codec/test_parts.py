@@ -309,6 +309,23 @@ def test_means_that_differ_more_are_not_the_same() -> None:
     ).any()
 
 
+def test_colours_that_have_moved_are_moved_back() -> None:
+    """A machine that differs by some tolerances, nearly alike in each colour, reads the same."""
+    rng, tolerance, wrong = np.random.default_rng(0), 2e-4, {"as it is": 0, "moved": 0}
+    for _ in range(40):
+        ours = rng.uniform(-1, 1, (2, 3, 32, 32))
+        moved = rng.normal(0, 0.8, (2, 1, 1, 1)) + rng.normal(0, 0.3, (2, 3, 1, 1))
+        theirs = ours + tolerance / 127.5 * (moved + rng.normal(0, 0.2, ours.shape))
+        bits = BitWriter()
+        mu = agreement.write(bits, [agreement.means(ours, tolerance)])[0]
+        for name, stated in (("as it is", 0.0), ("moved", tolerance)):
+            means = agreement.means(theirs, stated)
+            read = agreement.read(BitReader(bits.bytes()), [means])[0]
+            wrong[name] += int((read != mu).any((1, 2, 3)).sum())
+    assert wrong["as it is"] > 10
+    assert wrong["moved"] < wrong["as it is"] / 8
+
+
 def test_reading_beyond_the_end_is_said() -> None:
     reader = BitReader(b"\x01")
     reader.number(8)
