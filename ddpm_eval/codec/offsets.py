@@ -58,6 +58,6 @@ def _likelihood(distances: Array, listed: Array, upper: Array) -> Array:
 def _moves(likelihood: Array) -> Array:
     """The most probable moves, [C], of likelihoods [C, moves]."""
     apart = -0.5 * ((_MOVES[:, None] - _MOVES) / _OWN_SPREAD) ** 2
-    each = likelihood[:, :, None] + apart  # [C, its own move, that of all]
-    together = each.max(1).sum(0) - 0.5 * (_MOVES / _SPREAD) ** 2
-    return np.asarray(_MOVES[each[:, :, together.argmax()].argmax(1)])
+    pairs = likelihood[:, :, None] + apart  # [C, its own move, that of all]
+    together = pairs.max(1).sum(0) - 0.5 * (_MOVES / _SPREAD) ** 2
+    return np.asarray(_MOVES[pairs[:, :, together.argmax()].argmax(1)])

@@ -28,7 +28,7 @@ def test_a_profile_comes_back_as_it_was(profile: Profile, tmp_path: Path) -> Non
 def test_the_digest_covers_every_number(profile: Profile) -> None:
     bits = ((*profile.bits[0][:-1], 0), *profile.bits[1:])
     for other in (
-        replace(profile, tolerance=2e-4),
+        replace(profile, tolerance=2 * profile.tolerance),
         replace(profile, bits=bits),
         replace(profile, weights="others"),
     ):
