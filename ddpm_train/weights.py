@@ -69,7 +69,7 @@ def check_weights(net: torch.nn.Module, weights: Tensors) -> None:
     """Compare names and shapes with a network's, which may be on the device ``meta``.
 
     Raises:
-        FixableError: They differ; the first three differences are named.
+        FixableError: They differ, or weights are no real numbers; the first three are named.
     """
     ours = net.state_dict()
     wrong = [f"{name} is missing" for name in ours.keys() - weights.keys()]
@@ -78,6 +78,11 @@ def check_weights(net: torch.nn.Module, weights: Tensors) -> None:
         f"{name} is {tuple(weights[name].shape)} instead of {tuple(ours[name].shape)}"
         for name in ours.keys() & weights.keys()
         if weights[name].shape != ours[name].shape
+    ]
+    wrong += [
+        f"{name} holds {str(value.dtype).removeprefix('torch.')} numbers"
+        for name, value in weights.items()
+        if not value.is_floating_point()
     ]
     if wrong:
         raise FixableError(

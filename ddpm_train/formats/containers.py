@@ -3,14 +3,18 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 
-from ddpm_train import tensorfiles
+from ddpm_train import leaves, tensorfiles
 from ddpm_train.errors import FixableError
+from ddpm_train.leaves import Range
 from ddpm_train.reading import read_json
 from ddpm_train.weights import Tensors
+
+Step = Annotated[int, Range(0, 10**15)]
+"""Of training, as files state it."""
 
 INDEX = ".index.json"
 _INDEX = re.compile(r"\.index(\.[\w-]+)?\.json$")
@@ -60,6 +64,24 @@ def tensors(content: object, what: str) -> Tensors:
             "save the state_dict() of the network inside",
         )
     return bare
+
+
+def step(value: object, path: Path | str) -> int:
+    """Check the step of training that a file states.
+
+    Raises:
+        FixableError: It is no number of steps.
+
+    >>> step(torch.tensor(17), "a.pt")
+    17
+    """
+    if isinstance(value, torch.Tensor) and value.numel() == 1:
+        value = value.item()
+    try:
+        number: int = leaves.read(Step, value, f"{path}: step")
+    except FixableError as error:
+        raise FixableError(error.problem, "use the file as its program wrote it") from error
+    return number
 
 
 def unwrapped(name: str) -> str:

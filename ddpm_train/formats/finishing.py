@@ -34,8 +34,7 @@ def finish(foreign: Foreign, *, changes: Iterable[str] = ()) -> Checkpoint:
     net = build_network(model, seed=None)
     for name, group in groups.items():
         if group:
-            if any(tensor.dtype in (torch.float16, torch.bfloat16) for tensor in group.values()):
-                notes.append("weights were stored in 16 bits and are used in 32")
+            notes += _rounded(group)
             groups[name] = fit(group, model.net, net.state_dict(), foreign.rows)
             check_weights(net, groups[name])
     if not groups["ema"]:
@@ -56,6 +55,12 @@ def finish(foreign: Foreign, *, changes: Iterable[str] = ()) -> Checkpoint:
         weights=groups["weights"],
         ema=groups["ema"],
     )
+
+
+def _rounded(group: Tensors) -> list[str]:
+    """Say where weights have another precision than they are used in."""
+    sizes = {8 * tensor.element_size() for tensor in group.values()} - {32}
+    return [f"weights were stored in {size} bits and are used in 32" for size in sorted(sizes)]
 
 
 def _of_shapes(unet: UNetConfig, weights: Tensors, origins: Origins) -> UNetConfig:
@@ -130,7 +135,7 @@ def fit(
             kind = str(tensor.dtype).removeprefix("torch.")
             raise FixableError(f"{name} holds {kind} numbers", "save the weights as float32")
         fitted[name] = tensor.float()
-        if not tensor.isfinite().all():
+        if not fitted[name].isfinite().all():
             raise FixableError(f"{name} holds NaN or Inf", "use a checkpoint of an earlier step")
     return fitted
 

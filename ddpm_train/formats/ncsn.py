@@ -61,7 +61,6 @@ def read(content: Mapping[str, Any], path: Path) -> Foreign:
         averages = containers.tensors(shadow, f"{path}: 4")
         averages.pop("sigmas", None)
         ema = _canonical(averages, depth)
-    step = content.get("3", 0)
     return Foreign(
         format=NAME if config.conditional else NAME_2,
         model=ModelConfig(
@@ -73,7 +72,7 @@ def read(content: Mapping[str, Any], path: Path) -> Foreign:
         weights=weights if is_list else {},
         ema=ema,
         unlabelled={} if is_list else weights,
-        step=step if isinstance(step, int) else 0,
+        step=containers.step(content.get("3", 0), path),
         origins=origins,
         asked=asked,
         asked_because="look at its config.yml, or put it beside the file",

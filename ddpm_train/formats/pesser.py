@@ -56,7 +56,7 @@ def read(content: Mapping[str, Any], path: Path) -> Foreign:
     model, read_there = beside.process(values, file, paper_process(ModelConfig(unet=unet)))
     origins = beside.origins_of(origins, read_there, file, "config.yml")
     averaged = _is_averaged(path)
-    step = content.get("3", 0) if listed else step_in_name(path)
+    step = containers.step(content.get("3", 0), path) if listed else step_in_name(path)
     variance_is_read = "objective.variance" in read_there
     return Foreign(
         format=DDIM if listed else NAME,
@@ -64,7 +64,7 @@ def read(content: Mapping[str, Any], path: Path) -> Foreign:
         weights=raw or (plain if averaged is False else {}),
         ema=ema or (plain if averaged else {}),
         unlabelled=plain if averaged is None else {},
-        step=step if isinstance(step, int) else 0,
+        step=step,
         origins=origins,
         derive=unchanged if variance_is_read else paper_process,
     )

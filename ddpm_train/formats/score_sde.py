@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ddpm_train.architectures import NcsnppConfig
 from ddpm_train.config import ModelConfig, ScheduleConfig
 from ddpm_train.errors import FixableError
@@ -51,7 +49,6 @@ def read(content: Mapping[str, Any], path: Path) -> Foreign:
         )
     average = content.get("ema")
     ema = {} if bare or not isinstance(average, Mapping) else _averaged(average, theirs, path)
-    step = content.get("step", 0)
     blocks = "down.0.downsample.conv1.weight" in weights
     if blocks:
         config, origins = ncsnpp_settings(weights)
@@ -68,7 +65,7 @@ def read(content: Mapping[str, Any], path: Path) -> Foreign:
         weights={} if bare else weights,
         ema=ema,
         unlabelled=weights if bare else {},
-        step=int(step) if isinstance(step, int | torch.Tensor) else 0,
+        step=containers.step(content.get("step", 0), path),
         origins=origins,
         asked={"sde": "vp"},
         asked_because="look at training.sde and training.continuous of its configuration; "

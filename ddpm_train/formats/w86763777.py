@@ -81,14 +81,14 @@ def read(content: Mapping[str, Any], path: Path) -> Foreign:
     origins.read("the frozen table of times", "schedule.T")
     if size:
         origins.read("x_T", "unet.image_size")
-    step, bare = content.get("step", 0), "net_model" not in content
+    bare = "net_model" not in content
     return Foreign(
         format=NAME,
         model=model,
         weights={} if bare else raw,
         ema=ema,
         unlabelled=raw if bare else {},
-        step=step if isinstance(step, int) else 0,
+        step=containers.step(content.get("step", 0), path),
         origins=origins,
         derive=unchanged if "objective.variance" in read_there else paper_process,
     )
