@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.faults import (
+    contents,
     disks,
     interruptions,
     lines,
@@ -23,7 +24,7 @@ from tests.faults.matrix import Case
 KINDS = (
     *(training.kills, training.signals, training.retention, ranks.ranks),
     interruptions.interruptions,
-    *(mutations.mutations, sweep.sweep, pickles.pickles),
+    *(mutations.mutations, contents.contents, sweep.sweep, pickles.pickles),
     *(disks.disks, lines.wrong_lines, places.places, pairs.pairs),
     *(strangers.bombs, strangers.escapes, mirrors.mirrors),
 )

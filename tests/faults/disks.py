@@ -18,7 +18,8 @@ COMMANDS = {
     "train": (train("optim.steps=4"), ()),
     "train on": (train("optim.steps=12", "log.keep=1"), ("r",)),
     "nll": (["ddpm-eval", "nll", "r", "-n", "2", "--quiet"], ("r",)),
-    "sample": (["ddpm-eval", "sample", "r", "-n", "64", "--out", "s", "--quiet"], ("r",)),
+    "sample": (
+        ["ddpm-eval", "sample", "r", "-n", "16", "--batch", "8", "--out", "s", "--quiet"], ("r",)),
     "import": (
         ["ddpm-eval", "import", "legacy.ckpt", "o.pt", "--weights", "ema"], ("legacy.ckpt",)),
     "export": (["ddpm-eval", "export", "r", "out"], ("r",)),
@@ -28,7 +29,7 @@ COMMANDS = {
     "store export npz": (["ddpm-eval", "store", "export", "store", "a.npz"], ("store",)),
     "report": (["ddpm-eval", "report", "r"], ("reports",)),
     "calibrate": (
-        ["ddpm-eval", "calibrate", "c", "-n", "0", "--set", "calibration.rows=12"],
+        ["ddpm-eval", "calibrate", "c", "-n", "24", "--set", "calibration.rows=12"],
         ("c", "fields.npz")),
     "compress": (["ddpm-eval", "compress", "some", "--model", "c", "--out", "z"], ("c", "some")),
     "archive": (
@@ -37,7 +38,8 @@ COMMANDS = {
         ["ddpm-eval", "decompress", "some.archive", "--model", "c", "--out", "back"],
         ("c", "some.archive")),
     "guided samples": (
-        ["ddpm-eval", "sample", "r", "-n", "64", "--classifier", "guide.pt", "--quiet"],
+        ["ddpm-eval", "sample", "r", "-n", "8", "--batch", "4", "--classifier", "guide.pt",
+         "--quiet"],
         ("r", "guide.pt")),
     "train a classifier": (with_settings(
         ["ddpm-train", "classifier", "--out", "k.pt"], *ENCODER, *PROCESS, "optim.steps=1"), ()),

@@ -34,7 +34,8 @@ SETTINGS = (
     ),
     *("data.resize=fast", "optim.steps=0", "optim.steps=1e3x", "__class__.x=1", "log.keep=1e99"),
 )
-GUIDED = ("sample", "r", "-n", "2", "--out", "s", "--classifier", "guide.pt")
+TWO = ("-n", "2", "--batch", "2")
+GUIDED = ("sample", "r", *TWO, "--out", "s", "--classifier", "guide.pt")
 BY_MODEL = ("--model", "c")
 ADM, SDE, EDM = "adm/ema_0.9999_000100.pt", "score_sde/checkpoint_8.pth", "edm/edm.pt"
 NCSN = "ncsn/checkpoint.pth"
@@ -126,8 +127,8 @@ def _generated() -> Iterator[tuple[tuple[str, ...], bool]]:
         yield ("ddpm-eval", "report", path), True
     for number in NUMBERS:
         yield ("ddpm-eval", "nll", "r", "-n", number, "--quiet"), number not in ("-0", "1_0", "٣")
-        yield ("ddpm-eval", "sample", "r", "-n", number, "--out", "s"), False
-        yield ("ddpm-eval", "sample", "r", "-n", "2", "--steps", number, "--out", "s"), False
+        yield ("ddpm-eval", "sample", "r", "-n", number, "--batch", "2", "--out", "s"), False
+        yield ("ddpm-eval", "sample", "r", *TWO, "--steps", number, "--out", "s"), False
     for setting in SETTINGS:
         yield ("ddpm-train", "digits", "--out", "o", "--set", setting), True
     for device in DEVICES:

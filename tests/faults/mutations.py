@@ -41,7 +41,7 @@ FLAGS = (
     *("--set", "schedule.kind=linear", "--set", "schedule.T=100"),
     *("--set", "unet.head_channels=32", "--set", "use_new_attention_order=False"),
 )
-GUIDED = ("ddpm-eval", "sample", "r", "-n", "2", "--out", "s", "--classifier")
+GUIDED = ("ddpm-eval", "sample", "r", "-n", "2", "--batch", "2", "--out", "s", "--classifier")
 DECOMPRESS = ("ddpm-eval", "decompress", "field.ddpm", "--model", "c", "--out", "back")
 KINDS = (
     Kind("checkpoint", "r/checkpoints/step-00000006.pt", ("r",), (*INSPECT, "r"), count=60),
@@ -93,52 +93,64 @@ def mutations(material: Path, share: float) -> Iterator[Case]:
             yield Case(f"damaged: {kind.name}", f"seed {seed}", _attack(kind, seed, material))
 
 
-_clean: dict[str, server.Result] = {}
-
-
 def _attack(kind: Kind, seed: int, material: Path) -> Callable[[Path], str]:
     def attack(folder: Path) -> str:
-        if kind.name not in _clean:
-            _copy(kind, material, folder)
-            _clean[kind.name] = server.run(kind.words, folder)
-            if _clean[kind.name].status != 0:
-                return f"the clean file is refused: {_clean[kind.name]}"
-            server.fresh(folder)
-        _copy(kind, material, folder)
+        expected = clean(kind, folder, material)
+        if expected.status != 0:
+            return f"the clean file is refused: {expected}"
+        copy(kind, material, folder)
         draw = random.Random(f"{kind.name} {seed}")
         file = draw.choice(sorted(path for path in folder.glob(kind.files) if path.is_file()))
         what = mutate(file, draw)
-        problem = _judge(kind, server.run(kind.words, folder), _clean[kind.name])
+        problem = _judge(kind, server.run(kind.words, folder), expected)
         return problem and f"{what} of {file.relative_to(folder)}: {problem}"
 
     return attack
 
 
-def _copy(kind: Kind, material: Path, folder: Path) -> None:
+_clean: dict[str, server.Result] = {}
+
+
+def clean(kind: Kind, folder: Path, material: Path) -> server.Result:
+    """What a clean file gives, asked once for each worker. The folder is empty."""
+    if kind.name not in _clean:
+        copy(kind, material, folder)
+        _clean[kind.name] = server.run(kind.words, folder)
+        server.fresh(folder)
+    return _clean[kind.name]
+
+
+def copy(kind: Kind, material: Path, folder: Path) -> None:
+    """Copy what the command needs."""
     for pattern in kind.needs:
         for source in material.glob(pattern):
             os.system(f"cp -r '{source}' '{folder}/'")
 
 
-def _judge(kind: Kind, result: server.Result, clean: server.Result) -> str:
+def _judge(kind: Kind, result: server.Result, expected: server.Result) -> str:
     """What is wrong with a result on a damaged file; empty if nothing."""
     if kind.lossy and result.status == 1 and kind.lossy in result.text:
         return str(result) if result.has_traceback else ""
-    if result.has_traceback or result.status not in (0, 2):
-        return str(result)
-    if result.status == 2:
-        lines = [line for line in result.text.splitlines() if line.strip()]
-        errors = [line for line in lines if line.startswith("error:")]
-        fixes = [line for line in lines if line.strip().startswith("fix:")]
-        return "" if len(errors) == len(fixes) == 1 else f"no error with a fix: {result}"
-    if kind.ours and _said(result.text) != _said(clean.text) and "warning" not in result.text:
+    if result.status != 0 or result.has_traceback:
+        return refusal(result)
+    if kind.ours and said(result) != said(expected) and "warning" not in result.text:
         return f"another result without a word: {result}"
     return ""
 
 
-def _said(text: str) -> list[str]:
+def refusal(result: server.Result) -> str:
+    """What is wrong with a refusal; empty if it is status 2, and one error with one fix."""
+    if result.has_traceback or result.status != 2:
+        return str(result)
+    lines = [line.strip() for line in result.text.splitlines()]
+    errors = [line for line in lines if line.startswith("error:")]
+    fixes = [line for line in lines if line.startswith("fix:")]
+    return "" if len(errors) == len(fixes) == 1 else f"no error with a fix: {result}"
+
+
+def said(result: server.Result) -> list[str]:
     """The words of a result without times, paths of pipes and progress."""
-    lines = re.sub(r"\d+(\.\d+)? s\b|\d\d:\d\d:\d\d", "", text).splitlines()
+    lines = re.sub(r"\d+(\.\d+)? s\b|\d\d:\d\d:\d\d", "", result.text).splitlines()
     return [line for line in lines if line.strip()]
 
 

@@ -13,32 +13,48 @@ from tests.faults import server
 from tests.faults.matrix import Case
 
 CNN = ("--extractor", "digits-cnn")
+PROBE = ("--set", "ode.probes=1")
+EIGHT = ("--set", "compute.batch=8")  # a batch is drawn whole, and shards are many
+GUIDANCE = ("--classifier", "guide.pt")
 MEASURES: dict[str, tuple[str, ...]] = {
     "nll": ("nll", "r", "-n", "6"),
     "estimate": ("nll", "r", "-n", "64", "--budget", "300"),
     "train split": ("nll", "r", "-n", "6", "--split", "train"),
     "rate-distortion": ("rate-distortion", "r", "-n", "4"),
     "baselines": ("baselines", "r", "-n", "4"),
-    "sample": ("sample", "r", "-n", "80"),
-    "fid": ("fid", "r", "-n", "80", *CNN, "--metrics", "FID,KID"),
-    "fid of test": ("fid", "r", "-n", "80", "--reference", "test", *CNN, "--metrics", "FID,KID"),
-    "progressive": ("progressive", "r", "-n", "4"),
+    "sample": ("sample", "r", "-n", "20", "--batch", "8"),
+    "fid": ("fid", "r", "-n", "20", *CNN, "--metrics", "FID,KID", *EIGHT),
+    "fid of test": (
+        *("fid", "r", "-n", "20", "--reference", "test", *CNN, "--metrics", "FID,KID"),
+        *EIGHT,
+    ),
+    "progressive": ("progressive", "r", "-n", "4", *EIGHT),
     "reconstruct": ("reconstruct", "r", "-n", "2"),
-    "interpolate": ("interpolate", "r", "--t", "5"),
-    "neighbours": ("neighbours", "r", "-n", "4", *CNN),
+    "interpolate": ("interpolate", "r", "--t", "5", "--lambdas", "0.5"),
+    "neighbours": ("neighbours", "r", "-n", "4", *CNN, *EIGHT),
     "training": ("training", "r"),
-    "ode": ("nll", "r", "-n", "2", "--ode"),
+    "ode": ("nll", "r", "-n", "2", "--ode", "--set", "ode.tolerance=0.01", *PROBE),
     "strides": ("nll", "r", "-n", "4", "--strides", "3,5"),
-    "guided": ("sample", "r", "-n", "16", "--classifier", "guide.pt", "--scale", "2"),
-    "langevin": ("sample", "n", "-n", "16", "--sampler", "langevin"),
-    "calibrate": ("calibrate", "c", "-n", "0", "--set", "calibration.rows=12"),
+    "guided": ("sample", "r", "-n", "12", "--batch", "8", *GUIDANCE, "--scale", "2"),
+    "langevin": (
+        *("sample", "n", "-n", "6", "--batch", "4", "--sampler", "langevin"),
+        *("--set", "samples.level_steps=1"),
+    ),
+    "calibrate": ("calibrate", "c", "-n", "24", "--set", "calibration.rows=12"),
     "compress": ("compress", "some", "--model", "c", "--out", "z"),
     "archive": ("archive", "some", "--model", "c", "--out", "a.archive", "--replace"),
     "decompress": ("decompress", "some.archive", "--model", "c", "--out", "back", "--replace"),
+    "files": ("rate-distortion", "c", "--files", "--split", "train", "-n", "2"),
+    "guidance": ("guidance", "r", *GUIDANCE, "--scales", "0,2", "-n", "8", *CNN, *EIGHT),
 }
+NEIGHBOURS = {
+    "files": ("files", "guidance", "calibrate", "compress", "nll", "rate-distortion"),
+    "guidance": ("guidance", "guided", "fid", "sample", "progressive"),
+}
+"""What the slowest are set beside; the others are set beside each other."""
 NEEDS = {
-    **{"langevin": "n", "guided": "guide.pt", "decompress": "some.archive"},
-    "calibrate": "fields.npz",
+    **{"langevin": "n", "guided": "guide.pt", "guidance": "guide.pt"},
+    **{"decompress": "some.archive", "calibrate": "fields.npz", "files": "fields.npz"},
 } | dict.fromkeys(("compress", "archive"), "some")
 """What else of the material a command reads."""
 WRITTEN = ("z/*.ddpm", "*.archive", "back/*.png", "c/checkpoints/*.profile.json")
@@ -46,7 +62,9 @@ WRITTEN = ("z/*.ddpm", "*.archive", "back/*.png", "c/checkpoints/*.profile.json"
 
 def pairs(material: Path, share: float) -> Iterator[Case]:
     """Every measure beside itself and beside each other."""
-    chosen = list(itertools.combinations_with_replacement(MEASURES, 2))
+    others = [name for name in MEASURES if name not in NEIGHBOURS]
+    chosen = list(itertools.combinations_with_replacement(others, 2))
+    chosen += [(one, two) for one, beside in NEIGHBOURS.items() for two in beside]
     for one, two in chosen[:: max(1, round(1 / share))]:
         yield Case("two commands at once", f"{one} and {two}", _attack(one, two, material))
 

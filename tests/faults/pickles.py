@@ -79,7 +79,7 @@ CONTAINERS: dict[str, tuple[Callable[[Path, bytes], object], list[str]]] = {
         lambda root, data: (root / "a.ckpt").write_bytes(data), ["ddpm-eval", "inspect", "a.ckpt"]),
     "classifier": (
         lambda root, data: _zip(root / "k.pt", data),
-        ["ddpm-eval", "sample", "r", "-n", "2", "--classifier", "k.pt"]),
+        ["ddpm-eval", "sample", "r", "-n", "2", "--batch", "2", "--classifier", "k.pt"]),
     "NCSN": (lambda root, data: _zip(root / "checkpoint.pth", data),
              ["ddpm-eval", "inspect", "checkpoint.pth"]),
     ".pkl": (

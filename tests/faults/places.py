@@ -17,13 +17,14 @@ COMMANDS = {
     "resume": ["ddpm-train", "resume", "r"],
     "nll": ["ddpm-eval", "nll", "r", "-n", "2", "--quiet"],
     "inspect": ["ddpm-eval", "inspect", "r"],
-    "sample": ["ddpm-eval", "sample", "r", "-n", "4", "--out", "s", "--quiet"],
+    "sample": ["ddpm-eval", "sample", "r", "-n", "4", "--batch", "4", "--out", "s", "--quiet"],
     "fid": ["ddpm-eval", "fid", "store", "--reference", "images.npz", "--extractor", "digits-cnn",
             "--metrics", "FID"],
     "export": ["ddpm-eval", "export", "r", "out"],
     "inception": ["ddpm-eval", "fid", "images.npz", "--reference", "images.npz"],
     "compress": ["ddpm-eval", "compress", "field.png", "--model", "c"],
-    "guided samples": ["ddpm-eval", "sample", "r", "-n", "4", "--classifier", "guide.pt"],
+    "guided samples": ["ddpm-eval", "sample", "r", "-n", "4", "--batch", "4", "--classifier",
+                       "guide.pt"],
 }  # fmt: skip
 
 

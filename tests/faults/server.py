@@ -4,11 +4,13 @@ A child runs the real ``main`` of a command in a folder of its own; what it prin
 and its time are the result. Seconds of imports are paid once for hundreds of commands.
 """
 
+import gc
 import hashlib
 import importlib
 import os
 import pkgutil
 import resource
+import select
 import shutil
 import signal
 import sys
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LAZY = (
+    *("typer._adapters", "typer._coercion", "pydantic.plugin._loader", "torch.utils.serialization"),
     *("matplotlib.pyplot", "matplotlib.backends.backend_svg", "matplotlib.backends.backend_pdf"),
     *("sklearn.datasets", "pandas", "jinja2", "safetensors.torch", "torch._dynamo"),
     "encodings.cp437",  # of names in zips; nobody may read Python's own files
@@ -61,10 +64,15 @@ def warm() -> None:
                 importlib.import_module(info.name)
     for name in LAZY:
         importlib.import_module(name)
+    from PIL import Image
+
     from ddpm_train import data
     from ddpm_train.config import DataConfig
 
     data.load(DataConfig(source="digits"), image_size=8, channels=1)
+    Image.init()
+    gc.collect()
+    gc.freeze()  # no child goes through what is imported, nor copies its memory
 
 
 def fork(work: Callable[[], object], output: Path, *, ready: Callable[[], object] | None) -> int:
@@ -134,14 +142,11 @@ def start(
 
 def wait(pid: int, limit: float = LIMIT) -> int:
     """Wait for a child; kill its whole session when it takes too long."""
-    end = time.monotonic() + limit
-    pause = 0.002
-    while time.monotonic() < end:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(pause)
-        pause = min(0.05, pause * 1.5)
+    descriptor = os.pidfd_open(pid)
+    ended, _, _ = select.select([descriptor], [], [], limit)
+    os.close(descriptor)
+    if ended:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
     os.waitpid(pid, 0)

@@ -39,5 +39,6 @@ def _contents() -> dict[str, Any]:
             "step": 3,
         },
         "edm/edm.pt": filled(sde_files.edm(classes=5)),
+        "edm-adm/edm.pt": filled(sde_files.dhariwal(4)),
         "pool/64x64_classifier.pt": filled(openai_files.classifier(pool, "adaptive", pixels=4)),
     }
