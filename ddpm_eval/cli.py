@@ -18,6 +18,7 @@ from ddpm_eval.commands import (
     samples,
     watching,
 )
+from ddpm_eval.commands.checks import check_weights
 from ddpm_eval.commands.options import (
     Again,
     Common,
@@ -81,6 +82,7 @@ def root(
             f"{option}: of no effect on {context.invoked_subcommand}", "leave it out"
         )
     check_device(device)
+    check_weights(weights)
     set_common(
         Common(
             weights=weights,

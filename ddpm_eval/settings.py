@@ -24,16 +24,16 @@ from ddpm_eval.measure.pictures.settings import (
     SamplingSettings,
 )
 from ddpm_eval.measure.quality.settings import QualitySettings
-from ddpm_train.config import ModelConfig
+from ddpm_train.config import Filter, ModelConfig
 from ddpm_train.leaves import Range
-from ddpm_train.settings import override
+from ddpm_train.settings import check, override
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSettings:
     """How pictures of another size than the model's become as large as it expects."""
 
-    resize: Literal["none", "nearest", "box", "bilinear", "bicubic", "lanczos"] = "none"
+    resize: Filter = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,23 +72,52 @@ MODEL_GROUPS = tuple(group.name for group in fields(ModelConfig))
 
 
 def changed(settings: EvalSettings, changes: Iterable[str]) -> tuple[EvalSettings, list[str]]:
-    """Apply ``group.name=value`` texts; those of the model are given back.
+    """Apply ``group.name=value`` texts, and check every value; those of the model are given back.
 
     Names of no group are the model's too: flags of the system that trained it, ``sde=vp``.
+
+    Args:
+        settings: What the options say.
+        changes: The texts.
+
+    Raises:
+        FixableError: There is no such setting, or a value has the wrong type or range.
 
     >>> settings, of_model = changed(EvalSettings(), ["bound.seed=1", "unet.heads=4", "sde=vp"])
     >>> settings.bound.seed, of_model
     (1, ['unet.heads=4', 'sde=vp'])
+    >>> changed(EvalSettings(), ["unet.heads=0"])
+    Traceback (most recent call last):
+    ddpm_train.errors.FixableError: unet.heads=0: out of range
+      fix: choose unet.heads from 1 to 8,192
     """
+    for group in fields(settings):
+        check(getattr(settings, group.name))
     texts = list(changes)
     of_model = [text for text in texts if _is_of_model(text)]
-    return override(settings, [text for text in texts if text not in of_model]), of_model
+    changed_settings = override(settings, [text for text in texts if text not in of_model])
+    check_model(of_model)
+    return changed_settings, of_model
+
+
+def check_model(changes: Iterable[str]) -> None:
+    """Check settings of a model before it is loaded; flags of other systems are its reader's.
+
+    Raises:
+        FixableError: There is no such setting, or a value has the wrong type or range.
+    """
+    override(ModelConfig(), [text for text in changes if not _is_flag(text)])
 
 
 def _is_of_model(text: str) -> bool:
+    group = text.partition("=")[0].partition(".")[0]
+    return group in MODEL_GROUPS or _is_flag(text)
+
+
+def _is_flag(text: str) -> bool:
+    """Whether a change may be of another system's flag: a name of no group."""
     key, equals, _ = text.partition("=")
-    group, dot, _ = key.partition(".")
-    return group in MODEL_GROUPS if dot else bool(equals) and key.isidentifier()
+    return bool(equals) and key.isidentifier() and key not in MODEL_GROUPS
 
 
 def values(group: Any) -> dict[str, Any]:

@@ -5,8 +5,8 @@ training a diffusion model: named by the seed and the position of an image in th
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -14,27 +14,17 @@ import torch
 from torch import Tensor
 
 from ddpm_train import data, schedule, settings
-from ddpm_train.architectures import ClassifierConfig, UNetConfig
 from ddpm_train.batches import Batches
 from ddpm_train.checkpoint import RUN, Checkpoint
-from ddpm_train.config import (
-    ComputeConfig,
-    DataConfig,
-    LogConfig,
-    ModelConfig,
-    OptimConfig,
-    RunConfig,
-    ScheduleConfig,
-)
+from ddpm_train.classifier_run import ClassifierRun, digits_classifier
+from ddpm_train.config import ModelConfig, RunConfig
 from ddpm_train.diffusion import q_sample
 from ddpm_train.ema import WeightAverage
 from ddpm_train.errors import FixableError
 from ddpm_train.formats.classifiers import ClassifierFile
-from ddpm_train.leaves import Seed
 from ddpm_train.loop import StepResult, facts, learning_rate, moments, restore_moments
 from ddpm_train.networks.classifier import Classifier
 from ddpm_train.noise import Stream, normal
-from ddpm_train.presets import digits
 from ddpm_train.weights import load_weights
 from ddpm_train.world import World
 
@@ -43,59 +33,9 @@ TIMES = (10, 4, 2)  # accuracy is measured at t = T / each of these
 BATCH = 256
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClassifierRun:
-    """Every setting of a classifier's training. The process is that of the model it is to guide."""
-
-    preset: str = "classifier"
-    seed: Seed = 0
-    data: DataConfig
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
-    log: LogConfig = field(default_factory=lambda: LogConfig(sample_every=0, checkpoint_every=200))
-
-    @property
-    def net(self) -> UNetConfig:
-        """The settings that have the size of the images."""
-        return self.classifier.encoder
-
-
-def digits_classifier() -> ClassifierRun:
-    """The settings of a classifier of noisy digits, for the presets of digits: a minute."""
-    run = digits()
-    encoder = replace(run.unet, norm_eps=1e-5, pad_down="both")
-    return ClassifierRun(
-        data=replace(run.data, labels=True),
-        schedule=run.schedule,
-        classifier=ClassifierConfig(encoder=encoder, classes=10),
-        optim=replace(run.optim, lr=1e-3, warmup_steps=0, steps=400, grad_clip=0.0),
-        compute=run.compute,
-    )
-
-
 def untrained() -> ClassifierFile:
     """Give a classifier of digits with its initial weights."""
     return _file(digits_classifier(), Classifier(digits_classifier().classifier))
-
-
-UNUSED = (
-    *("compute.device", "compute.precision", "compute.microbatch", "compute.compile"),
-    *("log.sample_every", "log.samples"),
-)
-"""Settings that runs of diffusion models have, and this training does not look at."""
-
-
-def refuse_unused(changes: Iterable[str]) -> None:
-    """Refuse changes of settings that have no effect here.
-
-    Raises:
-        FixableError: Names the first.
-    """
-    for change in changes:
-        if change.partition("=")[0] in UNUSED:
-            raise FixableError(f"{change}: of no effect on a classifier", "leave it out")
 
 
 class Training:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ddpm_train import settings
+from ddpm_train.classifier_run import digits_classifier, refuse_unused
 from ddpm_train.config import RunConfig, check_device
 from ddpm_train.display import Display
 from ddpm_train.errors import FixableError
@@ -172,19 +173,19 @@ def classifier(
     require_folder(out.parent)
     if out.suffix != ".pt":
         raise FixableError(f"{out}: does not end in .pt", "name a file: --out NAME.pt")
-    from ddpm_train import classifying
-    from ddpm_train.formats import classifiers
-
-    run = classifying.digits_classifier()
+    run = digits_classifier()
     if data is not None:
         source: Any = "npz" if data.suffix.lower() == ".npz" else "folder"
         run = replace(run, data=replace(run.data, path=str(data), source=source))
-    classifying.refuse_unused(changes or [])
+    refuse_unused(changes or [])
     run = settings.override(run, changes or [])
     check_device(device)
     run = replace(run, compute=replace(run.compute, device=device))
     show = Display(run, quiet=quiet, json_lines=json_lines)
     trainer = _train(run, out.with_suffix(""), show, accept_changes=accept_changes)
+    from ddpm_train import classifying
+    from ddpm_train.formats import classifiers
+
     file = trainer.file()
     classifiers.save(out, file)
     if not show.silent:

@@ -20,6 +20,9 @@ from ddpm_train.architectures import (
 from ddpm_train.errors import FixableError
 from ddpm_train.leaves import Count, Number, Range, Seed, Size
 
+Filter = Literal["none", "nearest", "box", "bilinear", "bicubic", "lanczos"]
+"""What resizes pictures."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig:
@@ -28,7 +31,7 @@ class DataConfig:
     source: Literal["cifar10", "digits", "folder", "npz", "lmdb"]
     path: str = ""  # empty: where the source is kept by default
     flip: bool = True  # random horizontal flips
-    resize: Literal["none", "nearest", "box", "bilinear", "bicubic", "lanczos"] = "none"
+    resize: Filter = "none"
     labels: bool = False  # the class of each image too: the network takes them (unet.classes)
 
 

@@ -3,21 +3,19 @@
 import json
 from typing import TYPE_CHECKING, Any
 
+from ddpm_train.classifier_run import ClassifierRun
 from ddpm_train.config import RunConfig
 from ddpm_train.meter import Meter
 from ddpm_train.terminal import escape, is_first_process, output, say
 
 if TYPE_CHECKING:
-    from ddpm_train.classifying import ClassifierRun
     from ddpm_train.events import Event, Stepped
 
 
 class Display:
     """Turns the events of a run into a bar, plain lines, lines of JSON or silence."""
 
-    def __init__(
-        self, config: "RunConfig | ClassifierRun", *, quiet: bool, json_lines: bool
-    ) -> None:
+    def __init__(self, config: RunConfig | ClassifierRun, *, quiet: bool, json_lines: bool) -> None:
         self.config, self.json_lines = config, json_lines
         self.silent = quiet or json_lines or not is_first_process()
         self.meter = Meter(config.preset, config.optim.steps, quiet=self.silent)

@@ -43,6 +43,11 @@ class Group(TyperGroup):
         """Read the command line, the options of the group first, ``~`` as the home folder."""
         return super().parse_args(ctx, self.in_order([_at_home(word) for word in args]))
 
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **more: Any) -> Any:
+        """Read the group's own options; what is wrong with them is one error with a fix."""
+        with _explained(info_name or ""):
+            return super().make_context(info_name, args, *rest, **more)
+
     def in_order(self, args: Sequence[str]) -> list[str]:
         """Move the group's own options before the command, unless the command has such a one."""
         takes_value = _options(self)
@@ -80,7 +85,8 @@ class Group(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
-            return super().invoke(ctx)
+            with _explained(ctx.command_path):
+                return super().invoke(ctx)
         except BrokenPipeError:
             sys.stdout = None  # the reader has left; do not complain about it at exit
             raise typer.Exit(141) from None
@@ -91,6 +97,26 @@ class Group(TyperGroup):
             problem, fix = map(escape, self.explain(fixable))
             say(f"[red]error:[/] {problem}\n  [green]fix:[/] {fix}")
             raise typer.Exit(2) from error
+
+
+_UsageError: Any = typer.BadParameter.__mro__[1]  # whichever library typer takes it from
+
+
+@contextlib.contextmanager
+def _explained(program: str) -> Iterator[None]:
+    """Say what is wrong with a command line as every other error is said."""
+    try:
+        yield
+    except _UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            raise
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else program
+        say(
+            f"[red]error:[/] {escape(error.format_message())}\n"
+            f"  [green]fix:[/] see {escape(command)} --help"
+        )
+        raise typer.Exit(2) from error
 
 
 def _fixable(error: Exception) -> FixableError | None:

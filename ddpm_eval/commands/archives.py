@@ -7,7 +7,7 @@ import typer
 
 from ddpm_eval.codec.settings import ArchiveSettings
 from ddpm_eval.commands.options import Changes, common
-from ddpm_eval.commands.profiles import Of, ProfileFile, opened_codec
+from ddpm_eval.commands.profiles import Of, ProfileFile, check_model, opened_codec
 from ddpm_eval.settings import EvalSettings, changed
 from ddpm_train.errors import FixableError
 from ddpm_train.files import require_folder, require_replaceable, write_atomically
@@ -32,6 +32,7 @@ def archive(
     ddpm-eval decompress reads it. The pictures come back exactly, as PNG files of the same names.
     """
     ours = ArchiveSettings(portable=not plain)
+    check_model(model)
     settings, of_model = changed(EvalSettings(archive=ours), changes or [])
     if out.exists() and not common().replace:
         raise FixableError(f"{out}: is there already", "choose another name, or add --replace")

@@ -13,6 +13,7 @@ from ddpm_eval.commands.options import (
     Checkpoint,
     common,
 )
+from ddpm_eval.settings import check_model
 from ddpm_train.errors import FixableError
 from ddpm_train.terminal import escape, output, say
 
@@ -26,6 +27,7 @@ def import_(
     if target.suffix != ".pt" or os.path.lexists(target):
         raise FixableError(f"{target}: exists, or does not end in .pt", "name a new file OUT.pt")
     check_checkpoint(source)
+    check_model(changes or [])
     from ddpm_eval import inspection
     from ddpm_eval.loading import locate
     from ddpm_train import checkpoint, formats
@@ -44,6 +46,7 @@ def inspect(
 ) -> None:
     """Say what a checkpoint is: format, weights, schedule, variance, network, fingerprint."""
     check_checkpoint(checkpoint)
+    check_model(changes or [])
     from ddpm_eval import inspection
     from ddpm_eval.loading import locate
     from ddpm_train import formats
@@ -65,6 +68,7 @@ def export(
     if kind != "diffusers":
         raise FixableError(f"--format {kind}: cannot be written", "choose diffusers")
     check_checkpoint(checkpoint)
+    check_model(changes or [])
     from ddpm_eval.loading import locate
     from ddpm_train import formats
     from ddpm_train.formats import to_diffusers

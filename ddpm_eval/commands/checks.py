@@ -1,5 +1,6 @@
 """What a command refuses before torch is imported: paths, names and options that do not fit."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import get_type_hints
@@ -79,6 +80,22 @@ def check_extractor(names: Sequence[str], weights: Path | None, accept: str) -> 
                 f"{name}={value}: of no effect {extractor}",
                 f"add --extractor inception, or leave {name} out",
             )
+    if weights is not None and not expanded(weights).exists():
+        raise FixableError(f"extractor_weights={weights}: no such file", "check the path")
+    if accept and not re.fullmatch(r"[0-9a-fA-F]{8,64}", accept):
+        raise FixableError(
+            f"accept_weights={accept}: no SHA-256", "write eight of its digits, or all 64"
+        )
+
+
+def check_weights(weights: str) -> None:
+    """Refuse what is no kind of weights.
+
+    Raises:
+        FixableError: Names the choices.
+    """
+    if weights not in ("", "ema", "raw"):
+        raise FixableError(f"weights={weights}: not a choice", "choose ema or raw")
 
 
 def check_split(split: str) -> str:

@@ -5,8 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddpm_eval.commands.recording import note
+from ddpm_eval.measure.pictures.settings import Scale
+from ddpm_train import leaves
+from ddpm_train.architectures import ClassifierConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.reading import existing, expanded
+from ddpm_train.settings import override
 
 if TYPE_CHECKING:
     from ddpm_eval.model import Model
@@ -28,6 +32,8 @@ def check(
     of_encoder = [change for change in changes if change.startswith("encoder.")]
     if path is not None:
         existing(str(path), "a classifier of noisy images")
+        override(ClassifierConfig(), of_encoder)
+        leaves.read(Scale, scale, "scale")
     elif of_encoder or scale != 1:
         what = of_encoder[0] if of_encoder else f"scale={scale:g}"
         raise FixableError(f"{what}: there is no classifier", "name one: --classifier FILE")

@@ -12,6 +12,7 @@ from ddpm_eval.commands.options import Changes, Checkpoint, Data, Dataset, Seed,
 from ddpm_eval.commands.profiles import (
     Of,
     ProfileFile,
+    check_model,
     learn,
     opened_codec,
     opened_model,
@@ -95,6 +96,7 @@ def compress(
         existing(str(path), "a picture, a folder of pictures or an .npz of levels")
     ours = CompressionSettings(bits=bits, rmse=rmse, effort=effort, portable=not plain)
     check(ours)
+    check_model(model)
     settings, of_model = changed(EvalSettings(compression=ours), changes or [])
     from ddpm_eval.codec import pictures
     from ddpm_eval.codec.jobs import Compression, require_free
@@ -132,6 +134,7 @@ def decompress(
     Says of each which it is: verified by the checksum, or from how many layers. The exit status is
     1 if a file that should hold the exact pixels does not.
     """
+    check_model(model)
     settings, of_model = changed(EvalSettings(), changes or [])
     contents = [(path, read_bytes(path)[:first]) for path in files]
     with opened_codec(model, profile, settings, of_model) as (codec, runtime):

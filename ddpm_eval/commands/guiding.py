@@ -9,8 +9,9 @@ from ddpm_eval.commands import classifiers
 from ddpm_eval.commands.checks import check_extractor
 from ddpm_eval.commands.options import Changes, Checkpoint, Classes, Seed, Steps, classes_changes
 from ddpm_eval.commands.task import Task
-from ddpm_eval.measure.pictures.settings import SamplingSettings
+from ddpm_eval.measure.pictures.settings import SamplingSettings, Scales
 from ddpm_eval.settings import EvalSettings, changed
+from ddpm_train import leaves
 from ddpm_train.errors import FixableError
 
 
@@ -36,6 +37,7 @@ def guidance(
         raise FixableError("guidance: by which classifier?", "name one: --classifier FILE")
     check_extractor([extractor], None, "")
     tree = EvalSettings(samples=SamplingSettings(steps=steps, seed=seed))
+    wanted = sorted({*leaves.parse(Scales, scales, "scales")})
     of_classifier, others = classifiers.check(classifier, changes or [])
     settings, of_model = changed(tree, [*classes_changes(classes, "samples"), *others])
     task = Task(
@@ -52,22 +54,10 @@ def guidance(
             work.model,
             classifiers.opened(classifier, of_classifier),
             work.images("train"),
-            scales=_numbers(scales),
+            scales=wanted,
             n=n,
             extractor=extractor,
             sampling=settings.samples,
             runtime=work.runtime,
         )
         work.finish(result)
-
-
-def _numbers(text: str) -> list[float]:
-    """Read numbers with commas between them.
-
-    >>> _numbers("0,0.5, 2")
-    [0.0, 0.5, 2.0]
-    """
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise FixableError(f"scales={text}: no numbers", "write 0,1,2, say") from error

@@ -31,7 +31,10 @@ from ddpm_eval.measure.pictures.settings import (
     SamplingSettings,
 )
 from ddpm_eval.settings import EvalSettings, changed, values
+from ddpm_train import leaves
+from ddpm_train.config import Filter
 from ddpm_train.errors import FixableError
+from ddpm_train.reading import existing
 
 if TYPE_CHECKING:
     from ddpm_eval.features import Extractor
@@ -161,6 +164,9 @@ def interpolate(
         raise FixableError(
             "--resize: of no effect without --images", "add --images, or leave it out"
         )
+    leaves.read(Filter, resize, "resize")
+    for path in images or ():
+        existing(str(path), "a picture")
     chosen = ((0, 1),) if images else tuple(_pair(text) for text in pairs or ())
     asked = InterpolationSettings(pairs=chosen, first=first, t=t, seed=seed)
     texts = [f"interpolation.mix={mix}"]

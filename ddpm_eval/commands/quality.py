@@ -21,6 +21,8 @@ from ddpm_eval.commands.task import Task
 from ddpm_eval.measure.pictures.settings import SamplingSettings
 from ddpm_eval.measure.quality.settings import QualitySettings
 from ddpm_eval.settings import EvalSettings, changed
+from ddpm_train import leaves
+from ddpm_train.config import Filter
 from ddpm_train.errors import FixableError
 from ddpm_train.meter import download_meter
 from ddpm_train.terminal import escape, output, say
@@ -80,12 +82,17 @@ def fid(
             metrics=_listed(metrics),
             extractor_weights="" if weights is None else str(weights),
             accept_weights=accept,
-            resize=resize,
+            resize=leaves.read(Filter, resize, "resize"),
         ),
         samples=SamplingSettings(steps=steps),
     )
     settings, of_model = changed(tree, changes or [])
     check_extractor(settings.quality.extractors, weights, accept)
+    check_images(dataset, data)
+    if settings.quality.metrics:
+        from ddpm_eval.metrics.names import named
+
+        named(settings.quality.metrics)
     if what is not None and not is_there(what):
         raise FixableError(
             f"{what}: no such file or folder", "name a checkpoint, a run's folder, or images"
@@ -93,7 +100,6 @@ def fid(
     if not _is_split(reference):
         check_images(reference, None, option="reference")
     if what is not None and _holds_images(what):
-        check_images(dataset, data)
         plain_name(common().name)
         _refuse_drawing(what, settings)
         _of_images(what, reference, settings.quality, (dataset, data))

@@ -48,8 +48,6 @@ class Task:
         check_checkpoint(self.checkpoint)
         check_images(self.dataset, self.data)
         plain_name(common().name)
-        if common().weights not in ("", "ema", "raw"):
-            raise FixableError(f"weights={common().weights}: not a choice", "choose ema or raw")
 
     @contextlib.contextmanager
     def opened(self) -> Iterator["Work"]:

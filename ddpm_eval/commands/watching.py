@@ -50,7 +50,8 @@ def watch(
         bool, typer.Option("--once", help="Measure what is there, and do not wait for more.")
     ] = False,
     every: Annotated[
-        float, typer.Option("--every", min=0.1, help="Seconds between two looks at the run.")
+        float,
+        typer.Option("--every", min=0.1, max=86_400, help="Seconds between two looks at the run."),
     ] = 30.0,
     split: Split = "test",
     dataset: Dataset = None,

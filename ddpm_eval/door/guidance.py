@@ -8,8 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
+from ddpm_eval.measure.pictures.settings import Scale
 from ddpm_eval.model import Guide, Model
 from ddpm_eval.paths import expanded
+from ddpm_train import leaves
 from ddpm_train.errors import FixableError
 from ddpm_train.formats import classifiers
 from ddpm_train.formats.classifiers import ClassifierFile
@@ -56,13 +58,12 @@ def guide(
     >>> de.sample(de.guide(model, untrained(), scale=2), 4, classes=[3, 8]).shape
     (4, 8, 8, 1)
     """
-    if not 0 <= scale < float("inf"):
-        raise FixableError(f"scale={scale:g}: below 0, or no number", "choose 0 or more")
+    scale = leaves.read(Scale, scale, "scale")
     file = classifier if isinstance(classifier, ClassifierFile) else _opened(classifier, settings)
     _check(model, file)
     network = file.network().to(model.device)
     steering = Guide(
-        gradient=Gradient(_LogProbability(network), float(scale)),
+        gradient=Gradient(_LogProbability(network), scale),
         classes=file.config.classes,
         digest=file.digest,
     )

@@ -8,13 +8,14 @@ from ddpm_eval.door.guidance import guide
 from ddpm_eval.door.images import AnyImages
 from ddpm_eval.door.quality import measure_all
 from ddpm_eval.door.working import Provenance, model_of, runtime_of, typed
-from ddpm_eval.measure.pictures.settings import SamplingSettings
+from ddpm_eval.measure.pictures.settings import SamplingSettings, Scales
 from ddpm_eval.measure.quality.settings import QualitySettings
 from ddpm_eval.model import Model
 from ddpm_eval.record.protocol import Protocol
 from ddpm_eval.record.record import Measurement
 from ddpm_eval.record.scores import Curve, Score
 from ddpm_eval.runtime import Runtime
+from ddpm_train import leaves
 from ddpm_train.errors import FixableError
 from ddpm_train.formats.classifiers import ClassifierFile
 
@@ -64,11 +65,7 @@ def guidance(
     >>> curves[0].metric, curves[0].over, len(curves[0].y)
     ('fid', 'guidance_scale', 2)
     """
-    wanted = sorted({float(scale) for scale in scales})
-    if len(wanted) < 2:
-        raise FixableError(f"scales={wanted}: a curve takes two", "give 0,1,2, say")
-    if not 0 <= wanted[0] <= wanted[-1] < float("inf"):
-        raise FixableError(f"scales={wanted}: below 0, or no numbers", "give 0,1,2, say")
+    wanted = leaves.read(Scales, sorted(set(scales)), "scales")
     settings = typed(QualitySettings, n=n, extractors=(extractor,))
     work = runtime_of(model_of(model), runtime, batch=batch, cache=cache)
     provenance = Provenance([model], work)

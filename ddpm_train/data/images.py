@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from ddpm_train.config import Filter
 from ddpm_train.errors import FixableError
 
 Split = Literal["train", "test"]
@@ -43,7 +44,7 @@ class Form:
 
     image_size: int
     channels: int
-    resize: Literal["none", "nearest", "box", "bilinear", "bicubic", "lanczos"] = "none"
+    resize: Filter = "none"
     remedy: str = ""  # what to say about another size, where it is not a setting of training
 
     def __str__(self) -> str:

@@ -16,7 +16,8 @@ from ddpm_eval.cli import app as evaluate
 from ddpm_eval.record.store import open_store
 from ddpm_train import checkpoint, data
 from ddpm_train.checkpoint import Checkpoint
-from ddpm_train.classifying import Training, accuracy, digits_classifier, untrained
+from ddpm_train.classifier_run import digits_classifier
+from ddpm_train.classifying import Training, accuracy, untrained
 from ddpm_train.cli import app as train
 from ddpm_train.config import DataConfig, ModelConfig
 from ddpm_train.errors import FixableError
@@ -72,7 +73,7 @@ def test_the_classifier_and_the_scale_are_known_by_their_content(tmp_path: Path)
         ({"image_shape": (1, 16, 16)}, 1, "takes images of 8x8x1, the model draws 16x16x1"),
         ({"image_shape": (3, 8, 8)}, 1, "takes images of 8x8x1, the model draws 8x8x3"),
         ({"classes": 3}, 1, "it has 10 classes, the model 3"),
-        ({}, -0.5, "scale=-0.5: below 0"),
+        ({}, -0.5, "scale=-0.5: out of range"),
         ({}, float("nan"), "scale=nan"),
     ],
 )
@@ -220,5 +221,5 @@ def test_quality_over_the_scale_is_that_of_each_scale() -> None:
             assert score is not None
             assert curves[key, "guidance_scale"].y[place] == pytest.approx(score.value)
     assert ("precision", "recall") in curves
-    with pytest.raises(FixableError, match="a curve takes two"):
+    with pytest.raises(FixableError, match=r"scales=\[1\]: out of range"):
         de.guidance(model(), CLASSIFIER, real, scales=[1, 1], **looks)

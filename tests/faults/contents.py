@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddpm_train.config import ClassifierConfig
+from ddpm_train.architectures import ClassifierConfig
 from ddpm_train.errors import FixableError
 from ddpm_train.formats.classifiers import OURS, ClassifierFile
 from ddpm_train.settings import from_dict

@@ -75,6 +75,35 @@ def test_weights_of_another_type_are_refused(tmp_path: Path, kind: torch.dtype) 
         formats.load_any(write(tmp_path, "pesser", change))
 
 
+def test_numbers_that_32_bits_do_not_hold_are_refused(tmp_path: Path) -> None:
+    """1e300 became infinite behind the check."""
+
+    def change(content: Content) -> None:
+        content["conv_in.bias"] = torch.full_like(
+            content["conv_in.bias"], 1e300, dtype=torch.double
+        )
+
+    with pytest.raises(FixableError, match=r"conv_in\.bias holds NaN or Inf"):
+        formats.load_any(write(tmp_path, "pesser", change))
+
+
+def test_weights_in_64_bits_are_said(tmp_path: Path) -> None:
+    def change(content: Content) -> None:
+        content["conv_in.bias"] = content["conv_in.bias"].double()
+
+    warnings = formats.load_any(write(tmp_path, "pesser", change)).facts["warnings"]
+    assert "weights were stored in 64 bits and are used in 32" in warnings
+
+
+@pytest.mark.parametrize("step", [-1, 0.5, "x", True, 10**30, None, [1], torch.zeros(2)], ids=str)
+def test_a_step_that_is_none_is_refused(tmp_path: Path, step: object) -> None:
+    def change(content: Content) -> None:
+        content["step"] = step
+
+    with pytest.raises(FixableError, match=r"step=.*(not a whole number|out of range)"):
+        formats.load_any(write(tmp_path, "w86763777", change))
+
+
 @pytest.mark.parametrize("size", [SIZE, THREE], ids=["two levels", "three levels"])
 @pytest.mark.parametrize("kind", PLAIN)
 def test_the_same_function(tmp_path: Path, kind: str, size: peers.Size) -> None:

@@ -10,6 +10,9 @@ from ddpm_train.leaves import Length, Number, Range, Seed
 Rows = Annotated[int, Range(1, 1000)]
 Index = Annotated[int, Range(0, 2**32 - 1)]
 Weight = Annotated[float, Range(0, 1)]
+Scale = Annotated[float, Range(0)]
+"""Of a classifier's gradient: 0 changes nothing, 1 is Bayes' rule."""
+Scales = Annotated[tuple[Scale, ...], Length(2, 1000)]
 Classes = Annotated[tuple[Annotated[int, Range(0, 1_000_000)], ...], Length(0, 10_000)]
 
 

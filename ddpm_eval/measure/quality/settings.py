@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from ddpm_train.config import Filter
 from ddpm_train.leaves import Range, Seed
 
 PROTOCOL_N = 50_000  # samples, if the user does not say how many: those of published FID
@@ -20,5 +21,5 @@ class QualitySettings:
     seed: Seed = 0  # of the choice of images
     extractor_weights: str = ""  # the file of the extractor's weights; empty: where it usually is
     accept_weights: str = ""  # SHA-256 of other weights that are meant, eight digits at least
-    resize: str = "none"  # the filter for pictures of other sizes than the first
+    resize: Filter = "none"  # the filter for pictures of other sizes than the first
     save: str = ""  # where to write the reference's statistics
