@@ -59,7 +59,8 @@ def panels(
             _line(axes, curve)
         for axes in places:
             axes.set_axis_off()
-        alt = f"{len(curves)} panels. {'. '.join(map(_alt, curves))}"
+        several = f"{len(curves)} panels. " * (len(curves) > 1)
+        alt = f"{several}{'. '.join(map(_alt, curves))}"
         return replace(finish(key, figure, (alt, caption)), wide=len(curves) > 1)
 
 
