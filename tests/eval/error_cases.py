@@ -6,7 +6,7 @@ residuals are heavy-tailed too.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,9 +15,12 @@ from ddpm_eval import metrics
 from ddpm_eval.measure.bound import estimate as bounds
 from ddpm_eval.measure.bound import estimator
 from ddpm_eval.measure.bound.estimator import Goal, Wanted
+from ddpm_eval.measure.bound.facts import mean_bits
+from ddpm_eval.measure.bound.rate_distortion import root_mean
 from ddpm_eval.metrics.estimate import Error, Estimate
 from ddpm_eval.metrics.evidence import Evidence, FeatureSet
 from ddpm_eval.metrics.memorisation import authentic, memorised
+from ddpm_eval.metrics.recognition import recognised_share
 from ddpm_eval.metrics.rows import Array
 
 DIM, REFERENCE, CLASSES, STEPS = 32, 2000, 20, 200
@@ -152,6 +155,27 @@ def bound(rng: np.random.Generator, n: int) -> dict[str, Estimate]:
     }
 
 
+def every_term(rng: np.random.Generator, n: int) -> dict[str, Estimate]:
+    """Bits/dim of all terms, and the RMSE of a distortion that is as heavy-tailed; images vary."""
+    y, _ = terms(rng, n)
+    bits = mean_bits(y.sum(1)).error
+    root, error = root_mean(0.01 * y[:, 1] ** 2)
+    return {
+        "bits/dim, all terms": Estimate(
+            value=float(y.sum(1).mean()), n=n, error=bits and replace(bits, over="images")
+        ),
+        "RMSE": Estimate(value=float(root), n=n, error=Error(size=float(error), over="images")),
+    }
+
+
+def recognised(rng: np.random.Generator, n: int) -> dict[str, Estimate]:
+    """The share of samples whose class a classifier knows."""
+    labels = rng.integers(CLASSES, size=n)
+    logits = rng.normal(size=(n, CLASSES))
+    logits[np.arange(n), labels] += 4
+    return {"recognised share": recognised_share(logits, labels)}
+
+
 BIAS = "bias that falls with n"
 CASES: dict[str, Case] = {
     "fid": Case(draw=fid, leaves_out=BIAS),
@@ -165,4 +189,6 @@ CASES: dict[str, Case] = {
         draw=limit, leaves_out="bias of the reference's size", repeats={10_000: 100, 50_000: 100}
     ),
     "bound": Case(draw=bound),
+    "every_term": Case(draw=every_term),
+    "recognised": Case(draw=recognised),
 }
