@@ -126,6 +126,8 @@ def number_texts(value: float, error: float | None, *, least: int = 0) -> tuple[
     ('3.10e-05', '0.02e-05')
     >>> number_texts(-0.001, None), number_texts(3.1712, None), number_texts(0.95136, None)
     (('-0.00100', ''), ('3.17', ''), ('0.951', ''))
+    >>> number_texts(-0.004, 0.2)  # not -0.0
+    ('0.0', '0.2')
     """
     size = max(abs(value), error or 0)
     if 0 < size < 1e-4:

@@ -38,6 +38,17 @@ from tests.eval.quality.comparisons import (
 )
 
 
+def test_rows_that_are_cut_off_are_an_error(tmp_path: Path) -> None:
+    """Another process's file that ends early gave whatever the memory held."""
+    rows = np.arange(12, dtype=np.float32).reshape(4, 3)
+    (tmp_path / "rows").write_bytes(rows.tobytes()[:-4])
+    with (tmp_path / "rows").open("rb") as file:
+        kept = bank.FileRows(file, 4, 3)
+        assert np.array_equal(kept.take(np.array([2, 0])), rows[[2, 0]])
+        with pytest.raises(FixableError, match="features of image 3: 8 of 12 bytes"):
+            kept.take(np.array([3]))
+
+
 def test_in_memory_it_is_the_same_and_nothing_is_written(
     features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
