@@ -4,13 +4,13 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from ddpm_eval.choice import ImageSet
+from ddpm_eval.kinds import MEMBERS, Kind, kind_of
 from ddpm_eval.progress import silent
 from ddpm_eval.record import store
 from ddpm_eval.record.store import SampleStore
@@ -19,7 +19,6 @@ from ddpm_train.config import DataConfig
 from ddpm_train.data.arrays import LABELS, npz_labels
 from ddpm_train.data.images import Form, Images, Pixels, Split, Stack
 from ddpm_train.data.labels import Labelled, grouped
-from ddpm_train.data.layout import SUFFIXES
 from ddpm_train.data.pictures import Pictures, decode
 from ddpm_train.data.stores import folder_or_zip
 from ddpm_train.errors import FixableError
@@ -27,22 +26,8 @@ from ddpm_train.reading import damaged, existing, open_file, read_bytes, reading
 from ddpm_train.settings import from_dict
 
 FILTERS = ("none", "nearest", "box", "bilinear", "bicubic", "lanczos")
-Kind = Literal["store", "lmdb", "folder", "zip", "npz", "npy"]
-
-MEMBERS = ("train", "images", "arr_0")
-"""The arrays of an .npz that hold images, the first that is there; ``test`` has its own split."""
-
 STATISTICS = ("mu", "sigma", "mu_s", "sigma_s")
 """Arrays that lie beside ADM's images: FID's and sFID's, where the file is the reference."""
-
-_OTHERS = {  # how files that are no images begin
-    b"\x89PNG": "a single picture: name the folder that holds them",
-    b"\xff\xd8\xff": "a single picture: name the folder that holds them",
-    b"RIFF": "a single picture: name the folder that holds them",
-    b"\x1f\x8b": "a gzip: unpack it and name the folder",
-    b"\x89HDF": "HDF5: write the images with numpy.savez(path, images=levels)",
-    b"\x80": "a pickle, which could run anything: write numpy.savez(path, images=levels)",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,57 +46,6 @@ class AsFirst(Form):
                 f"{what}: {width}x{height} pixels; the first picture makes it {side}x{side}",
                 "add resize=lanczos (centre crop, then resize), or take it out",
             )
-
-
-def kind_of(path: Path) -> Kind:
-    """Tell what holds images at a path by its content.
-
-    Raises:
-        FixableError: Nothing does: says what it is instead.
-    """
-    with reading(path):
-        if path.is_dir():
-            if (path / store.NAME).exists():
-                return "store"
-            return "lmdb" if (path / "data.mdb").is_file() else "folder"
-    with open_file(path) as file:
-        start = file.read(8)
-    if start.startswith(b"\x93NUMPY"):
-        return "npy"
-    if start.startswith(b"PK"):
-        names = [member.filename for member in archives.members_of(path)]
-        return "npz" if any(name.endswith(".npy") for name in names) else "zip"
-    for head, text in _OTHERS.items():
-        if start.startswith(head):
-            raise FixableError(
-                f"{path}: not images but {text.partition(': ')[0]}", text.partition(": ")[2]
-            )
-    raise FixableError(
-        f"{path}: neither a folder, a .zip, an .npz nor a sample store",
-        "write the images with numpy.savez(path, images=levels), uint8 [n, H, W, C]",
-    )
-
-
-def holds_images(path: Path) -> bool:
-    """Whether a file holds images, whole or damaged, rather than a model: by its content.
-
-    Raises:
-        FixableError: It cannot be read.
-    """
-    with open_file(path) as file:
-        start = file.read(8)
-    if start.startswith(b"\x93NUMPY"):
-        return True
-    if not start.startswith(b"PK"):
-        return path.suffix.lower() in _ARRAYS
-    try:
-        names = [member.filename.lower() for member in archives.members_of(path)]
-    except FixableError:  # damaged: what it was meant to be is left to its name
-        return path.suffix.lower() in (*_ARRAYS, ".zip")
-    return any(name.endswith((".npy", *SUFFIXES)) for name in names)
-
-
-_ARRAYS = (".npz", ".npy")
 
 
 def open_images(
@@ -198,12 +132,6 @@ def open_files(paths: Sequence[Path], shape: tuple[int, int, int], resize: str) 
     places = [existing(str(path), "a PNG, JPEG or WebP picture") for path in paths]
     pixels = np.stack([decode(read_bytes(place), str(place), form) for place in places])
     return ImageSet.of(Stack("files", pixels))
-
-
-def has_images(path: Path) -> bool:
-    """Whether an .npz holds images rather than statistics alone."""
-    names = {member.filename.removesuffix(".npy") for member in archives.members_of(path)}
-    return not names.isdisjoint(MEMBERS)
 
 
 def as_stack(

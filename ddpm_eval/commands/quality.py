@@ -176,7 +176,7 @@ def _holds_images(path: Path) -> bool:
     Raises:
         FixableError: It leads nowhere.
     """
-    from ddpm_eval.sources import holds_images
+    from ddpm_eval.kinds import holds_images
     from ddpm_train import formats, runs
 
     foreign = formats.lies_in_folder(path)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ddpm_eval import sources
 from ddpm_eval.choice import ImageSet
 from ddpm_eval.door.labels import joined
+from ddpm_eval.kinds import kind_of
 from ddpm_eval.model import Model
 from ddpm_eval.paths import expanded
 from ddpm_train import data
@@ -179,7 +180,7 @@ def _kind(path: Path | None) -> str:
     if path is None:
         return "npz"
     kinds = {"npz": "npz", "lmdb": "lmdb", "folder": "folder", "zip": "folder"}
-    kind = sources.kind_of(path)
+    kind = kind_of(path)
     if kind not in kinds:
         raise FixableError(f"split: {path} has none", "leave split out")
     return kinds[kind]

@@ -9,6 +9,7 @@ from ddpm_eval.choice import ImageSet
 from ddpm_eval.door.images import NAMED, AnyImages, images
 from ddpm_eval.door.working import Provenance, images_of, runtime_of, typed
 from ddpm_eval.features import bank, describe
+from ddpm_eval.kinds import has_images
 from ddpm_eval.measure.pictures import samples as drawing
 from ddpm_eval.measure.pictures.settings import SamplingSettings
 from ddpm_eval.measure.quality import plan, statistics
@@ -21,7 +22,7 @@ from ddpm_eval.paths import expanded
 from ddpm_eval.record.record import Measurement
 from ddpm_eval.record.store import SampleStore
 from ddpm_eval.runtime import Runtime
-from ddpm_eval.sources import has_images, trained_on
+from ddpm_eval.sources import trained_on
 from ddpm_train.data import Split
 from ddpm_train.errors import FixableError
 

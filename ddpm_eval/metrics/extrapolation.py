@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ddpm_eval.metrics.estimate import NORMAL_95, Error, Estimate
-from ddpm_eval.metrics.frechet import Gaussian, distance_stderr, moments
+from ddpm_eval.metrics.frechet import Gaussian, distance_stderr
+from ddpm_eval.metrics.moments import moments
 from ddpm_eval.metrics.rows import Array, Rows, blocks, require, rows
 
 LEAST_IMAGES = 10_000  # below it 1/n is no straight line yet

@@ -6,7 +6,8 @@ import scipy.linalg
 import torch
 from torch_fidelity import metric_fid
 
-from ddpm_eval.metrics.frechet import Gaussian, Moments, distance_stderr, moments
+from ddpm_eval.metrics.frechet import Gaussian, distance_stderr
+from ddpm_eval.metrics.moments import Moments, moments
 from ddpm_train.errors import FixableError
 
 

@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from ddpm_eval.kinds import holds_images, kind_of
 from ddpm_eval.record.shards import Shards
 from ddpm_eval.record.store import SampleStore
-from ddpm_eval.sources import as_stack, holds_images, kind_of, open_images
+from ddpm_eval.sources import as_stack, open_images
 from ddpm_train.errors import FixableError
 
 LEVELS = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), np.uint8)

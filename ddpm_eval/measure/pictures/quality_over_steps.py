@@ -13,8 +13,9 @@ from ddpm_eval.choice import ImageSet
 from ddpm_eval.features import Extractor, Features
 from ddpm_eval.measure.quality.scan import statistics_of
 from ddpm_eval.metrics.estimate import ErrorKind
-from ddpm_eval.metrics.frechet import Gaussian, Moments, distance_stderr
+from ddpm_eval.metrics.frechet import Gaussian, distance_stderr
 from ddpm_eval.metrics.inception import InceptionScore
+from ddpm_eval.metrics.moments import Moments
 from ddpm_eval.model import Model
 from ddpm_eval.record.arrays import Array
 from ddpm_eval.record.fill import Pieces, Work, fill

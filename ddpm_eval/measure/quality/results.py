@@ -12,7 +12,8 @@ from ddpm_eval.measure.quality.statistics import Statistics
 from ddpm_eval.metrics import extrapolation
 from ddpm_eval.metrics.estimate import Error, Estimate
 from ddpm_eval.metrics.evidence import Evidence, FeatureSet
-from ddpm_eval.metrics.frechet import Gaussian, Moments, distance_of, relative_distance
+from ddpm_eval.metrics.frechet import Gaussian, distance_of, relative_distance
+from ddpm_eval.metrics.moments import Moments
 from ddpm_eval.metrics.registry import METRICS
 from ddpm_eval.record.protocol import Json, Protocol
 from ddpm_eval.record.record import Measurement

@@ -11,8 +11,9 @@ from ddpm_eval.features import Extractor, bank
 from ddpm_eval.features.bank import Bank
 from ddpm_eval.measure.quality import statistics
 from ddpm_eval.measure.quality.statistics import Statistics
-from ddpm_eval.metrics.frechet import Gaussian, Moments
+from ddpm_eval.metrics.frechet import Gaussian
 from ddpm_eval.metrics.inception import SPLITS, InceptionScore
+from ddpm_eval.metrics.moments import Moments
 from ddpm_eval.metrics.recognition import Recognition
 from ddpm_eval.record.arrays import Array
 from ddpm_eval.record.shards import key_of
