@@ -174,7 +174,7 @@ def test_pictures_of_mixed_sizes_need_a_filter() -> None:
     assert "0030.png: 12x12 pixels; the first picture makes it 8x8" in text
     assert "--resize lanczos" in text
     fid("a", *DIGITS, "--resize", "lanczos", "--quiet")
-    assert "not a filter" in runner.invoke(app, ["fid", "a", *DIGITS, "--resize", "soft"]).output
+    assert "not a choice" in runner.invoke(app, ["fid", "a", *DIGITS, "--resize", "soft"]).output
 
 
 def test_a_broken_picture_is_named_and_nothing_is_lost() -> None:
