@@ -225,10 +225,21 @@ def build(denoise: Denoiser, config: SamplerConfig, *, clip: bool = True) -> Sam
         FixableError: There is no such sampler, spacing or number of steps, a setting belongs to
             another sampler, or a learned variance does not give that of longer steps.
     """
+    kind = require(config)
+    return kind.build(denoise.respaced(kind.times(denoise.schedule, config)), config, clip)
+
+
+def require(config: SamplerConfig) -> Kind:
+    """Check what can be checked without a model; give the sampler's entry.
+
+    Raises:
+        FixableError: There is no such sampler or convention, or a setting belongs to another one.
+    """
     check(config)
     kind = entry(SAMPLERS, config.sampler, "sampler")
+    entry(CONVENTIONS, config.convention, "convention")
     _check_options(config, kind)
-    return kind.build(denoise.respaced(kind.times(denoise.schedule, config)), config, clip)
+    return kind
 
 
 def times_of(process: NoiseSchedule, config: SamplerConfig) -> list[int]:

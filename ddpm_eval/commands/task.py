@@ -52,8 +52,10 @@ class Task:
     @contextlib.contextmanager
     def opened(self) -> Iterator["Work"]:
         """Join the other processes, load the model and find its record."""
-        from ddpm_train import world
+        from ddpm_train import samplers, world
 
+        for config in (self.settings.samples, self.settings.neighbours.sampling):
+            samplers.require(config)
         options = common()
         processes = world.join(options.device, threads=options.threads)
         if self.needs_float64:

@@ -111,6 +111,21 @@ def test_weights_that_nothing_looks_through_are_refused(
     assert "add --extractor inception" in text
 
 
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--sampler", "euler"], "--sampler euler: unknown"),
+        (["--set", "samples.convention=mine"], "convention=mine: unknown"),
+        (["--eta", "1"], "--eta 1.0 has no effect on the ancestral sampler"),
+    ],
+)
+def test_names_are_refused_before_a_model_is_loaded(
+    tmp_path: Path, words: list[str], text: str
+) -> None:
+    (tmp_path / "empty.pt").touch()  # which would be called damaged
+    assert text in run("sample", tmp_path / "empty.pt", *words, code=2)
+
+
 @pytest.mark.parametrize("command", ["progressive", "reconstruct", "interpolate", "neighbours"])
 def test_a_missing_checkpoint_is_named(command: str) -> None:
     assert "no such checkpoint" in run(command, "nowhere.pt", code=2)
