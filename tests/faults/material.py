@@ -120,7 +120,7 @@ def _compressed(root: Path) -> None:
         *("optim.warmup_steps=5", "optim.ema_decay=0.8", "log.checkpoint_every=60"),
     )
     _run(root, train(*changes, source="folder", out="c", data="fields.npz"))
-    _run(root, ["ddpm-eval", "calibrate", "c", "-n", "0", "--set", "calibration.rows=12"])
+    _run(root, ["ddpm-eval", "calibrate", "c", "-n", "24", "--set", "calibration.rows=12"])
     Image.fromarray(fields.pictures(1, seed=2)[0, ..., 0]).save(root / "field.png")
     _run(root, ["ddpm-eval", "compress", "field.png", "--model", "c"])
     np.savez(root / "some.npz", fields.pictures(3, seed=3)[..., :1])
