@@ -188,7 +188,7 @@ def ncsnv2_cifar10() -> RunConfig:
 
 
 def ncsn_digits() -> RunConfig:
-    """NCSNv2 on scikit-learn's 8x8 digits, on a laptop: 50 levels of noise.
+    """NCSNv2 on scikit-learn's 8x8 digits, on a laptop: 50 levels of noise, under five minutes.
 
     Samples: ``--sampler langevin --set samples.step_lr=4e-5``, five steps a level.
     """
@@ -196,7 +196,7 @@ def ncsn_digits() -> RunConfig:
         image_size=8, channels=1, base_channels=16, levels=50, sigma_begin=5.0, sigma_end=0.02
     )
     optim = OptimConfig(
-        lr=1e-3, warmup_steps=50, batch_size=64, steps=1000, grad_clip=1.0, ema_decay=0.99
+        lr=1e-3, warmup_steps=50, batch_size=64, steps=2000, grad_clip=1.0, ema_decay=0.99
     )
     run = _score_network("ncsn-digits", digits().data, network, optim)
     log = LogConfig(sample_every=0, checkpoint_every=250)
