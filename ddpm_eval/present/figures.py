@@ -28,6 +28,7 @@ from ddpm_eval.record.scores import Curve
 _PAPER = "paper, CIFAR-10"
 _LOOKS = ((ORANGE, "-"), (BLUE, "--"), (GREEN, "-."), (INK, ":"))
 _LONG = 24  # letters beside an axis
+_DECADE = 10
 _POINTS = 400  # as many as a column can show
 
 
@@ -141,10 +142,14 @@ def _fill(axes: Axes, x: Array, low: Array, high: Array, colour: str) -> None:
 
 
 def loss(key: str, curve: Curve, caption: str = "") -> Picture:
-    """Draw a noisy curve: its values faintly, their running average over 1% of it clearly."""
+    """Draw a noisy curve: its values faintly, their running average over 1% of it clearly.
+
+    The axis is logarithmic where the values span a decade, so that it has a tick.
+    """
+    is_wide = 0 < _DECADE * curve.y.min() <= curve.y.max()
     average = pd.Series(curve.y).ewm(span=max(10.0, len(curve.y) / 100)).mean().to_numpy()
     with style():
-        figure, axes = _axes(replace(curve, log="y") if curve.y.min() > 0 else curve)
+        figure, axes = _axes(replace(curve, log="y") if is_wide else curve)
         axes.plot(*thin(curve.x, curve.y), color=BLUE, alpha=0.45, linewidth=0.6, label="as logged")
         axes.plot(*thin(curve.x, average), color=ORANGE, label="running average")
         axes.legend()

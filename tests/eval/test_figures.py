@@ -136,13 +136,19 @@ def test_the_axes_are_logarithmic_where_the_curve_says_so() -> None:
     np.testing.assert_allclose(steps, np.broadcast_to(steps[0], steps.shape), atol=1e-3)  # straight
 
 
-def test_the_average_of_the_loss_is_between_its_values() -> None:
-    y = np.tile([1.0, 3.0], 500)
+@pytest.mark.parametrize(
+    ("highest", "height"), [(3.0, 1 / 2), (30.0, 1 - np.log(31 / 2) / np.log(30))]
+)
+def test_the_average_of_the_loss_is_between_its_values_on_a_scale_that_has_ticks(
+    highest: float, height: float
+) -> None:
+    """Linear within a decade, where a logarithm has no tick."""
+    y = np.tile([1.0, highest], 500)
     logged = curve(np.arange(1000), y, metric="loss", over="training_steps")
     svg = figures.loss("c", logged).files["svg"]
     result, raw = line(svg, canvas.ORANGE), line(svg, canvas.BLUE)
     assert np.ptp(raw[:, 1]) > 5 * np.ptp(result[100:, 1])
-    middle = raw[:, 1].min() + np.ptp(raw[:, 1]) * (1 - np.log(2) / np.log(3))
+    middle = raw[:, 1].min() + np.ptp(raw[:, 1]) * height
     assert result[-1, 1] == pytest.approx(middle, abs=0.05 * np.ptp(raw[:, 1]))
 
 
