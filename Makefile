@@ -13,7 +13,7 @@ PLAIN := tests/train/test_unet.py tests/train/test_winograd.py tests/train/test_
 
 demo: $(STAMP)  ## train on digits, measure, write reports/digits/ (four minutes)
 	@test -d runs/digits || rm -rf reports/digits  # of a training on another machine
-	$(BIN)/ddpm-train digits --out runs/digits
+	$(BIN)/ddpm-train digits-likelihood --out runs/digits
 	$(MAKE) -j 2 demo-bound demo-samples
 	$(EVAL) report digits
 
@@ -23,7 +23,7 @@ demo-bound: $(STAMP)  # what needs test images or checkpoints
 	$(EVAL) rate-distortion runs/digits --files -n 16 --set calibration.n=128
 	$(EVAL) baselines runs/digits
 	$(EVAL) reconstruct runs/digits
-	$(EVAL) interpolate runs/digits --t 25
+	$(EVAL) interpolate runs/digits --t 80
 	$(EVAL) training runs/digits
 	$(EVAL) watch runs/digits -n 256 --steps 20 --extractor digits-cnn --once
 

@@ -173,7 +173,7 @@ def test_terms_that_are_not_the_scores_are_not_used() -> None:
     ("change", "name", "values"),
     [
         ({"clip": False}, "clipping of x̂₀", ("yes", "no")),
-        ({"variance": "fixedsmall"}, "variance", ("fixedlarge", "fixedsmall")),
+        ({"variance": "fixedsmall"}, "variance", ("optimal", "fixedsmall")),
         ({"precision": "bf16"}, "precision", ("float32", "bf16")),
         ({"weights": "raw"}, "weights", ("ema", "raw")),
         ({"estimator": EstimatorFacts(budget=500)}, "budget", ("none", "500")),

@@ -191,7 +191,7 @@ def test_published_points_are_drawn_where_the_steps_are_the_same() -> None:
         drawn.append(figures.rate_distortion("f", distortion, rates, points, ""))
     same, other = drawn
     assert same.shape[0] > 2 * 990
-    bands = 7
+    bands = 1 + 2 * 4  # of RMSE; of the rate under each variance, in two panels
     assert markers(same.files["svg"]) == 30 + bands
     assert markers(other.files["svg"]) == 10 + bands
     assert "Three panels" in same.alt

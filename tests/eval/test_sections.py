@@ -125,7 +125,7 @@ def test_the_point_moves_along_the_measured_curve(undrawn: list[str]) -> None:
     assert len(track.line) == 200
     x, y = np.array(track.stops).T
     assert (np.diff(x) > 0).all()
-    rate, distortion = curve.curve("rate", variance="fixedlarge"), curve.curve("rmse")
+    rate, distortion = curve.curve("rate", variance="optimal"), curve.curve("rmse")
     assert rate is not None and distortion is not None
     line = np.array(track.line)
     along = np.polyfit(np.log10(rate.y), line[:, 0], 1, full=True)
@@ -240,7 +240,7 @@ def test_a_weaker_measurement_is_listed_with_what_sets_it_apart(undrawn: list[st
     record = records.only("r", few, whole, raw)
     page = document.compose([record])
     bits = next(table for table in page.tables() if table.key == "bits")
-    assert [row.cells[1].number for row in bits.rows if row.block == "The bound"] == ["297"] * 8
+    assert [row.cells[1].number for row in bits.rows if row.block == "The bound"] == ["297"] * 9
     (table,) = (table for table in page.tables() if table.key == "others")
     assert [row.name for row in table.rows] == [
         "Bits/dim: clipping of x̂₀ no, weights raw",
@@ -311,13 +311,26 @@ def test_every_variance_has_its_line_in_the_bits(undrawn: list[str]) -> None:
     bound = records.measured("bound")
     total = bound.score("bits_per_dim", part="total", variance="optimal")
     assert total is not None
-    learned = replace(total, of=replace(total.of, variance="calibrated"))
-    table = next(
-        item
-        for item in section_tables(replace(bound, scores=(*bound.scores, learned)))
-        if item.key == "bits"
-    )
-    assert [row.name for row in table.rows][-1] == "Total with the calibrated σ²"
+    others = [
+        replace(total, of=replace(total.of, variance=variance))
+        for variance in ("calibrated", "annealed")
+    ]
+    kept = tuple(score for score in bound.scores if score.of.variance not in ("calibrated",))
+    more = replace(bound, scores=(*kept, *others))
+    for own, text in (
+        ("fixedlarge", "Total with the best isotropic σ²"),
+        ("optimal", "Total with the isotropic σ² that training learned (optimal)"),
+    ):
+        tables = section_tables(records.changed(more, variance=own))
+        (names,) = ([row.name for row in item.rows] for item in tables if item.key == "bits")
+        assert names[-6:] == [
+            "Total with σ² = β (fixedlarge)",
+            "of which σ² = β costs a perfect mean",
+            "Total with σ² = β̃ (fixedsmall)",
+            text,
+            "Total with the isotropic σ² of some training images (calibrated)",
+            "Total with the annealed σ²",
+        ]
 
 
 def section_tables(*measurements: Measurement) -> list[Table]:
