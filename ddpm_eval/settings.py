@@ -4,7 +4,7 @@ A command shows a handful of them as options; any leaf can be changed by its dot
 ``--set bound.seed=1``. Each measurement keeps the group that it ran with.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
@@ -25,6 +25,7 @@ from ddpm_eval.measure.pictures.settings import (
 )
 from ddpm_eval.measure.quality.settings import QualitySettings
 from ddpm_train.config import Filter, ModelConfig
+from ddpm_train.errors import FixableError
 from ddpm_train.leaves import Range
 from ddpm_train.settings import check, override
 
@@ -71,7 +72,9 @@ MODEL_GROUPS = tuple(group.name for group in fields(ModelConfig))
 """Groups that describe a model: what a foreign file does not store is set there."""
 
 
-def changed(settings: EvalSettings, changes: Iterable[str]) -> tuple[EvalSettings, list[str]]:
+def changed(
+    settings: EvalSettings, changes: Iterable[str], uses: Sequence[str]
+) -> tuple[EvalSettings, list[str]]:
     """Apply ``group.name=value`` texts, and check every value; those of the model are given back.
 
     Names of no group are the model's too: flags of the system that trained it, ``sde=vp``.
@@ -79,23 +82,38 @@ def changed(settings: EvalSettings, changes: Iterable[str]) -> tuple[EvalSetting
     Args:
         settings: What the options say.
         changes: The texts.
+        uses: The groups, or single settings, that have an effect here.
 
     Raises:
-        FixableError: There is no such setting, or a value has the wrong type or range.
+        FixableError: There is no such setting, it has no effect here, or a value has the wrong
+            type or range.
 
-    >>> settings, of_model = changed(EvalSettings(), ["bound.seed=1", "unet.heads=4", "sde=vp"])
+    >>> texts = ["bound.seed=1", "unet.heads=4", "sde=vp"]
+    >>> settings, of_model = changed(EvalSettings(), texts, uses=["bound"])
     >>> settings.bound.seed, of_model
     (1, ['unet.heads=4', 'sde=vp'])
-    >>> changed(EvalSettings(), ["unet.heads=0"])
+    >>> changed(EvalSettings(), ["unet.heads=0"], uses=[])
     Traceback (most recent call last):
     ddpm_train.errors.FixableError: unet.heads=0: out of range
       fix: choose unet.heads from 1 to 8,192
+    >>> changed(EvalSettings(), ["quality.n=5"], uses=["bound", "compute.batch"])
+    Traceback (most recent call last):
+    ddpm_train.errors.FixableError: quality.n=5: of no effect here
+      fix: leave it out; settings of bound, compute.batch have one
     """
     for group in fields(settings):
         check(getattr(settings, group.name))
     texts = list(changes)
     of_model = [text for text in texts if _is_of_model(text)]
-    changed_settings = override(settings, [text for text in texts if text not in of_model])
+    ours = [text for text in texts if text not in of_model]
+    changed_settings = override(settings, ours)
+    for text in ours:
+        name = text.partition("=")[0]
+        if not {name, name.partition(".")[0]} & {*uses}:
+            raise FixableError(
+                f"{text}: of no effect here",
+                f"leave it out; settings of {', '.join(uses) or 'the model alone'} have one",
+            )
     check_model(of_model)
     return changed_settings, of_model
 

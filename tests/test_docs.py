@@ -5,6 +5,7 @@ import itertools
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def test_every_command_parses(line: str) -> None:
     if called[0] == "ddpm-train":
         settings.override(presets.cifar10(), changes)
     else:
-        _, of_model = changed(EvalSettings(), changes)
+        _, of_model = changed(EvalSettings(), changes, [item.name for item in fields(EvalSettings)])
         settings.override(presets.cifar10().model, of_model)
 
 

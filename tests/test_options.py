@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from ddpm_eval.cli import app as evaluate
 from ddpm_train.cli import app as train
@@ -54,3 +55,30 @@ def test_no_message_names_an_option_that_is_gone(package: str) -> None:
         if name not in options_of_both
     }
     assert not gone and "--weights" in options_of_both and "--raw" not in options_of_both
+
+
+@pytest.mark.parametrize(
+    ("line", "change"),
+    [
+        ("nll", "quality.n=5"),
+        ("nll", "ode.probes=2"),
+        ("nll", "strides.counts=[5]"),
+        ("rate-distortion", "files.effort=14"),
+        ("baselines", "bound.n=5"),
+        ("sample", "bound.n=5"),
+        ("fid", "bound.n=5"),
+        ("watch", "archive.stride=1"),
+        ("progressive", "samples.steps=5"),
+        ("training", "compute.batch=5"),
+        ("calibrate", "compute.precision=bf16"),
+        ("compress there.npz", "compute.compile=true"),
+    ],
+)
+def test_a_setting_that_has_no_effect_is_refused(
+    line: str, change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.npz").touch()
+    result = CliRunner().invoke(evaluate, [*line.split(), "--set", change])
+    assert result.exit_code == 2
+    assert f"{change}: of no effect here" in " ".join(result.output.split())

@@ -33,7 +33,8 @@ def archive(
     """
     ours = ArchiveSettings(portable=not plain)
     check_model(model)
-    settings, of_model = changed(EvalSettings(archive=ours), changes or [])
+    uses = ("archive", "calibration", "compute.batch")
+    settings, of_model = changed(EvalSettings(archive=ours), changes or [], uses)
     if out.exists() and not common().replace:
         raise FixableError(f"{out}: is there already", "choose another name, or add --replace")
     require_replaceable(out)

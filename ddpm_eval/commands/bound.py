@@ -53,7 +53,9 @@ def nll(
         n=n, first=first, target_stderr=target_stderr, budget=budget, calibrate=calibrate
     )
     counts = [f"strides.counts={strides}"] if strides else []
-    settings, of_model = changed(EvalSettings(bound=bound), [*counts, *(changes or [])])
+    uses = ["bound", *["strides"] * bool(strides), *["ode"] * ode, "data", "compute"]
+    tree = EvalSettings(bound=bound)
+    settings, of_model = changed(tree, [*counts, *(changes or [])], uses)
     check_split(split)
     if against is not None:
         check_checkpoint(against)
@@ -120,7 +122,8 @@ def rate_distortion(
     bound = BoundSettings(
         n=n, first=first, target_stderr=target_stderr, budget=budget, calibrate=calibrate
     )
-    settings, of_model = changed(EvalSettings(bound=bound), changes or [])
+    uses = ["bound", *["files", "calibration"] * files, "data", "compute"]
+    settings, of_model = changed(EvalSettings(bound=bound), changes or [], uses)
     check_split(split)
     task = Task(
         measure="files" if files else "rate_distortion",
@@ -161,7 +164,7 @@ def baselines(
 ) -> None:
     """Bits/dim of an untrained network and of independent-pixel histograms."""
     tree = EvalSettings(baselines=BaselineSettings(n=n, first=first))
-    settings, of_model = changed(tree, changes or [])
+    settings, of_model = changed(tree, changes or [], uses=("baselines", "data", "compute"))
     check_split(split)
     task = Task(
         measure="baselines",

@@ -50,7 +50,7 @@ def calibrate(
     files go over to the exact pixels, and how these are coded.
     """
     tree = EvalSettings(calibration=CalibrationSettings(n=n, seed=seed))
-    settings, of_model = changed(tree, changes or [])
+    settings, of_model = changed(tree, changes or [], uses=("calibration", "compute.batch"))
     check_images(dataset, data)
     with opened_model(checkpoint, settings, of_model) as (model, runtime):
         place = profile_place(profile, checkpoint)
@@ -97,7 +97,8 @@ def compress(
     ours = CompressionSettings(bits=bits, rmse=rmse, effort=effort, portable=not plain)
     check(ours)
     check_model(model)
-    settings, of_model = changed(EvalSettings(compression=ours), changes or [])
+    uses = ("compression", "calibration", "compute.batch")
+    settings, of_model = changed(EvalSettings(compression=ours), changes or [], uses)
     from ddpm_eval.codec import pictures
     from ddpm_eval.codec.jobs import Compression, require_free
     from ddpm_eval.record.fill import finish
@@ -135,7 +136,8 @@ def decompress(
     1 if a file that should hold the exact pixels does not.
     """
     check_model(model)
-    settings, of_model = changed(EvalSettings(), changes or [])
+    uses = ("calibration", "compute.batch")
+    settings, of_model = changed(EvalSettings(), changes or [], uses)
     contents = [(path, read_bytes(path)[:first]) for path in files]
     with opened_codec(model, profile, settings, of_model) as (codec, runtime):
         from ddpm_eval.codec.jobs import Decompression

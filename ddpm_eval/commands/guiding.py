@@ -39,7 +39,8 @@ def guidance(
     tree = EvalSettings(samples=SamplingSettings(steps=steps, seed=seed))
     wanted = sorted({*leaves.parse(Scales, scales, "scales")})
     of_classifier, others = classifiers.check(classifier, changes or [])
-    settings, of_model = changed(tree, [*classes_changes(classes, "samples"), *others])
+    texts = [*classes_changes(classes, "samples"), *others]
+    settings, of_model = changed(tree, texts, uses=("samples", "data", "compute"))
     task = Task(
         measure="guidance",
         checkpoint=checkpoint,

@@ -65,7 +65,8 @@ def progressive(
     """
     check_extractor([extractor] if extractor else [], weights, accept)
     tree = EvalSettings(progressive=ProgressiveSettings(n=n, seed=seed))
-    settings, of_model = changed(tree, [*classes_changes(classes, "progressive"), *(changes or [])])
+    texts = [*classes_changes(classes, "progressive"), *(changes or [])]
+    settings, of_model = changed(tree, texts, uses=("progressive", "data", "compute"))
     task = Task(
         measure="progressive",
         checkpoint=checkpoint,
@@ -100,7 +101,8 @@ def reconstruct(
 ) -> None:
     """Lossy reconstructions of images, each with twice the bits of the one before."""
     tree = EvalSettings(reconstructions=ReconstructionSettings(n=n, first=first, seed=seed))
-    settings, of_model = changed(tree, changes or [])
+    uses = ("reconstructions", "data", "compute")
+    settings, of_model = changed(tree, changes or [], uses)
     check_split(split)
     task = Task(
         measure="reconstructions",
@@ -171,7 +173,9 @@ def interpolate(
     asked = InterpolationSettings(pairs=chosen, first=first, t=t, seed=seed)
     texts = [f"interpolation.mix={mix}"]
     texts += [f"interpolation.lambdas={lambdas}"] if lambdas else []
-    settings, of_model = changed(EvalSettings(interpolation=asked), [*texts, *(changes or [])])
+    uses = ("interpolation", "data", "compute")
+    tree = EvalSettings(interpolation=asked)
+    settings, of_model = changed(tree, [*texts, *(changes or [])], uses)
     check_split(split)
     task = Task(
         measure="interpolation",
@@ -223,7 +227,8 @@ def neighbours(
     check_extractor([extractor] if extractor else [], weights, accept)
     sampling = SamplingSettings(n=n or 64, seed=seed, sampler=sampler, steps=steps)
     chosen = NeighbourSettings(sampling=sampling, k=k, held_out=held_out, seed=seed)
-    settings, of_model = changed(EvalSettings(neighbours=chosen), changes or [])
+    uses = ("neighbours", "data", "compute")
+    settings, of_model = changed(EvalSettings(neighbours=chosen), changes or [], uses)
     task = Task(
         measure="neighbours",
         checkpoint=checkpoint,

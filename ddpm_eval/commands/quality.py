@@ -86,7 +86,8 @@ def fid(
         ),
         samples=SamplingSettings(steps=steps),
     )
-    settings, of_model = changed(tree, changes or [])
+    uses = ("quality", "samples", "data", "compute")
+    settings, of_model = changed(tree, changes or [], uses)
     check_extractor(settings.quality.extractors, weights, accept)
     check_images(dataset, data)
     if settings.quality.metrics:

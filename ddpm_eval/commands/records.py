@@ -20,7 +20,7 @@ def training(
     changes: Changes = None,
 ) -> None:
     """Put the training curves of the checkpoint's run into the record."""
-    settings, of_model = changed(EvalSettings(), changes or [])
+    settings, of_model = changed(EvalSettings(), changes or [], uses=())
     task = Task(
         measure="training",
         checkpoint=checkpoint,

@@ -66,7 +66,8 @@ def sample(
     chosen = SamplingSettings(n=n or 64, seed=seed, sampler=sampler, steps=steps, eta=eta)
     tree = EvalSettings(samples=chosen, compute=ComputeSettings(batch=batch))
     of_classifier, others = classifiers.check(classifier, changes or [], scale)
-    settings, of_model = changed(tree, [*classes_changes(classes, "samples"), *others])
+    texts = [*classes_changes(classes, "samples"), *others]
+    settings, of_model = changed(tree, texts, uses=("samples", "compute"))
     part = None if indices is None else _range(indices, settings.samples.n)
     task = Task(
         measure="samples",

@@ -75,7 +75,8 @@ def watch(
             accept_weights=accept,
         ),
     )
-    settings, of_model = changed(tree, changes or [])
+    uses = ("bound", "samples", "quality", "compute")
+    settings, of_model = changed(tree, changes or [], uses)
     check_extractor(settings.quality.extractors, weights, accept)
     check_split(split)
     check_images(dataset, data)
