@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ddpm_train import data, schedule, settings
+from ddpm_train.adam import learning_rate, moments, restore_moments
 from ddpm_train.batches import Batches
 from ddpm_train.checkpoint import RUN, Checkpoint
 from ddpm_train.classifier_run import ClassifierRun, digits_classifier
@@ -22,7 +23,7 @@ from ddpm_train.diffusion import q_sample
 from ddpm_train.ema import WeightAverage
 from ddpm_train.errors import FixableError
 from ddpm_train.formats.classifiers import ClassifierFile
-from ddpm_train.loop import StepResult, facts, learning_rate, moments, restore_moments
+from ddpm_train.loop import StepResult, facts
 from ddpm_train.networks.classifier import Classifier
 from ddpm_train.noise import Stream, normal
 from ddpm_train.weights import load_weights

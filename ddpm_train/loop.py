@@ -8,7 +8,7 @@ processes or another microbatch draws the same images, times, noise and dropout.
 import contextlib
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -19,10 +19,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 import ddpm_train
 from ddpm_train import data, schedule, settings
+from ddpm_train.adam import learning_rate, moments, restore_moments
 from ddpm_train.batches import Batch, Batches
 from ddpm_train.chain import chain, prior
 from ddpm_train.checkpoint import Checkpoint
-from ddpm_train.config import OptimConfig, RunConfig
+from ddpm_train.config import RunConfig
 from ddpm_train.denoiser import Denoiser
 from ddpm_train.ema import WeightAverage
 from ddpm_train.errors import FixableError
@@ -34,7 +35,6 @@ from ddpm_train.samplers import usual
 from ddpm_train.weights import build_network, load_weights
 from ddpm_train.world import World
 
-MOMENTS = ("exp_avg", "exp_avg_sq")  # Adam's
 DTYPES = {"float32": torch.float32, "bf16": torch.float32, "float64": torch.float64}
 
 
@@ -256,44 +256,6 @@ class Trainer:
         for name, value in resume.ema.items():
             self.average.shadow[name].copy_(value)
         restore_moments(self.optimizer, self.parameters, resume)
-
-
-def learning_rate(optim: OptimConfig, step: int) -> float:
-    """Linear warmup from 0 at step 0; half a cosine down to 0 where ``optim.decay`` says so."""
-    lr = optim.lr * min(step / optim.warmup_steps, 1.0) if optim.warmup_steps else optim.lr
-    if optim.decay == "cosine":
-        lr *= 0.5 * (1 + math.cos(math.pi * min(step / optim.steps, 1.0)))
-    return lr
-
-
-def moments(
-    optimizer: torch.optim.Optimizer, parameters: Mapping[str, torch.nn.Parameter]
-) -> dict[str, Tensor]:
-    """Adam's moments by the names of a checkpoint, sharing memory with it."""
-    state = optimizer.state
-    return {
-        f"{moment}/{name}": state[parameter][moment]
-        for name, parameter in parameters.items()
-        if parameter in state
-        for moment in MOMENTS
-    }
-
-
-def restore_moments(
-    optimizer: torch.optim.Optimizer,
-    parameters: Mapping[str, torch.nn.Parameter],
-    resume: Checkpoint,
-) -> None:
-    """Give Adam the moments of a checkpoint; before the first step there are none."""
-    for name, parameter in parameters.items():
-        if f"exp_avg/{name}" in resume.optimizer:
-            optimizer.state[parameter] = {
-                "step": torch.tensor(float(resume.step), device=parameter.device),
-                **{
-                    moment: torch.empty_like(parameter).copy_(resume.optimizer[f"{moment}/{name}"])
-                    for moment in MOMENTS
-                },
-            }
 
 
 def _check_classes(config: RunConfig, images: data.Images) -> None:

@@ -92,11 +92,12 @@ MAY = {  # module of ddpm_train: its neighbours that it may import
     "meter": {"terminal"},
     "events": set(),
     "ema": set(),
+    "adam": {"checkpoint", "config"},
     "running_errors": {"schedule"},
     "times": {"noise", "schedule"},
     "classifier_run": {"architectures", "config", "errors", "leaves", "presets"},
     "classifying": {
-        *("batches", "checkpoint", "classifier_run", "config", "data", "diffusion", "ema"),
+        *("adam", "batches", "checkpoint", "classifier_run", "config", "data", "diffusion", "ema"),
         *("errors", "formats", "loop", "networks", "noise", "schedule", "settings", "weights"),
         "world",
     },
