@@ -44,7 +44,7 @@ def counting(model: Model, calls: list[int], *, stop: float = float("inf")) -> M
     return replace(model, denoise=denoise)
 
 
-def resumes(measure: Measure, model: Model, runtime: Runtime, *, stops: list[int]) -> None:
+def assert_resumes(measure: Measure, model: Model, runtime: Runtime, *, stops: list[int]) -> None:
     """A measurement that dies after so many evaluations, again and again, is the whole one's."""
     assert runtime.cache is not None
     whole_calls: list[int] = []
@@ -56,11 +56,11 @@ def resumes(measure: Measure, model: Model, runtime: Runtime, *, stops: list[int
             measure(counting(model, [], stop=stop), runtime)
     result = measure(counting(model, calls), runtime)
     assert len(calls) < len(whole_calls)
-    same(result, whole)
-    same(measure(model, replace(runtime, cache=None)), whole)  # and in memory
+    assert_same(result, whole)
+    assert_same(measure(model, replace(runtime, cache=None)), whole)  # and in memory
 
 
-def same(one: Measurement, two: Measurement) -> None:
+def assert_same(one: Measurement, two: Measurement) -> None:
     assert one.protocol == two.protocol and one.scores == two.scores and one.facts == two.facts
     assert one.warnings == two.warnings and one.grids.keys() == two.grids.keys()
     for name, grid in one.grids.items():
@@ -71,7 +71,7 @@ def same(one: Measurement, two: Measurement) -> None:
         np.testing.assert_array_equal(curve.y, other.y)
 
 
-def shared(measure: Measure, model: Model, runtime: Runtime) -> None:
+def assert_shared(measure: Measure, model: Model, runtime: Runtime) -> None:
     """Two processes share the work; what each of them has is what one alone has."""
     gate, slots = threading.Barrier(2, timeout=60), [Tensor(), Tensor()]
 
@@ -95,7 +95,7 @@ def shared(measure: Measure, model: Model, runtime: Runtime) -> None:
     with ThreadPoolExecutor(2) as threads:
         results = [threads.submit(work, rank) for rank in range(2)]
     for result in results:
-        same(result.result(), alone)
+        assert_same(result.result(), alone)
     assert calls[0] and calls[1]
 
 

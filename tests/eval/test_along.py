@@ -25,7 +25,7 @@ from ddpm_eval.record.record import Measurement
 from ddpm_eval.runtime import Runtime
 from ddpm_train.errors import FixableError
 from tests.eval import jobs
-from tests.eval.pieces import Stopped, counting, images, resumes, same, shared
+from tests.eval.pieces import Stopped, assert_resumes, assert_same, assert_shared, counting, images
 
 
 @pytest.fixture(autouse=True)
@@ -71,8 +71,8 @@ def test_the_end_of_the_curves_is_the_quality_of_the_samples() -> None:
 
 def test_quality_goes_on_after_a_kill_and_is_shared(tmp_path: Path) -> None:
     model = jobs.subject()
-    resumes(measure, model, Runtime(cache=tmp_path / "a", batch=6), stops=[50])
-    shared(measure, model, Runtime(cache=tmp_path / "b", batch=6))
+    assert_resumes(measure, model, Runtime(cache=tmp_path / "a", batch=6), stops=[50])
+    assert_shared(measure, model, Runtime(cache=tmp_path / "b", batch=6))
 
 
 def test_a_time_that_is_measured_is_not_measured_again(
@@ -92,7 +92,7 @@ def test_a_time_that_is_measured_is_not_measured_again(
         measure(model, runtime)
     result = measure(model, runtime)
     assert len(columns) == 5 + progressive.RECORDED - 4
-    same(result, measure(model, replace(runtime, cache=tmp_path / "b")))
+    assert_same(result, measure(model, replace(runtime, cache=tmp_path / "b")))
 
 
 def doubled(extractor: Extractor) -> Extractor:

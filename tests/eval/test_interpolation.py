@@ -29,7 +29,7 @@ from ddpm_train.samplers import Ancestral
 from ddpm_train.schedule import at
 from tests import oracle
 from tests.eval import jobs
-from tests.eval.pieces import images, resumes, shared
+from tests.eval.pieces import assert_resumes, assert_shared, images
 
 MIXES = ["linear", "spherical"]
 PAIRS = ((3, 8), (5, 1))
@@ -170,8 +170,8 @@ def by(model: Model, runtime: Runtime) -> Measurement:
 
 
 def test_a_killed_measurement_goes_on_and_processes_share_it(tmp_path: Path) -> None:
-    resumes(by, jobs.subject(), Runtime(cache=tmp_path / "a"), stops=[30, 50])
-    shared(by, jobs.subject(), Runtime(cache=tmp_path / "b"))
+    assert_resumes(by, jobs.subject(), Runtime(cache=tmp_path / "a"), stops=[30, 50])
+    assert_shared(by, jobs.subject(), Runtime(cache=tmp_path / "b"))
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from ddpm_train.noise import Stream
 from ddpm_train.presets import digits
 from ddpm_train.schedule import at
 from tests.eval import jobs
-from tests.eval.pieces import counting, resumes, shared
+from tests.eval.pieces import assert_resumes, assert_shared, counting
 
 REAL = Real(
     train=ImageSet.of(jobs.pictures(60, seed=1, name="pictures train"), split="train"),
@@ -352,8 +352,8 @@ def test_a_killed_measurement_goes_on_and_processes_share_it(
 ) -> None:
     monkeypatch.setattr(nearest, "SHARD_IMAGES", 13)
     runtime = Runtime(cache=tmp_path / "a", batch=3)
-    resumes(by, jobs.subject(), runtime, stops=[50, 30])
-    shared(by, jobs.subject(), replace(runtime, cache=tmp_path / "b"))
+    assert_resumes(by, jobs.subject(), runtime, stops=[50, 30])
+    assert_shared(by, jobs.subject(), replace(runtime, cache=tmp_path / "b"))
 
 
 def test_the_stream_of_continuations_is_its_own() -> None:

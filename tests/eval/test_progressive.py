@@ -19,7 +19,7 @@ from ddpm_train.noise import Stream
 from ddpm_train.samplers import Ancestral
 from tests import oracle
 from tests.eval import jobs
-from tests.eval.pieces import counting, resumes, shared
+from tests.eval.pieces import assert_resumes, assert_shared, counting
 
 
 def measure(model: Model, n: int = 6, *, batch: int = 3, clip: bool = True) -> Measurement:
@@ -113,7 +113,9 @@ def by(settings: ProgressiveSettings):
 def test_a_killed_measurement_goes_on_where_it_was(tmp_path: Path) -> None:
     runtime, model = Runtime(cache=tmp_path, batch=2), jobs.subject()
     settings = ProgressiveSettings(n=6)
-    resumes(by(settings), model, runtime, stops=[90, 60])  # in the third shard, in the second row
+    assert_resumes(
+        by(settings), model, runtime, stops=[90, 60]
+    )  # in the third shard, in the second row
 
 
 def test_work_of_another_seed_is_in_nobodys_way(tmp_path: Path) -> None:
@@ -132,7 +134,7 @@ def measure_seed(model: Model, seed: int) -> Measurement:
 
 def test_processes_share_the_work(tmp_path: Path) -> None:
     runtime = Runtime(cache=tmp_path, batch=2)
-    shared(by(ProgressiveSettings(n=5)), jobs.subject(), runtime)
+    assert_shared(by(ProgressiveSettings(n=5)), jobs.subject(), runtime)
 
 
 def test_the_network_may_have_two_steps() -> None:

@@ -20,7 +20,7 @@ from ddpm_eval.runtime import Runtime
 from ddpm_train.errors import FixableError
 from tests import oracle
 from tests.eval import jobs
-from tests.eval.pieces import counting, images, resumes, shared
+from tests.eval.pieces import assert_resumes, assert_shared, counting, images
 
 
 def measure(
@@ -127,8 +127,8 @@ def by(model: Model, runtime: Runtime) -> Measurement:
 
 def test_a_killed_measurement_goes_on_and_processes_share_it(tmp_path: Path) -> None:
     runtime = Runtime(cache=tmp_path / "a", batch=50)
-    resumes(by, jobs.subject(), runtime, stops=[100])
-    shared(by, jobs.subject(), replace(runtime, cache=tmp_path / "b"))
+    assert_resumes(by, jobs.subject(), runtime, stops=[100])
+    assert_shared(by, jobs.subject(), replace(runtime, cache=tmp_path / "b"))
 
 
 def test_more_images_than_there_are_are_refused() -> None:
