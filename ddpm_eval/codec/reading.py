@@ -130,11 +130,14 @@ class Reader:
         Where they do not, this machine may differ by more than the tolerance: the means are moved
         to where the file's list says that the sender's lie, and read once more.
         """
-        self._problem, start = DIFFERS, self._bits.place
+        self._problem, start, before = DIFFERS, self._bits.place, None
         for tolerance in (0.0, self.profile.tolerance) if self.head.portable else (0.0,):
             self._bits.place = start
             try:
                 stage = self._stage(evaluation, tolerance)
+                if before is not None and np.array_equal(stage.mu, before):
+                    return None  # nothing has moved: the same pixels again
+                before = stage.mu
                 usual = final.usual_scales(self.profile.tile_scale, self.layers[-1].scales)
                 side = final.read_side(self._bits, usual, len(self.profile.sets))
             except OutOfBits:

@@ -8,7 +8,7 @@ from scipy.special import stdtrit
 from ddpm_eval.choice import ImageSet
 from ddpm_eval.measure.bound import estimate as estimates
 from ddpm_eval.measure.bound.facts import mean_bits, protocol_of, scored
-from ddpm_eval.measure.bound.likelihood import choose_images, full
+from ddpm_eval.measure.bound.likelihood import choose_images, obtain_terms
 from ddpm_eval.measure.bound.scoring import prior_bits, sweep_of
 from ddpm_eval.measure.bound.settings import BoundSettings
 from ddpm_eval.measure.bound.sweep import variance_tables
@@ -99,7 +99,7 @@ def _full(
     model: Model, other: Model, images: ImageSet, settings: BoundSettings, runtime: Runtime
 ) -> tuple[Score, ...]:
     mine, theirs = (
-        full(subject, images, settings, runtime)[0].total() for subject in (model, other)
+        obtain_terms(subject, images, settings, runtime)[0].total() for subject in (model, other)
     )
     return (
         mean_bits(mine),

@@ -112,9 +112,7 @@ def measure(
     finished = runtime.recorded(MEASURE, protocol)
     if finished is not None:
         return finished
-    terms, variances = _part_of_all(model, chosen, settings, runtime, learned) or full(
-        model, chosen, settings, runtime, training=learned
-    )
+    terms, variances = obtain_terms(model, chosen, settings, runtime, training=learned)
     process = model.denoise.schedule
     return Measurement(
         measure=MEASURE,
@@ -184,10 +182,8 @@ def _part_of_all(
     An image's noise is named by its index, so its terms are the same there, but for the rounding
     of other batches.
     """
-    if settings.drop_remainder:
-        return None
     whole = ImageSet(images.source, images.dataset, images.split, np.arange(len(images.source)))
-    wider = replace(settings, n=0, first=False)
+    wider = replace(settings, n=0, first=False, drop_remainder=0)
     finished = runtime.recorded(MEASURE, protocol_of(model, whole, wider, training=training))
     if finished is None:
         return None

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from ddpm_eval.choice import ImageSet, choose
-from ddpm_eval.measure.bound import facts as bound
 from ddpm_eval.measure.bound import likelihood
 from ddpm_eval.measure.bound.rate_distortion import root_mean
 from ddpm_eval.measure.bound.settings import BoundSettings
@@ -72,7 +71,7 @@ def measure(
     finished = runtime.recorded("reconstructions", protocol)
     if finished is not None:
         return finished
-    rates = _rates(model, images, chosen, settings, runtime)
+    rates = _rates(model, chosen, settings, runtime)
     decoded = _decode(model, chosen, rates, settings, runtime)
     return Measurement(
         measure="reconstructions",
@@ -107,22 +106,11 @@ def octaves(rate: Array) -> list[int]:
 
 
 def _rates(
-    model: Model,
-    images: ImageSet,
-    chosen: ImageSet,
-    settings: ReconstructionSettings,
-    runtime: Runtime,
+    model: Model, images: ImageSet, settings: ReconstructionSettings, runtime: Runtime
 ) -> Array:
-    """Bits/dim of each chosen image once x_t is known, [n, T+1]."""
+    """Bits/dim of each image once x_t is known, [n, T+1]."""
     scored = BoundSettings(seed=settings.seed, clip=settings.clip)
-    whole = runtime.recorded(likelihood.MEASURE, bound.protocol_of(model, images, scored))
-    if whole is not None and "terms" in whole.arrays:
-        places = {index: place for place, index in enumerate(images.indices.tolist())}
-        rows = [places[index] for index in chosen.indices.tolist()]
-        bits = np.asarray(whole.arrays["terms"])[rows]
-        rates: Array = bits[:, ::-1].cumsum(1, dtype=np.float64)[:, ::-1]
-        return rates
-    return likelihood.full(model, chosen, scored, runtime)[0].rate()
+    return likelihood.obtain_terms(model, images, scored, runtime)[0].rate()
 
 
 def _decode(
