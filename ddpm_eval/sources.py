@@ -14,8 +14,8 @@ from ddpm_eval.kinds import MEMBERS, Kind, kind_of
 from ddpm_eval.progress import silent
 from ddpm_eval.record import store
 from ddpm_eval.record.store import SampleStore
-from ddpm_train import archives, data
-from ddpm_train.config import DataConfig
+from ddpm_train import archives, data, leaves
+from ddpm_train.config import DataConfig, Filter
 from ddpm_train.data.arrays import LABELS, npz_labels
 from ddpm_train.data.images import Form, Images, Pixels, Split, Stack
 from ddpm_train.data.labels import Labelled, grouped
@@ -25,7 +25,6 @@ from ddpm_train.errors import FixableError
 from ddpm_train.reading import damaged, existing, open_file, read_bytes, reading
 from ddpm_train.settings import from_dict
 
-FILTERS = ("none", "nearest", "box", "bilinear", "bicubic", "lanczos")
 STATISTICS = ("mu", "sigma", "mu_s", "sigma_s")
 """Arrays that lie beside ADM's images: FID's and sFID's, where the file is the reference."""
 
@@ -69,15 +68,14 @@ def open_images(
         FixableError: Nothing is there, it is damaged, or pictures differ in size; or classes are
             wanted and there are none.
     """
-    if resize not in FILTERS:
-        raise FixableError(f"resize={resize}: not a filter", f"choose {', '.join(FILTERS)}")
+    chosen: Filter = leaves.read(Filter, resize, "resize")
     place = existing(str(path), "images or a sample store")
     readers: dict[Kind, Callable[[], Images]] = {
         "store": lambda: store.open_store(place),
         "npz": lambda: _npz(place, notify, labels=labels),
         "npy": lambda: _npy(place),
     }
-    opened = readers.get(kind_of(place), lambda: _pictures(place, channels, resize, notify))()
+    opened = readers.get(kind_of(place), lambda: _pictures(place, channels, chosen, notify))()
     if not labels or isinstance(opened, Labelled):
         return opened
     if isinstance(opened, SampleStore) and opened.labels is not None:
@@ -125,10 +123,9 @@ def open_files(paths: Sequence[Path], shape: tuple[int, int, int], resize: str) 
     Raises:
         FixableError: One is missing or broken, or of another size and no filter is named.
     """
-    if resize not in FILTERS:
-        raise FixableError(f"resize={resize}: not a filter", f"choose {', '.join(FILTERS)}")
+    chosen: Filter = leaves.read(Filter, resize, "resize")
     C, H, _ = shape
-    form = Form(H, C, resize, remedy="add resize=lanczos (centre crop, then resize)")  # type: ignore[arg-type]
+    form = Form(H, C, chosen, remedy="add resize=lanczos (centre crop, then resize)")
     places = [existing(str(path), "a PNG, JPEG or WebP picture") for path in paths]
     pixels = np.stack([decode(read_bytes(place), str(place), form) for place in places])
     return ImageSet.of(Stack("files", pixels))
@@ -202,7 +199,7 @@ def _npy(path: Path) -> Stack:
     return as_stack(array, path.stem, place=path)
 
 
-def _pictures(path: Path, channels: int, resize: str, notify: Callable[[str], None]) -> Pictures:
+def _pictures(path: Path, channels: int, resize: Filter, notify: Callable[[str], None]) -> Pictures:
     pictures = folder_or_zip(str(path), "train")
     for note in pictures.notes:
         notify(note)
@@ -215,4 +212,4 @@ def _pictures(path: Path, channels: int, resize: str, notify: Callable[[str], No
         width, height = first.size
     if width != height and resize == "none":
         raise FixableError(f"{label}: not square", "add resize=lanczos (centre crop)")
-    return Pictures(pictures, AsFirst(min(width, height), channels, resize))  # type: ignore[arg-type]
+    return Pictures(pictures, AsFirst(min(width, height), channels, resize))

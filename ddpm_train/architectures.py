@@ -1,7 +1,10 @@
-"""The settings of every network: groups of the tree of a model (``config``), one class each."""
+"""The settings of every network, one class each: groups of a model's tree (``config``).
+
+The classifier's are a group of ``classifier_run``'s tree.
+"""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from ddpm_train.leaves import Count, Length, Number, Range, Size
 
@@ -137,6 +140,6 @@ class ClassifierConfig:
 
 
 NetworkConfig = UNetConfig | NcsnppConfig | RefineNetConfig
-NETWORK_GROUPS = ("unet", "ncsnpp", "refinenet")
-"""The groups of settings of which ``network`` names the one in use: entries of NETWORKS."""
 NetworkName = Literal["unet", "ncsnpp", "refinenet"]
+NETWORK_GROUPS: tuple[str, ...] = get_args(NetworkName)
+"""The groups of settings of which ``network`` names the one in use: entries of NETWORKS."""

@@ -128,7 +128,8 @@ def network(checkpoint: Checkpoint, *, ema: bool = True) -> ImageNetwork:
     """Build the network with the averaged (default) or the raw weights, ready for evaluation.
 
     Raises:
-        FixableError: The checkpoint lacks these weights, or they are of another shape.
+        FixableError: The checkpoint lacks these weights, or they are of another shape or no real
+            numbers.
     """
     net = build_network(checkpoint.model, seed=None)
     weights = weights_of(checkpoint, ema=ema)

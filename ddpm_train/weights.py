@@ -59,7 +59,8 @@ def load_weights(net: torch.nn.Module, weights: Tensors) -> None:
     """Copy weights into a network, by name and shape.
 
     Raises:
-        FixableError: Names or shapes differ; the first three differences are named.
+        FixableError: Names or shapes differ, and the first three differences are named; or a
+            weight is no real number.
     """
     check_weights(net, weights)
     net.load_state_dict(weights)
@@ -69,8 +70,10 @@ def check_weights(net: torch.nn.Module, weights: Tensors) -> None:
     """Compare names and shapes with a network's, which may be on the device ``meta``.
 
     Raises:
-        FixableError: They differ, or weights are no real numbers; the first three are named.
+        FixableError: They differ, and the first three are named; or a weight is no real number.
     """
+    for name, tensor in weights.items():
+        require_real(name, tensor)
     ours = net.state_dict()
     wrong = [f"{name} is missing" for name in ours.keys() - weights.keys()]
     wrong += [f"{name} is not part of this network" for name in weights.keys() - ours.keys()]
@@ -79,16 +82,22 @@ def check_weights(net: torch.nn.Module, weights: Tensors) -> None:
         for name in ours.keys() & weights.keys()
         if weights[name].shape != ours[name].shape
     ]
-    wrong += [
-        f"{name} holds {str(value.dtype).removeprefix('torch.')} numbers"
-        for name, value in weights.items()
-        if not value.is_floating_point()
-    ]
     if wrong:
         raise FixableError(
             f"{len(wrong)} weights do not fit the network: {'; '.join(sorted(wrong)[:3])}",
             "set the network's settings as the checkpoint was trained",
         )
+
+
+def require_real(name: str, tensor: Tensor) -> None:
+    """Refuse a weight that is no real number.
+
+    Raises:
+        FixableError: Names it and its type.
+    """
+    if not tensor.is_floating_point():
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise FixableError(f"{name} holds {kind} numbers", "save the weights as float32")
 
 
 def tensor_digest(tensor: Tensor) -> str:

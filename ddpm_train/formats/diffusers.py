@@ -13,7 +13,7 @@ from ddpm_train.formats.canonical import Rules, paper_process, rename
 from ddpm_train.formats.diffusers_folder import Source, weights_in
 from ddpm_train.formats.diffusers_settings import AverageFile, network, process
 from ddpm_train.formats.foreign import Foreign, unchanged
-from ddpm_train.reading import damaged, read_json
+from ddpm_train.reading import read_json
 from ddpm_train.weights import Tensors, tensor_digest
 
 NAME = "diffusers UNet2DModel"
@@ -71,10 +71,7 @@ def is_exported(source: Source) -> bool:
 
 
 def _step(config: Mapping[str, Any], average: AverageFile | None, file: Path) -> int:
-    step = config.get("_step", average.optimization_step if average else 0)
-    if not isinstance(step, int) or isinstance(step, bool) or step < 0:
-        raise damaged(file, f"_step={step}")
-    return step
+    return containers.step(config.get("_step", average.optimization_step if average else 0), file)
 
 
 def _label(config: Mapping[str, Any], theirs: Tensors, source: Source) -> str:

@@ -10,7 +10,7 @@ from ddpm_train.checkpoint import Checkpoint
 from ddpm_train.errors import FixableError
 from ddpm_train.formats.canonical import architecture
 from ddpm_train.formats.foreign import Foreign, Origins, listed, sentences
-from ddpm_train.weights import Tensors, build_network, check_weights
+from ddpm_train.weights import Tensors, build_network, check_weights, require_real
 
 
 def finish(foreign: Foreign, *, changes: Iterable[str] = ()) -> Checkpoint:
@@ -34,7 +34,7 @@ def finish(foreign: Foreign, *, changes: Iterable[str] = ()) -> Checkpoint:
     net = build_network(model, seed=None)
     for name, group in groups.items():
         if group:
-            notes += _rounded(group)
+            notes += _notes_of_bits(group)
             groups[name] = fit(group, model.net, net.state_dict(), foreign.rows)
             check_weights(net, groups[name])
     if not groups["ema"]:
@@ -57,8 +57,8 @@ def finish(foreign: Foreign, *, changes: Iterable[str] = ()) -> Checkpoint:
     )
 
 
-def _rounded(group: Tensors) -> list[str]:
-    """Say where weights have another precision than they are used in."""
+def _notes_of_bits(group: Tensors) -> list[str]:
+    """Say where weights were stored in other bits than the 32 that they are used in."""
     sizes = {8 * tensor.element_size() for tensor in group.values()} - {32}
     return [f"weights were stored in {size} bits and are used in 32" for size in sorted(sizes)]
 
@@ -131,9 +131,7 @@ def fit(
         shape = ours[name].shape if name in ours else tensor.shape
         if tensor.shape != shape and _bare(tensor.shape) == _bare(shape):
             tensor = tensor.reshape(shape)
-        if not tensor.is_floating_point():
-            kind = str(tensor.dtype).removeprefix("torch.")
-            raise FixableError(f"{name} holds {kind} numbers", "save the weights as float32")
+        require_real(name, tensor)
         fitted[name] = tensor.float()
         if not fitted[name].isfinite().all():
             raise FixableError(f"{name} holds NaN or Inf", "use a checkpoint of an earlier step")

@@ -9,7 +9,7 @@ import torch
 
 from ddpm_train.config import ModelConfig
 from ddpm_train.errors import FixableError
-from ddpm_train.formats import beside, pesser
+from ddpm_train.formats import beside, containers, pesser
 from ddpm_train.formats.bundle import Bundle
 from ddpm_train.formats.canonical import (
     Rules,
@@ -89,7 +89,7 @@ def read(prefix: Path) -> Foreign:
         model=model,
         weights=raw,
         ema=ema,
-        step=_step(bundle),
+        step=_step(bundle, bundle.index),
         origins=origins,
         derive=unchanged if "objective.variance" in read_there else paper_process,
     )
@@ -98,10 +98,11 @@ def read(prefix: Path) -> Foreign:
 SIZES = {"cifar10": 32, "celebahq256": 256}
 
 
-def _step(bundle: Bundle) -> int:
-    """The step of training; 0 if it is not stored, or not as one number."""
-    step = bundle["global_step"] if "global_step" in bundle else np.zeros(())
-    return int(step) if step.size == 1 else 0
+def _step(bundle: Bundle, path: Path) -> int:
+    """The step of training; 0 if it is not stored."""
+    if "global_step" not in bundle:
+        return 0
+    return containers.step(torch.from_numpy(np.array(bundle["global_step"])), path)
 
 
 def _weights(bundle: Bundle, names: Iterable[str]) -> Tensors:

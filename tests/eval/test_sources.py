@@ -213,7 +213,7 @@ def test_pictures_of_other_sizes_are_refused_or_resized(tmp_path: Path) -> None:
     with pytest.raises(FixableError, match="16x16 pixels; the first picture makes it 8x8"):
         open_images(tmp_path / "a")
     assert open_images(tmp_path / "a", resize="box").read([12]).shape == (1, 8, 8, 3)
-    with pytest.raises(FixableError, match="resize=big: not a filter"):
+    with pytest.raises(FixableError, match="resize=big: not a choice"):
         open_images(tmp_path / "a", resize="big")
 
 
