@@ -70,10 +70,14 @@ class EvalSettings:
 
 MODEL_GROUPS = tuple(group.name for group in fields(ModelConfig))
 """Groups that describe a model: what a foreign file does not store is set there."""
+_GROUPS = {*MODEL_GROUPS, *(group.name for group in fields(EvalSettings))}
 
 
 def changed(
-    settings: EvalSettings, changes: Iterable[str], uses: Sequence[str]
+    settings: EvalSettings,
+    changes: Iterable[str],
+    uses: Sequence[str],
+    unused: Sequence[str] = (),
 ) -> tuple[EvalSettings, list[str]]:
     """Apply ``group.name=value`` texts, and check every value; those of the model are given back.
 
@@ -83,6 +87,7 @@ def changed(
         settings: What the options say.
         changes: The texts.
         uses: The groups, or single settings, that have an effect here.
+        unused: Settings of these groups that have none.
 
     Raises:
         FixableError: There is no such setting, it has no effect here, or a value has the wrong
@@ -109,7 +114,7 @@ def changed(
     changed_settings = override(settings, ours)
     for text in ours:
         name = text.partition("=")[0]
-        if not {name, name.partition(".")[0]} & {*uses}:
+        if name in unused or not {name, name.partition(".")[0]} & {*uses}:
             raise FixableError(
                 f"{text}: of no effect here",
                 f"leave it out; settings of {', '.join(uses) or 'the model alone'} have one",
@@ -135,7 +140,7 @@ def _is_of_model(text: str) -> bool:
 def _is_flag(text: str) -> bool:
     """Whether a change may be of another system's flag: a name of no group."""
     key, equals, _ = text.partition("=")
-    return bool(equals) and key.isidentifier() and key not in MODEL_GROUPS
+    return bool(equals) and key.isidentifier() and key not in _GROUPS
 
 
 def values(group: Any) -> dict[str, Any]:

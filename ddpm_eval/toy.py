@@ -53,5 +53,5 @@ def gaussian_model(
         raise FixableError(f"T={T}: below 1", "choose 1 or more")
     if not 0 < variance < float("inf"):
         raise FixableError(f"variance={variance:g}: not above 0", "choose 1, say")
-    betas = torch.linspace(FIRST / T, LAST / T, T).clamp(max=STEEPEST)
+    betas = torch.linspace(LAST / T, FIRST / T, T).flip(0).clamp(max=STEEPEST)
     return wrap(GaussianNetwork(betas, variance), schedule=betas, image_shape=image_shape)

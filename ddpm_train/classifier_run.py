@@ -49,7 +49,7 @@ def digits_classifier() -> ClassifierRun:
 
 
 UNUSED = (
-    *("compute.device", "compute.precision", "compute.microbatch", "compute.compile"),
+    *("compute.precision", "compute.microbatch", "compute.compile"),
     *("log.sample_every", "log.samples"),
 )
 """Settings that runs of diffusion models have, and this training does not look at."""

@@ -45,7 +45,7 @@ class Commands(Group):
     def explain(self, error: FixableError) -> tuple[str, str]:
         """Say what is wrong and the fix, in the words of the command line."""
         problem, fix = (
-            re.sub(r"\bdevice=", "--device ", text) for text in (error.problem, error.fix)
+            re.sub(r"(?<![.\w])device=", "--device ", text) for text in (error.problem, error.fix)
         )
         return problem, fix
 
@@ -178,9 +178,9 @@ def classifier(
         source: Any = "npz" if data.suffix.lower() == ".npz" else "folder"
         run = replace(run, data=replace(run.data, path=str(data), source=source))
     refuse_unused(changes or [])
-    run = settings.override(run, changes or [])
-    check_device(device)
     run = replace(run, compute=replace(run.compute, device=device))
+    run = settings.override(run, changes or [])
+    check_device(run.compute.device)
     show = Display(run, quiet=quiet, json_lines=json_lines)
     trainer = _train(run, out.with_suffix(""), show, accept_changes=accept_changes)
     from ddpm_train import classifying

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -45,7 +45,7 @@ class Group(TyperGroup):
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **more: Any) -> Any:
         """Read the group's own options; what is wrong with them is one error with a fix."""
-        with _explained(info_name or ""):
+        with _explained(lambda: info_name or ""):
             return super().make_context(info_name, args, *rest, **more)
 
     def in_order(self, args: Sequence[str]) -> list[str]:
@@ -85,7 +85,7 @@ class Group(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
-            with _explained(ctx.command_path):
+            with _explained(lambda: f"{ctx.command_path} {ctx.invoked_subcommand or ''}".rstrip()):
                 return super().invoke(ctx)
         except BrokenPipeError:
             sys.stdout = None  # the reader has left; do not complain about it at exit
@@ -94,29 +94,31 @@ class Group(TyperGroup):
             fixable = _fixable(error)
             if ctx.params.get("debug") or fixable is None:
                 raise
-            problem, fix = map(escape, self.explain(fixable))
-            say(f"[red]error:[/] {problem}\n  [green]fix:[/] {fix}")
-            raise typer.Exit(2) from error
+            raise _refusal(*self.explain(fixable)) from error
 
 
 _UsageError: Any = typer.BadParameter.__mro__[1]  # whichever library typer takes it from
 
 
 @contextlib.contextmanager
-def _explained(program: str) -> Iterator[None]:
-    """Say what is wrong with a command line as every other error is said."""
+def _explained(program: Callable[[], str]) -> Iterator[None]:
+    """Say what is wrong with a command line as every other error is said.
+
+    ``program`` names the command where the error itself does not.
+    """
     try:
         yield
     except _UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             raise
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context is not None else program
-        say(
-            f"[red]error:[/] {escape(error.format_message())}\n"
-            f"  [green]fix:[/] see {escape(command)} --help"
-        )
-        raise typer.Exit(2) from error
+        command = error.ctx.command_path if error.ctx else program()
+        raise _refusal(error.format_message(), f"see {command} --help") from error
+
+
+def _refusal(problem: str, fix: str) -> typer.Exit:
+    """Say what is wrong and the fix; what ends the program with status 2."""
+    say(f"[red]error:[/] {escape(problem)}\n  [green]fix:[/] {escape(fix)}")
+    return typer.Exit(2)
 
 
 def _fixable(error: Exception) -> FixableError | None:

@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
+from ddpm_eval.codec import packaged
 from ddpm_eval.codec.settings import ArchiveSettings
+from ddpm_eval.commands.checks import check_checkpoint
 from ddpm_eval.commands.options import Changes, common
-from ddpm_eval.commands.profiles import Of, ProfileFile, check_model, opened_codec
+from ddpm_eval.commands.profiles import Of, ProfileFile, opened_codec
 from ddpm_eval.settings import EvalSettings, changed
 from ddpm_train.errors import FixableError
 from ddpm_train.files import require_folder, require_replaceable, write_atomically
@@ -32,7 +34,7 @@ def archive(
     ddpm-eval decompress reads it. The pictures come back exactly, as PNG files of the same names.
     """
     ours = ArchiveSettings(portable=not plain)
-    check_model(model)
+    check_checkpoint(model or packaged.NETWORK)
     uses = ("archive", "calibration", "compute.batch")
     settings, of_model = changed(EvalSettings(archive=ours), changes or [], uses)
     if out.exists() and not common().replace:

@@ -7,12 +7,11 @@ import typer
 
 from ddpm_eval.codec import packaged
 from ddpm_eval.codec.settings import CalibrationSettings, CompressionSettings
-from ddpm_eval.commands.checks import check_images
+from ddpm_eval.commands.checks import check_checkpoint, check_images
 from ddpm_eval.commands.options import Changes, Checkpoint, Data, Dataset, Seed, common
 from ddpm_eval.commands.profiles import (
     Of,
     ProfileFile,
-    check_model,
     learn,
     opened_codec,
     opened_model,
@@ -21,7 +20,6 @@ from ddpm_eval.commands.profiles import (
 from ddpm_eval.settings import EvalSettings, changed
 from ddpm_train.errors import FixableError
 from ddpm_train.reading import existing, read_bytes
-from ddpm_train.settings import check
 from ddpm_train.terminal import escape, output, say
 
 if TYPE_CHECKING:
@@ -95,8 +93,7 @@ def compress(
     for path in images:
         existing(str(path), "a picture, a folder of pictures or an .npz of levels")
     ours = CompressionSettings(bits=bits, rmse=rmse, effort=effort, portable=not plain)
-    check(ours)
-    check_model(model)
+    check_checkpoint(model or packaged.NETWORK)
     uses = ("compression", "calibration", "compute.batch")
     settings, of_model = changed(EvalSettings(compression=ours), changes or [], uses)
     from ddpm_eval.codec import pictures
@@ -135,7 +132,7 @@ def decompress(
     Says of each which it is: verified by the checksum, or from how many layers. The exit status is
     1 if a file that should hold the exact pixels does not.
     """
-    check_model(model)
+    check_checkpoint(model or packaged.NETWORK)
     uses = ("calibration", "compute.batch")
     settings, of_model = changed(EvalSettings(), changes or [], uses)
     contents = [(path, read_bytes(path)[:first]) for path in files]

@@ -37,10 +37,12 @@ def guidance(
         raise FixableError("guidance: by which classifier?", "name one: --classifier FILE")
     check_extractor([extractor], None, "")
     tree = EvalSettings(samples=SamplingSettings(steps=steps, seed=seed))
-    wanted = sorted({*leaves.parse(Scales, scales, "scales")})
+    wanted = leaves.read(Scales, sorted({*leaves.parse(Scales, scales, "scales")}), "scales")
     of_classifier, others = classifiers.check(classifier, changes or [])
     texts = [*classes_changes(classes, "samples"), *others]
-    settings, of_model = changed(tree, texts, uses=("samples", "data", "compute"))
+    settings, of_model = changed(
+        tree, texts, uses=("samples", "data", "compute"), unused=["samples.n"]
+    )
     task = Task(
         measure="guidance",
         checkpoint=checkpoint,

@@ -36,16 +36,6 @@ ProfileFile = Annotated[
 ]
 
 
-def check_model(checkpoint: Path | None) -> None:
-    """Refuse a model that is nowhere; without one the packaged network is meant.
-
-    Raises:
-        FixableError: Nothing is there.
-    """
-    if checkpoint is not None:
-        check_checkpoint(checkpoint)
-
-
 @contextlib.contextmanager
 def opened_model(
     checkpoint: Path | None, settings: EvalSettings, of_model: list[str]

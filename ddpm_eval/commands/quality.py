@@ -87,7 +87,7 @@ def fid(
         samples=SamplingSettings(steps=steps),
     )
     uses = ("quality", "samples", "data", "compute")
-    settings, of_model = changed(tree, changes or [], uses)
+    settings, of_model = changed(tree, changes or [], uses, unused=["samples.n"])
     check_extractor(settings.quality.extractors, weights, accept)
     check_images(dataset, data)
     if settings.quality.metrics:
@@ -102,7 +102,7 @@ def fid(
         check_images(reference, None, option="reference")
     if what is not None and _holds_images(what):
         plain_name(common().name)
-        _refuse_drawing(what, settings)
+        _refuse_drawing(what, settings, of_model)
         _of_images(what, reference, settings.quality, (dataset, data))
         return
     task = Task(
@@ -190,13 +190,15 @@ def _holds_images(path: Path) -> bool:
     return holds_images(path)
 
 
-def _refuse_drawing(path: Path, settings: EvalSettings) -> None:
+def _refuse_drawing(path: Path, settings: EvalSettings, of_model: list[str]) -> None:
     """Images are there already: what says how a model draws them would be of no effect."""
     plain = EvalSettings()
     changes = {
         "--steps": settings.samples.steps != plain.samples.steps,
         "--set samples": settings.samples != plain.samples and not settings.samples.steps,
         "--set compute": settings.compute != plain.compute,
+        "--set data": settings.data != plain.data,
+        f"--set {' '.join(of_model)}": bool(of_model),
         "--weights": bool(common().weights),
     }
     names = ", ".join(name for name, is_changed in changes.items() if is_changed)

@@ -52,7 +52,7 @@ def sample(
     ] = None,
     seed: Seed = 0,
     batch: Annotated[
-        int, typer.Option("--batch", min=1, help="Images at once, and to a file of the store.")
+        int, typer.Option("--batch", min=1, max=65536, help="Images at once, and to a file of it.")
     ] = 64,
     changes: Changes = None,
 ) -> None:

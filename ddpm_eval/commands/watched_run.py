@@ -162,9 +162,10 @@ def open_run(
     if run is not None and not (expanded(run) / "config.json").is_file():
         raise FixableError(f"{run}: not the folder of a run", "name one: runs/cifar10, say")
     from ddpm_eval.measure.quality.plan import require_files
+    from ddpm_eval.metrics.names import named
     from ddpm_eval.model import public
     from ddpm_eval.record.shards import key_of
-    from ddpm_train import runs, world
+    from ddpm_train import runs, samplers, world
     from ddpm_train.config import RunConfig
     from ddpm_train.reading import read_json
     from ddpm_train.settings import from_dict
@@ -174,6 +175,8 @@ def open_run(
     if not (folder / "config.json").is_file():
         raise FixableError(f"{folder}: not the folder of a run", "name one: runs/cifar10, say")
     require_files(settings.quality)
+    named(settings.quality.metrics)
+    samplers.require(settings.samples)
     config = from_dict(RunConfig, read_json(folder / "config.json"))
     key = key_of(public(config))
     name = plain_name(common().name) or folder.resolve().name

@@ -76,7 +76,7 @@ def watch(
         ),
     )
     uses = ("bound", "samples", "quality", "compute")
-    settings, of_model = changed(tree, changes or [], uses)
+    settings, of_model = changed(tree, changes or [], uses, unused=["samples.n"])
     check_extractor(settings.quality.extractors, weights, accept)
     check_split(split)
     check_images(dataset, data)

@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-Curve = TypeVar("Curve")
+Item = TypeVar("Item")
 Look = TypeVar("Look")
 
 COLUMN_INCHES = 3.3
@@ -76,7 +76,7 @@ def style() -> Iterator[None]:
         yield
 
 
-def with_looks(curves: Iterable[Curve], looks: Sequence[Look]) -> Iterator[tuple[Curve, Look]]:
+def with_looks(curves: Iterable[Item], looks: Sequence[Look]) -> Iterator[tuple[Item, Look]]:
     """Give each curve a look; where there are more curves, the looks begin anew.
 
     >>> list(with_looks("abc", ["-", ":"]))

@@ -2,6 +2,7 @@
 
 import contextlib
 import platform
+import re
 import shlex
 import sys
 import time
@@ -55,18 +56,23 @@ def _command(argv: Sequence[str]) -> list[str]:
     return [*(["python", "-m", program.parent.name] if is_module else [program.name]), *argv[1:]]
 
 
+_BEGINNING = r"(?<![^\s'\"=:,])"  # of a path: nothing, or what stands before one
+
+
 def public(text: str) -> str:
     """Name paths as seen from the working folder, else from the user's home, ``~``.
 
     >>> public(f"ddpm-eval --reports {Path.cwd() / 'reports'} nll runs/a")
     'ddpm-eval --reports reports nll runs/a'
+    >>> public(f"nll /other{Path.cwd()}/a") == f"nll /other{Path.cwd()}/a"
+    True
     """
     with contextlib.suppress(OSError):  # the working folder may be gone
         if (folder := str(Path.cwd())) != "/":
-            text = text.replace(f"{folder}/", "")
+            text = re.sub(rf"{_BEGINNING}{re.escape(folder)}/", "", text)
     with contextlib.suppress(RuntimeError):  # no HOME and no entry for the user
         if (home := str(Path.home())) != "/":
-            text = text.replace(home, "~")
+            text = re.sub(rf"{_BEGINNING}{re.escape(home)}(?![^/\s'\"])", "~", text)
     return text
 
 
