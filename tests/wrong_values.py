@@ -7,6 +7,7 @@ commands there are, their options and the types of all settings are read off the
 import contextlib
 import io
 import json
+import re
 import sys
 import typing
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ WORDS = {"target": NEW, "folder": "new", "run": RUN}
 """Arguments that stand for something else than a file that is there."""
 NEEDED = {"guidance": ("--classifier", FILE), "fetch": ("inception",)}
 """What a command cannot do without, though its options say so nowhere."""
-REGISTRIES = {"--sampler", "--protocols", "samples.spacing"}
+REGISTRIES = {"--sampler", "--protocols"}
 """Names in registries that import torch: they are refused behind it, before a model is loaded."""
 BESIDE = {
     ("sample", "--scale"): ("--classifier", FILE),
@@ -226,7 +227,8 @@ def problem_of(line: Line) -> str:
     errors = [row for row in rows if row.startswith("error:")]
     if len(errors) != 1 or sum(row.startswith("fix:") for row in rows) != 1:
         return f"not one error with one fix: {text}"
-    is_named = line.name in errors[0] or line.value in errors[0]
+    value = rf"(?<![\w.-]){re.escape(line.value)}(?![\w.])"
+    is_named = line.name in errors[0] or bool(re.search(value, errors[0]))
     return "" if is_named else f"not named: {text}"
 
 

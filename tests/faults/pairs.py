@@ -61,7 +61,7 @@ WRITTEN = ("z/*.ddpm", "*.archive", "back/*.png", "c/checkpoints/*.profile.json"
 
 
 def pairs(material: Path, share: float) -> Iterator[Case]:
-    """Every measure beside itself and beside each other."""
+    """Every measure beside itself and each other; the slowest beside their ``NEIGHBOURS``."""
     others = [name for name in MEASURES if name not in NEIGHBOURS]
     chosen = list(itertools.combinations_with_replacement(others, 2))
     chosen += [(one, two) for one, beside in NEIGHBOURS.items() for two in beside]

@@ -57,11 +57,11 @@ def test_the_papers_settings() -> None:
         )
 
 
-def test_digits_for_likelihood_are_the_digits_trained_by_the_recipe_of_likelihood32() -> None:
-    ours, plain = presets.digits_likelihood(), presets.digits()
-    assert ours.objective == presets.likelihood32().objective
-    assert (ours.optim.decay, ours.optim.grad_clip) == ("cosine", 0.0)
-    assert (ours.schedule.kind, ours.schedule.T) == ("log_snr", plain.schedule.T)
+def test_digits_likelihood_is_digits_with_the_objective_and_decay_of_likelihood32() -> None:
+    ours, plain, like32 = presets.digits_likelihood(), presets.digits(), presets.likelihood32()
+    assert (ours.objective, ours.optim.decay) == (like32.objective, like32.optim.decay)
+    line = replace(like32.schedule, T=plain.schedule.T, snr_start=2e3, snr_end=1e-3)
+    assert ours.schedule == line
     optim = replace(ours.optim, decay=plain.optim.decay, grad_clip=plain.optim.grad_clip)
     like = replace(ours, preset="digits", objective=plain.objective, schedule=plain.schedule)
     assert replace(like, optim=optim) == plain  # as long, as large, the same images

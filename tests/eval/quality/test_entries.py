@@ -48,11 +48,8 @@ def test_an_extractor_without_logits_is_one_entry(
     measurements = compare_all(
         blurred(TEST), TRAIN, features, held_out=TEST, extractors=("digits-cnn", "toy")
     )
-    assert len(measurements) == 3  # side by side, and the mean of their ratios
-    digits_, toy, mean = measurements
-    assert {item.key for item in measurements} == {digits_.key, toy.key, mean.key} and len(
-        measurements
-    ) == 3
+    digits_, toy, mean = measurements  # side by side, and the mean of their ratios
+    assert len({item.key for item in measurements}) == 3
     assert toy.score("inception_score") is None
     assert value(toy, "fid", whose="samples").label == "FD(toy)"
     assert toy.protocol.extractor is not None and toy.protocol.extractor.name == "toy"
