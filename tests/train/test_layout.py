@@ -12,7 +12,7 @@ from ddpm_train.data import Images
 from ddpm_train.data.layout import lay_out
 from ddpm_train.data.stores import Folder
 from ddpm_train.errors import FixableError
-from tests.train.test_data_pictures import encode, everything, fill, open_, pack, pixels
+from tests.train.picture_files import encode, everything, fill, open_, pack, pixels
 
 ROOT = Path("x")
 
